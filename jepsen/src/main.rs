@@ -1,0 +1,2 @@
+//! Black-box faults and measurements.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Replicated state machines.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Primacy keeps exactly one primary in every database cluster it looks after.
+#![forbid(unsafe_code)]

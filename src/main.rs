@@ -1,0 +1,3 @@
+//! The binary `primacy`.
+#![forbid(unsafe_code)]
+fn main() {}
