@@ -1,0 +1,130 @@
+//! Places in the write-ahead log. A position is a timeline *and* an LSN; numbers, never text.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A byte position in the write-ahead log (PostgreSQL's `pg_lsn`).
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct Lsn(pub u64);
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xFFFF_FFFF)
+    }
+}
+
+/// Text that is not a PostgreSQL LSN such as `3A/9F0017C8`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a log sequence number such as 3A/9F0017C8")]
+pub struct InvalidLsn(pub String);
+
+impl FromStr for Lsn {
+    type Err = InvalidLsn;
+    fn from_str(text: &str) -> Result<Self, InvalidLsn> {
+        let parse = || {
+            let (high, low) = text.split_once('/')?;
+            let high = u32::from_str_radix(high, 16).ok()?;
+            let low = u32::from_str_radix(low, 16).ok()?;
+            Some(Lsn(u64::from(high) << 32 | u64::from(low)))
+        };
+        parse().ok_or_else(|| InvalidLsn(text.to_owned()))
+    }
+}
+
+/// A branch of the WAL. Raft allocates the numbers together with epochs and never uses one twice,
+/// so of two timelines the higher one is the younger.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct Timeline(pub u32);
+
+impl Timeline {
+    /// The timeline after this one.
+    pub fn next(self) -> Timeline {
+        Timeline(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Timeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A place in the history of a cluster. Ordered by timeline first: a longer log on an older
+/// timeline is behind. That order is sound only because timeline numbers are never used twice.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct WalPosition {
+    /// The branch.
+    pub timeline: Timeline,
+    /// The end of the WAL on that branch.
+    pub lsn: Lsn,
+}
+
+impl fmt::Display for WalPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.timeline, self.lsn)
+    }
+}
+
+/// The branches that led to the present timeline, each with the LSN at which it was left.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The branch on which the primary writes.
+    pub current: Timeline,
+    /// Every ancestor of `current` and where its successor forked off.
+    pub left_at: BTreeMap<Timeline, Lsn>,
+}
+
+impl Lineage {
+    /// Whether WAL that ends at `position` is a prefix of this history, so that its instance can
+    /// follow without losing anything.
+    pub fn contains(&self, position: WalPosition) -> bool {
+        position.timeline == self.current
+            || self
+                .left_at
+                .get(&position.timeline)
+                .is_some_and(|&end| position.lsn <= end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lsn_text() {
+        for text in ["0/0", "3A/9F0017C8", "FFFFFFFF/FFFFFFFF"] {
+            assert_eq!(text.parse::<Lsn>().unwrap().to_string(), text);
+        }
+        for bad in ["", "1", "x/1", "1/", "1/100000000"] {
+            assert!(bad.parse::<Lsn>().is_err(), "{bad}");
+        }
+        assert!("0/9000000".parse::<Lsn>().unwrap() < "0/10000000".parse::<Lsn>().unwrap());
+    }
+
+    #[test]
+    fn a_lineage_contains_its_own_prefixes_only() {
+        let at = |timeline, lsn| WalPosition {
+            timeline: Timeline(timeline),
+            lsn: Lsn(lsn),
+        };
+        let lineage = Lineage {
+            current: Timeline(4),
+            left_at: BTreeMap::from([(Timeline(1), Lsn(10)), (Timeline(2), Lsn(20))]),
+        };
+        for inside in [at(1, 10), at(2, 15), at(4, 99)] {
+            assert!(lineage.contains(inside), "{inside}");
+        }
+        for outside in [at(1, 11), at(2, 21), at(3, 1)] {
+            assert!(!lineage.contains(outside), "{outside}");
+        }
+    }
+}
