@@ -1,3 +1,8 @@
 //! Primacy keeps exactly one primary in every database cluster it looks after.
 #![forbid(unsafe_code)]
+pub mod control;
+pub mod decision;
+pub mod duty;
 pub mod model;
+pub mod recovery;
+pub mod state;

@@ -1,11 +1,17 @@
 //! Values: what the rest of the product talks about. Nothing here acts, waits or reads a clock.
 
+pub mod cluster;
 pub mod ids;
+pub mod report;
 pub mod time;
+pub mod view;
 pub mod wal;
 
+pub use cluster::{Address, Cluster, Durability, Member, Standing};
 pub use ids::{
     ClusterName, Epoch, Incarnation, InstanceId, InvalidName, Order, PeerId, SystemIdentifier, Zone,
 };
+pub use report::{Database, LeaseReport, Receiver, Report, StandbySeen, Stopped};
 pub use time::Timestamp;
+pub use view::{Answer, Failure, Sighting, View};
 pub use wal::{Lineage, Lsn, Timeline, WalPosition};

@@ -1,0 +1,86 @@
+//! What agents and peers say to each other. Variants are only ever added at the end.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::duty::Outcome;
+use crate::model::{ClusterName, InstanceId, Order, PeerId, Report};
+use crate::recovery::Step;
+
+/// From an agent to a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AgentMessage {
+    /// The first message of a session.
+    Hello {
+        /// The cluster it serves.
+        cluster: ClusterName,
+        /// Whose agent it is.
+        instance: InstanceId,
+        /// The Raft group it obeys; none before it adopted one.
+        group: Option<String>,
+    },
+    /// One reading; sent to every peer, at least every [`super::REPORT_EVERY`].
+    Report(Report),
+    /// Asks for the primary lease. Counted by the agent from the moment of sending.
+    Renew {
+        /// Comes back with the answer.
+        serial: u64,
+    },
+    /// Asks for the present epoch: the agent has no readable promise.
+    Adopt {
+        /// Comes back with the answer.
+        serial: u64,
+    },
+    /// How a command ended.
+    Outcome {
+        /// Of the command.
+        id: u64,
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+/// From a peer to an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerMessage {
+    /// The first message of a session, and again whenever the leader changes.
+    Welcome {
+        /// The Raft group; an agent that obeys another one leaves.
+        group: String,
+        /// Who speaks.
+        peer: PeerId,
+        /// Who leads, as far as this peer knows.
+        leader: Option<PeerId>,
+    },
+    /// The lease, granted after a heartbeat round to a majority that began after the request arrived.
+    Granted {
+        /// Of the request.
+        serial: u64,
+        /// Under which it was granted.
+        order: Order,
+        /// From the sending of the request.
+        length: Duration,
+    },
+    /// The present epoch, read linearizably.
+    Adopted {
+        /// Of the request.
+        serial: u64,
+        /// The order to start from.
+        order: Order,
+    },
+    /// The request cannot be granted.
+    Declined {
+        /// Of the request.
+        serial: u64,
+        /// In words.
+        why: String,
+    },
+    /// A command of the leader.
+    Command {
+        /// Comes back with the outcome; unique within the session.
+        id: u64,
+        /// What to do.
+        step: Step,
+    },
+}

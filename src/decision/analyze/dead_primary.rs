@@ -1,0 +1,67 @@
+//! Is there a primary, and does it live? Evidence of death is specific: what its own agent says, or
+//! silence here *and* with a majority of peers. An answer of any kind is a sign of life.
+
+use crate::model::{Database, Stopped, View};
+use crate::recovery::Handover;
+use crate::state::ClusterState;
+
+use super::super::Finding;
+
+pub(super) fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {
+    let cluster = &state.cluster;
+    let Some(primary) = &cluster.primary else {
+        return if state.handover.is_none() {
+            vec![Finding::NoPrimary]
+        } else {
+            vec![]
+        };
+    };
+    // Before it is promoted its absence is the handover's own matter.
+    if matches!(
+        state.handover,
+        Some(Handover::Promoting { .. } | Handover::Creating { .. })
+    ) {
+        return vec![];
+    }
+    let dead = |says: &str| {
+        vec![Finding::DeadPrimary {
+            instance: primary.clone(),
+            says: says.to_owned(),
+        }]
+    };
+    let Some(report) = view.fresh(primary) else {
+        return silent(state, view);
+    };
+    match &report.database {
+        Database::Primary { .. } | Database::Starting => vec![],
+        Database::Unresponsive => vec![Finding::UnresponsivePrimary {
+            instance: primary.clone(),
+        }],
+        Database::Absent => dead("its data folder is empty"),
+        Database::Standby { .. } => dead("it runs as a standby"),
+        Database::Stopped(Stopped::Died) => dead("its postmaster ended"),
+        Database::Stopped(Stopped::LeaseEnded) => dead("it was stopped because its lease ended"),
+        Database::Stopped(Stopped::Found | Stopped::Ordered) => dead("it is stopped"),
+    }
+}
+
+fn silent(state: &ClusterState, view: &View) -> Vec<Finding> {
+    let Some(primary) = state.cluster.primary.clone() else {
+        return vec![];
+    };
+    let lease_ended = view.now > view.leases_lapse_at;
+    let heard_by = view.heard_by_others(&primary);
+    let is_minority = heard_by.is_some_and(|peers| peers * 2 < view.peers);
+    if is_minority || lease_ended {
+        let connection_closed = view.instances.get(&primary).is_some_and(|s| !s.connected);
+        return vec![Finding::SilentPrimary {
+            instance: primary,
+            connection_closed,
+            lease_ended,
+        }];
+    }
+    vec![Finding::UnreachablePrimary {
+        instance: primary,
+        heard_by,
+    }]
+}

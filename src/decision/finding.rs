@@ -1,0 +1,131 @@
+//! Named conclusions with their evidence.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{InstanceId, View};
+
+/// What is wrong with a cluster, and how that is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// No instance is recorded as primary, and no handover is under way.
+    NoPrimary,
+    /// The primary does not run, in its own agent's words.
+    DeadPrimary {
+        /// Who.
+        instance: InstanceId,
+        /// What its agent says.
+        says: String,
+    },
+    /// The primary's agent is silent here and with a majority of peers.
+    SilentPrimary {
+        /// Who.
+        instance: InstanceId,
+        /// Whether its connection was closed rather than quiet.
+        connection_closed: bool,
+        /// Whether every lease has ended.
+        lease_ended: bool,
+    },
+    /// The primary's agent is silent here, but not proven silent elsewhere.
+    UnreachablePrimary {
+        /// Who.
+        instance: InstanceId,
+        /// How many peers hear it; none if they were not asked yet.
+        heard_by: Option<usize>,
+    },
+    /// The primary's PostgreSQL does not answer its agent.
+    UnresponsivePrimary {
+        /// Who.
+        instance: InstanceId,
+    },
+    /// A standby does not stream from the primary.
+    StandbyNotReplicating {
+        /// Who.
+        instance: InstanceId,
+    },
+}
+
+impl Finding {
+    /// One word for the API.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Finding::NoPrimary => "NoPrimary",
+            Finding::DeadPrimary { .. } | Finding::SilentPrimary { .. } => "DeadPrimary",
+            Finding::UnreachablePrimary { .. } => "UnreachablePrimary",
+            Finding::UnresponsivePrimary { .. } => "UnresponsivePrimary",
+            Finding::StandbyNotReplicating { .. } => "StandbyNotReplicating",
+        }
+    }
+
+    /// Whether a new primary is needed.
+    pub fn calls_for_handover(&self) -> bool {
+        match self {
+            Finding::NoPrimary | Finding::DeadPrimary { .. } | Finding::SilentPrimary { .. } => {
+                true
+            }
+            Finding::UnreachablePrimary { .. }
+            | Finding::UnresponsivePrimary { .. }
+            | Finding::StandbyNotReplicating { .. } => false,
+        }
+    }
+
+    /// Whether standbys that hear the primary prove this finding wrong. Never over what the primary's
+    /// own agent says, nor once its lease has ended.
+    pub fn standbys_may_veto(&self, view: &View) -> bool {
+        match self {
+            Finding::SilentPrimary { .. } => view.now <= view.leases_lapse_at,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finding::NoPrimary => f.write_str("no instance is primary"),
+            Finding::DeadPrimary { instance, says } => {
+                write!(f, "the primary {instance} does not run: {says}")
+            }
+            Finding::SilentPrimary {
+                instance,
+                connection_closed,
+                lease_ended,
+            } => {
+                let how = if *connection_closed {
+                    "closed its connection"
+                } else {
+                    "is silent"
+                };
+                write!(f, "the agent of the primary {instance} {how}")?;
+                if *lease_ended {
+                    f.write_str(" and its lease has ended")?;
+                }
+                Ok(())
+            }
+            Finding::UnreachablePrimary {
+                instance,
+                heard_by: Some(peers),
+            } => write!(
+                f,
+                "this peer does not hear the agent of the primary {instance}, but {peers} peers do"
+            ),
+            Finding::UnreachablePrimary {
+                instance,
+                heard_by: None,
+            } => {
+                write!(
+                    f,
+                    "this peer does not hear the agent of the primary {instance}"
+                )
+            }
+            Finding::UnresponsivePrimary { instance } => {
+                write!(f, "the primary {instance} does not answer its agent")
+            }
+            Finding::StandbyNotReplicating { instance } => {
+                write!(f, "{instance} does not stream from the primary")
+            }
+        }
+    }
+}

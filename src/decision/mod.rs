@@ -1,0 +1,244 @@
+//! Decisions: what to propose and what to run, as a function of the recorded state and one view.
+//!
+//! The same function runs on every leader; a new one continues where the record stands. It must never
+//! act, wait or read a clock: `View::now` is data.
+
+pub mod analyze;
+pub mod finding;
+
+use std::collections::BTreeSet;
+
+use crate::broken;
+use crate::model::{Database, InstanceId, Standing, View};
+use crate::recovery::{Action, Evidence, Handover, Next, Reason, Step};
+use crate::state::{Change, ClusterState};
+
+pub use finding::Finding;
+
+/// What a leader does next about one cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// To be proposed, in this order. One that is refused makes the leader look again.
+    pub proposals: Vec<Change>,
+    /// To be carried out; one that is under way already is not sent again.
+    pub steps: Vec<Step>,
+    /// Instances that the other peers should be asked about.
+    pub looks: BTreeSet<InstanceId>,
+    /// What was found, most severe first.
+    pub findings: Vec<Finding>,
+    /// Why nothing happens, for each procedure that waits. The instance is that of a rejoin.
+    pub waiting: Vec<(Option<InstanceId>, Reason)>,
+}
+
+/// What to do about one cluster, seen at `view.now`.
+pub fn decide(state: &ClusterState, view: &View) -> Plan {
+    let mut plan = Plan {
+        findings: analyze::analyze(state, view),
+        ..Plan::default()
+    };
+    if let Some(handover) = &state.handover {
+        take(
+            &mut plan,
+            state,
+            None,
+            handover.next(&state.cluster, state.order(), view),
+        );
+    }
+    if let Some(Finding::UnreachablePrimary {
+        instance,
+        heard_by: None,
+    }) = plan.findings.first()
+    {
+        plan.looks.insert(instance.clone());
+    }
+    let dead = plan
+        .findings
+        .iter()
+        .find(|finding| finding.calls_for_handover())
+        .cloned();
+    if let Some(finding) = dead {
+        // One that only repoints gives up by itself when its primary is dead.
+        if state.handover.is_none() {
+            prepare_handover(&mut plan, state, view, &finding);
+        }
+    } else if state.is_established() {
+        keep_primary(&mut plan, state, view);
+        rejoin(&mut plan, state, view);
+    }
+    plan
+}
+
+fn take(plan: &mut Plan, state: &ClusterState, subject: Option<&InstanceId>, next: Next) {
+    match next {
+        Next::Run(steps) => plan.steps.extend(steps),
+        Next::Record(evidence) => {
+            plan.proposals.push(Change::Record {
+                order: state.order(),
+                evidence,
+            });
+        }
+        Next::Wait(reason) => plan.waiting.push((subject.cloned(), reason)),
+        Next::GiveUp(reason) => plan.proposals.push(match subject {
+            None => Change::Abandon {
+                epoch: state.cluster.epoch,
+                reason,
+            },
+            Some(instance) => Change::EndRejoin {
+                order: state.order(),
+                instance: instance.clone(),
+                reason,
+            },
+        }),
+    }
+}
+
+/// Begins only if a proof can be reached: fencing one standby of a healthy pair and then finding no
+/// quorum would itself be an outage.
+fn prepare_handover(plan: &mut Plan, state: &ClusterState, view: &View, finding: &Finding) {
+    let cluster = &state.cluster;
+    let begin = Change::Begin {
+        seen: cluster.epoch,
+        cause: finding.to_string(),
+    };
+    if broken!(PrePromises) {
+        plan.proposals.push(begin);
+        return;
+    }
+    let epoch = cluster.epoch.next();
+    let reachable: Vec<_> = cluster
+        .members
+        .keys()
+        .filter(|id| view.fresh(id).is_some())
+        .collect();
+    let silent: Vec<_> = reachable
+        .iter()
+        .filter(|id| view.answer(id, epoch).is_none())
+        .collect();
+    let counts = |id: &&&InstanceId| {
+        let member = &cluster.members[**id];
+        view.answer(id, epoch).is_some_and(|answer| {
+            answer.would_promise
+                && member.standing == Standing::Voter
+                && answer.incarnation == Some(member.incarnation)
+        })
+    };
+    let promising = reachable.iter().filter(counts).count();
+    let hears = |id: &&&InstanceId| view.answer(id, epoch).is_some_and(|a| a.hears_primary);
+    let hearing: Vec<_> = reachable
+        .iter()
+        .filter(hears)
+        .map(|id| (*id).clone())
+        .collect();
+    let vetoed = !broken!(Veto)
+        && finding.standbys_may_veto(view)
+        && hearing.len() >= cluster.durability.standby_acks().max(1);
+    let reached = match cluster.durability {
+        crate::model::Durability::Async => promising >= 1 && silent.is_empty(),
+        crate::model::Durability::Quorum { .. } => {
+            promising >= crate::recovery::proof::promises_needed(cluster)
+        }
+    };
+    if vetoed {
+        plan.waiting.push((None, Reason::Vetoed { by: hearing }));
+    } else if reached {
+        plan.proposals.push(begin);
+        return;
+    } else if reachable.is_empty() {
+        plan.waiting.push((None, Reason::NobodyReachable));
+    } else if silent.is_empty() {
+        let needed = crate::recovery::proof::promises_needed(cluster);
+        let missing = cluster
+            .members
+            .keys()
+            .filter(|id| !reachable.iter().filter(counts).any(|r| r == id))
+            .map(|id| {
+                (
+                    id.clone(),
+                    "would not promise or cannot be asked".to_owned(),
+                )
+            })
+            .collect();
+        plan.waiting.push((
+            None,
+            Reason::NotProven {
+                promised: promising,
+                needed,
+                missing,
+            },
+        ));
+    } else {
+        plan.waiting.push((None, Reason::Asking));
+    }
+    plan.steps.extend(silent.into_iter().map(|id| Step {
+        instance: (*id).clone(),
+        order: state.order(),
+        action: Action::Ask { epoch },
+    }));
+}
+
+/// Keeps the recorded names in force on the primary, and records its first commit.
+fn keep_primary(plan: &mut Plan, state: &ClusterState, view: &View) {
+    let cluster = &state.cluster;
+    let Some(primary) = &cluster.primary else {
+        return;
+    };
+    let Some(report) = view.fresh(primary) else {
+        return;
+    };
+    let Database::Primary {
+        synchronous_standby_names,
+        first_commit,
+        ..
+    } = &report.database
+    else {
+        return;
+    };
+    let recorded = cluster.synchronous_standby_names(primary);
+    if *synchronous_standby_names != recorded {
+        plan.steps.push(Step {
+            instance: primary.clone(),
+            order: state.order(),
+            action: Action::Configure {
+                synchronous_standby_names: recorded,
+            },
+        });
+    }
+    if let (None, Some((epoch, lsn))) = (cluster.first_commit, first_commit)
+        && *epoch == cluster.epoch
+    {
+        let evidence = Evidence::FirstCommit { lsn: *lsn };
+        plan.proposals.push(Change::Record {
+            order: state.order(),
+            evidence,
+        });
+    }
+}
+
+/// Continues the rejoins under way and begins one for every instance that should stream and does not.
+fn rejoin(plan: &mut Plan, state: &ClusterState, view: &View) {
+    let cluster = &state.cluster;
+    let primary_serves = cluster
+        .primary
+        .as_ref()
+        .and_then(|primary| view.fresh(primary))
+        .is_some_and(|report| matches!(report.database, Database::Primary { .. }));
+    for (instance, member) in &cluster.members {
+        if cluster.primary.as_ref() == Some(instance) {
+            continue;
+        }
+        if let Some(active) = state.rejoins.get(instance) {
+            let next = active.rejoin.next(instance, cluster, state.order(), view);
+            take(plan, state, Some(instance), next);
+            continue;
+        }
+        let is_pending = matches!(&state.handover, Some(Handover::Repointing { pending }) if pending.contains(instance));
+        let is_settled = member.standing == Standing::Voter && view.streams(cluster, instance);
+        if primary_serves && !is_pending && !is_settled && view.fresh(instance).is_some() {
+            plan.proposals.push(Change::BeginRejoin {
+                epoch: cluster.epoch,
+                instance: instance.clone(),
+                cause: "it does not stream from the primary".to_owned(),
+            });
+        }
+    }
+}

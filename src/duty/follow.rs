@@ -1,0 +1,127 @@
+//! Streaming from a source without losing a byte of one's own.
+
+use crate::model::WalPosition;
+use crate::model::cluster::application_name;
+use crate::recovery::{Evidence, Source};
+
+use super::local::{Data, Local, Replay, Session};
+use super::{Act, Outcome};
+
+/// Following a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Following {
+    /// Whom.
+    pub source: Source,
+}
+
+impl Following {
+    pub(super) fn next(&mut self, local: &Local) -> Act {
+        let cannot = |why: String| {
+            let instance = local.instance.clone();
+            Act::Finish(Outcome::Evidence(Evidence::CannotFollow { instance, why }))
+        };
+        if let Err(why) = self.may_follow(local) {
+            return cannot(why);
+        }
+        match approach(&self.source, local) {
+            Approach::Act(act) => act,
+            Approach::Diverged(why) => cannot(why),
+            Approach::Streams => {
+                let instance = local.instance.clone();
+                Act::Finish(Outcome::Evidence(Evidence::Following { instance }))
+            }
+        }
+    }
+
+    /// The data must be of the same history and of the filling under whose name it would stream.
+    fn may_follow(&self, local: &Local) -> Result<(), String> {
+        let Data::Cluster {
+            identity,
+            incarnation,
+            interrupted,
+            ..
+        } = &local.data
+        else {
+            return Err("there is no database in its data folder".to_owned());
+        };
+        if Some(*identity) != self.source.identity {
+            return Err(format!(
+                "its data belongs to another database history, {identity}"
+            ));
+        }
+        if *interrupted {
+            return Err("a rewind of its data was interrupted".to_owned());
+        }
+        let named = incarnation
+            .map(|incarnation| application_name(&local.instance, incarnation, self.source.epoch));
+        if named.as_ref() != Some(&self.source.application_name) {
+            return Err("its data is not the filling that is recorded".to_owned());
+        }
+        Ok(())
+    }
+}
+
+pub(super) enum Approach {
+    Act(Act),
+    Diverged(String),
+    Streams,
+}
+
+/// The next thing to do to stream from `source`.
+pub(super) fn approach(source: &Source, local: &Local) -> Approach {
+    let diverged = |position: WalPosition| {
+        Approach::Diverged(format!(
+            "its WAL ends at {position}, beside the primary's history"
+        ))
+    };
+    let Data::Cluster {
+        standby_signal,
+        ends_at,
+        ..
+    } = &local.data
+    else {
+        return Approach::Diverged("there is no database in its data folder".to_owned());
+    };
+    if !local.is_running {
+        return match ends_at {
+            None => Approach::Diverged("the end of its WAL could not be found".to_owned()),
+            Some(end) if !source.lineage.contains(*end) => diverged(*end),
+            Some(_) => Approach::Act(Act::StartStandby {
+                source: Some(source.clone()),
+            }),
+        };
+    }
+    let Some(session) = &local.session else {
+        // Without the signal file it is not starting as a standby.
+        return Approach::Act(if *standby_signal {
+            Act::Look
+        } else {
+            Act::StopAll
+        });
+    };
+    if !session.in_recovery || local.promotion_asked || !source.lineage.contains(session.position) {
+        return Approach::Act(Act::StopAll);
+    }
+    if !points_at(session, source) {
+        return Approach::Act(Act::PointAt {
+            source: source.clone(),
+        });
+    }
+    if session.replay != Replay::Running {
+        return Approach::Act(Act::ResumeReplay);
+    }
+    match &session.streams {
+        Some((name, silent_for))
+            if *name == source.application_name && *silent_for < crate::model::view::DEAF_AFTER =>
+        {
+            Approach::Streams
+        }
+        _ => Approach::Act(Act::Look),
+    }
+}
+
+fn points_at(session: &Session, source: &Source) -> bool {
+    session.source.as_ref().is_some_and(|seen| {
+        seen.address == source.address && seen.application_name == source.application_name
+    })
+}

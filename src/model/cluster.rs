@@ -1,0 +1,161 @@
+//! What is recorded about a cluster: its members, its durability, who may be primary and under which epoch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{ClusterName, Epoch, Incarnation, InstanceId, SystemIdentifier, Zone};
+use super::wal::{Lineage, Lsn, Timeline};
+
+/// How many standbys must have flushed a commit before it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// None: a failover may lose what the old primary had not sent yet.
+    Async,
+    /// Any `standbys` of the voters. Strict: commits wait when fewer are there.
+    Quorum {
+        /// W, at least 1.
+        standbys: u8,
+    },
+}
+
+impl Durability {
+    /// W, the standby acknowledgements that a commit waits for.
+    pub fn standby_acks(self) -> usize {
+        match self {
+            Durability::Async => 0,
+            Durability::Quorum { standbys } => usize::from(standbys),
+        }
+    }
+
+    /// How long a primary lease lasts. In quorum clusters no failover waits for it: it bounds stale
+    /// reads and leaves time to restart an agent. In async clusters a failover waits for it.
+    pub fn lease_length(self) -> Duration {
+        match self {
+            Durability::Async => Duration::from_secs(2),
+            Durability::Quorum { .. } => Duration::from_secs(10),
+        }
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Durability::Async => f.write_str("async"),
+            Durability::Quorum { standbys } => write!(f, "quorum {standbys}"),
+        }
+    }
+}
+
+/// Where an instance answers SQL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// Host name or IP address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// Whether the promise of a voter counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Counts in N and, with the recorded incarnation, in R.
+    Voter,
+    /// Counts in N, not in R: its data was or is being replaced, or was never filled.
+    Recovering,
+}
+
+/// One instance as recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Where it answers SQL.
+    pub address: Address,
+    /// Where its agent answers health checks.
+    pub health: Address,
+    /// Its failure domain.
+    pub zone: Zone,
+    /// The filling of its data folder that Raft knows of; zero before the first.
+    pub incarnation: Incarnation,
+    /// Whether its promise counts.
+    pub standing: Standing,
+}
+
+/// One cluster as recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Its chosen name.
+    pub name: ClusterName,
+    /// Known once the first instance was initialised.
+    pub identity: Option<SystemIdentifier>,
+    /// Fixed at creation.
+    pub durability: Durability,
+    /// V: the primary and every instance that any walsender may count as synchronous. Fixed at creation.
+    pub members: BTreeMap<InstanceId, Member>,
+    /// The highest epoch burnt.
+    pub epoch: Epoch,
+    /// The timeline number allocated with the epoch; never used twice.
+    pub timeline: Timeline,
+    /// The only instance that may ever be primary in this epoch; none while it is being elected.
+    pub primary: Option<InstanceId>,
+    /// Instances that may hold a primary lease of an earlier epoch, or of this one.
+    pub holders: BTreeSet<InstanceId>,
+    /// The branches that led to the primary's timeline; known once it was promoted.
+    pub lineage: Lineage,
+    /// Where the epoch's first acknowledged commit ends; none before it was acknowledged.
+    pub first_commit: Option<Lsn>,
+}
+
+impl Cluster {
+    /// N, the size of V.
+    pub fn voters(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The names that the primary counts as synchronous: one for each *other* voter whose promise
+    /// counts, each with its incarnation and the epoch, so that a stale, foreign or re-cloned
+    /// walsender is never counted.
+    pub fn synchronous_names(&self, primary: &InstanceId) -> BTreeSet<String> {
+        self.members
+            .iter()
+            .filter(|(id, member)| *id != primary && member.standing == Standing::Voter)
+            .map(|(id, member)| application_name(id, member.incarnation, self.epoch))
+            .collect()
+    }
+
+    /// The value of `synchronous_standby_names` on `primary`; empty in an async cluster. A quorum
+    /// cluster without any admitted voter waits for a name that nobody can carry.
+    pub fn synchronous_standby_names(&self, primary: &InstanceId) -> String {
+        let Durability::Quorum { standbys } = self.durability else {
+            return String::new();
+        };
+        let names = self.synchronous_names(primary);
+        if names.len() < usize::from(standbys) {
+            // PostgreSQL warns when k exceeds the names and then waits for ever: just what strict means.
+            let missing = usize::from(standbys) - names.len();
+            let nobody = (0..missing).map(|n| format!("\"primacy_waits_for_a_standby_{n}\""));
+            let listed: Vec<_> = names
+                .iter()
+                .map(|n| format!("\"{n}\""))
+                .chain(nobody)
+                .collect();
+            return format!("ANY {standbys} ({})", listed.join(", "));
+        }
+        let quoted: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+        format!("ANY {standbys} ({})", quoted.join(", "))
+    }
+}
+
+/// The `application_name` under which a standby streams: `<instance>_<incarnation>_<epoch of the primary>`.
+pub fn application_name(instance: &InstanceId, incarnation: Incarnation, epoch: Epoch) -> String {
+    format!("{instance}_{incarnation}_{epoch}")
+}

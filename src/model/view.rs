@@ -1,0 +1,120 @@
+//! Everything a decision may look at beside the recorded state. Built by the shell; `now` is data.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::cluster::Cluster;
+use super::ids::{Epoch, Incarnation, InstanceId, Order};
+use super::report::{Database, Receiver, Report};
+use super::time::Timestamp;
+
+/// An agent that has said nothing for this long is silent. Two missed reports and a margin.
+pub const SILENT_AFTER: Duration = Duration::from_millis(1200);
+/// A receiver that has heard nothing for this long does not hear its source any more
+/// (the managed `wal_receiver_timeout`).
+pub const DEAF_AFTER: Duration = Duration::from_millis(1000);
+/// An answer to a question is not used for a decision after this long.
+pub const ANSWER_STALE_AFTER: Duration = Duration::from_millis(500);
+
+/// One peer's readings of one cluster at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// The moment, on this peer's clock.
+    pub now: Timestamp,
+    /// After this no instance holds a lease that this or any earlier leader granted.
+    pub leases_lapse_at: Timestamp,
+    /// The readings, by instance; none for an instance that was never heard.
+    pub instances: BTreeMap<InstanceId, Sighting>,
+    /// How many peers there are, this one included.
+    pub peers: usize,
+    /// How many of the other peers heard an instance, and when they said so.
+    pub looks: BTreeMap<InstanceId, (Timestamp, usize)>,
+}
+
+/// What is known of one instance.
+#[derive(Debug, Clone)]
+pub struct Sighting {
+    /// The last report.
+    pub report: Report,
+    /// When it arrived.
+    pub received_at: Timestamp,
+    /// Whether the agent's connection stands.
+    pub connected: bool,
+    /// Its last answer to [`crate::recovery::Action::Ask`], and when it arrived.
+    pub answer: Option<(Timestamp, Answer)>,
+    /// The last command that it could not carry out.
+    pub failure: Option<Failure>,
+}
+
+/// What an agent answers when it is asked whether it would promise an epoch.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Answer {
+    /// The epoch asked about.
+    pub epoch: Epoch,
+    /// Whether it would promise it.
+    pub would_promise: bool,
+    /// Whether its instance hears a primary right now.
+    pub hears_primary: bool,
+    /// The filling of its data folder.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// A command that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The order it was given under.
+    pub order: Order,
+    /// When the failure arrived.
+    pub at: Timestamp,
+    /// In words, for the operator.
+    pub reason: String,
+}
+
+impl View {
+    /// The last report of an agent that is connected and not silent.
+    pub fn fresh(&self, instance: &InstanceId) -> Option<&Report> {
+        let sighting = self.instances.get(instance)?;
+        let recent = self.now.since(sighting.received_at) <= SILENT_AFTER;
+        (sighting.connected && recent).then_some(&sighting.report)
+    }
+
+    /// The instance's answer about `epoch`, if it is recent enough to act on.
+    pub fn answer(&self, instance: &InstanceId, epoch: Epoch) -> Option<&Answer> {
+        self.fresh(instance)?;
+        let (at, answer) = self.instances.get(instance)?.answer.as_ref()?;
+        let recent = self.now.since(*at) <= ANSWER_STALE_AFTER;
+        (recent && answer.epoch == epoch).then_some(answer)
+    }
+
+    /// How many of the other peers hear the agent of `instance`; none if they were not asked recently.
+    pub fn heard_by_others(&self, instance: &InstanceId) -> Option<usize> {
+        let (at, peers) = self.looks.get(instance)?;
+        (self.now.since(*at) <= ANSWER_STALE_AFTER).then_some(*peers)
+    }
+
+    /// Why the instance could not carry out a command of this order.
+    pub fn failure(&self, instance: &InstanceId, order: Order) -> Option<&Failure> {
+        let failure = self.instances.get(instance)?.failure.as_ref()?;
+        (failure.order == order).then_some(failure)
+    }
+
+    /// Whether the standby `instance` streams from the primary of `cluster`'s present epoch under
+    /// the incarnation that is recorded, and hears it.
+    pub fn streams(&self, cluster: &Cluster, instance: &InstanceId) -> bool {
+        let Some(member) = cluster.members.get(instance) else {
+            return false;
+        };
+        let name = super::cluster::application_name(instance, member.incarnation, cluster.epoch);
+        match self.fresh(instance).map(|report| &report.database) {
+            Some(Database::Standby {
+                receiver:
+                    Receiver::Streaming {
+                        application_name,
+                        silent_for,
+                    },
+                ..
+            }) => *application_name == name && *silent_for < DEAF_AFTER,
+            _ => false,
+        }
+    }
+}

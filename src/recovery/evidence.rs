@@ -1,0 +1,148 @@
+//! What came back from a step, recorded in Raft before the next decision.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Incarnation, InstanceId, Lineage, Lsn, SystemIdentifier, WalPosition};
+
+use super::proof::FenceProof;
+
+/// An instance's fsynced word to obey and feed nothing older than the epoch of the handover.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promise {
+    /// The filling of the data folder that the promise speaks for.
+    pub incarnation: Option<Incarnation>,
+    /// The end of valid WAL on disk, scanned after the fence. A promise without it fences and does
+    /// not count.
+    pub position: Option<WalPosition>,
+    /// Whether PostgreSQL still runs, so that it can be promoted without a start.
+    pub running: bool,
+}
+
+/// Why data may be destroyed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Grounds {
+    /// These standbys, W of them, have flushed a commit of the present epoch.
+    Copied {
+        /// Who holds it.
+        by: BTreeSet<InstanceId>,
+    },
+    /// The data is not the filling that Raft counts, so no promise over it ever counted.
+    Uncounted {
+        /// The filling found.
+        found: Option<Incarnation>,
+    },
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Evidence {
+    /// The first data of the cluster exists.
+    Initialised {
+        /// Where.
+        instance: InstanceId,
+        /// Its history.
+        identity: SystemIdentifier,
+        /// Where its WAL ends.
+        position: WalPosition,
+    },
+    /// A voter promised.
+    Promised {
+        /// Who.
+        instance: InstanceId,
+        /// Its word.
+        promise: Promise,
+    },
+    /// A candidate was chosen and the proof is complete.
+    Elected {
+        /// Who.
+        candidate: InstanceId,
+        /// Why no older primary can acknowledge anything.
+        proof: FenceProof,
+    },
+    /// The candidate left recovery on the allocated timeline.
+    Promoted {
+        /// Who.
+        instance: InstanceId,
+        /// Its branches.
+        lineage: Lineage,
+    },
+    /// The candidate cannot be promoted.
+    CannotPromote {
+        /// Who.
+        instance: InstanceId,
+        /// In its agent's words.
+        why: String,
+    },
+    /// A standby streams from the primary.
+    Following {
+        /// Who.
+        instance: InstanceId,
+    },
+    /// A standby holds WAL that the primary does not, or data that cannot follow.
+    CannotFollow {
+        /// Who.
+        instance: InstanceId,
+        /// In its agent's words.
+        why: String,
+    },
+    /// A standby that should be repointed is away; it will rejoin later.
+    LeftBehind {
+        /// Who.
+        instance: InstanceId,
+    },
+    /// The epoch's first commit was acknowledged under the recorded rule.
+    FirstCommit {
+        /// Where it ends.
+        lsn: Lsn,
+    },
+    /// The instance's data may be destroyed.
+    RebuildPermitted {
+        /// Whose.
+        instance: InstanceId,
+        /// Why.
+        grounds: Grounds,
+    },
+    /// The data was replaced.
+    Rebuilt {
+        /// Whose.
+        instance: InstanceId,
+        /// The filling it became.
+        incarnation: Incarnation,
+    },
+    /// Where the primary's WAL ended after `instance` had come back.
+    Located {
+        /// Who must get there.
+        instance: InstanceId,
+        /// Where.
+        target: Lsn,
+    },
+    /// A rejoined standby flushed past its target directly from the primary: its promise counts.
+    Admitted {
+        /// Who.
+        instance: InstanceId,
+        /// What it has flushed.
+        flushed: WalPosition,
+    },
+}
+
+/// Why the state machine did not take a command. Not an error: the leader looks again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Rejection {
+    /// It was decided against another epoch.
+    #[error("decided against another epoch than the present one")]
+    Stale,
+    /// It does not fit where the procedure stands.
+    #[error("not expected in this phase")]
+    WrongPhase,
+    /// The proof does not hold.
+    #[error("the proof does not hold: {0}")]
+    Unproven(String),
+    /// There is no such cluster or instance.
+    #[error("{0} is not known")]
+    Unknown(String),
+    /// It would contradict what is recorded.
+    #[error("{0}")]
+    Invalid(String),
+}

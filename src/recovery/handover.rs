@@ -1,0 +1,273 @@
+//! The one way a primary changes: fence, elect, promote, repoint.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::cluster::application_name;
+use crate::model::{Cluster, Database, InstanceId, Order, View, WalPosition};
+
+use super::evidence::{Evidence, Promise, Rejection};
+use super::proof::{self, FenceProof};
+use super::reason::Reason;
+use super::step::{Action, Source, Step};
+use super::{Next, RETRY_AFTER};
+
+/// Where a handover stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Handover {
+    /// The cluster's first data is being created, under the permit that this record is.
+    Creating {
+        /// Whose folder.
+        instance: InstanceId,
+    },
+    /// Every voter that can be reached is asked to promise the new epoch.
+    Fencing {
+        /// Who did.
+        promises: BTreeMap<InstanceId, Promise>,
+    },
+    /// The candidate gets the lease of the epoch and is promoted. Cannot be written down without a proof.
+    Promoting {
+        /// Who.
+        candidate: InstanceId,
+        /// The position that elected it.
+        position: WalPosition,
+        /// Why no older primary can acknowledge anything.
+        proof: FenceProof,
+        /// Who else promised, and so can follow at once.
+        followers: BTreeSet<InstanceId>,
+    },
+    /// The others are pointed at the new primary, which serves already.
+    Repointing {
+        /// Who still streams from nobody.
+        pending: BTreeSet<InstanceId>,
+    },
+    /// Nothing is left to do.
+    Done,
+}
+
+impl Handover {
+    /// One word for logs and the API.
+    pub fn phase(&self) -> &'static str {
+        match self {
+            Handover::Creating { .. } => "creating",
+            Handover::Fencing { .. } => "fencing",
+            Handover::Promoting { .. } => "promoting",
+            Handover::Repointing { .. } => "repointing",
+            Handover::Done => "done",
+        }
+    }
+
+    /// What to do now.
+    pub fn next(&self, cluster: &Cluster, order: Order, view: &View) -> Next {
+        match self {
+            Handover::Creating { instance } => {
+                let incarnation = cluster.members[instance].incarnation;
+                one(view, instance, order, Action::Initialise { incarnation })
+            }
+            Handover::Fencing { promises } => fencing(cluster, order, promises, view),
+            Handover::Promoting {
+                candidate,
+                position,
+                ..
+            } => {
+                if view.fresh(candidate).is_none() {
+                    return Next::GiveUp(Reason::Silent {
+                        instance: candidate.clone(),
+                    });
+                }
+                let action = Action::Promote {
+                    timeline: cluster.timeline,
+                    at_least: *position,
+                    synchronous_standby_names: cluster.synchronous_standby_names(candidate),
+                    members: cluster.members.keys().cloned().collect(),
+                };
+                one(view, candidate, order, action)
+            }
+            Handover::Repointing { pending } => repointing(cluster, order, pending, view),
+            Handover::Done => Next::Wait(Reason::Superseded),
+        }
+    }
+
+    /// The transition table.
+    pub fn record(self, cluster: &Cluster, evidence: &Evidence) -> Result<Self, Rejection> {
+        use Evidence as E;
+        match (self, evidence) {
+            (
+                Handover::Creating { instance },
+                E::Initialised {
+                    instance: who,
+                    position,
+                    ..
+                },
+            ) if instance == *who => Ok(Handover::Promoting {
+                candidate: instance,
+                position: *position,
+                proof: FenceProof::Created,
+                followers: BTreeSet::new(),
+            }),
+            (Handover::Fencing { mut promises }, E::Promised { instance, promise }) => {
+                if !cluster.members.contains_key(instance) {
+                    return Err(Rejection::Unknown(instance.to_string()));
+                }
+                promises.insert(instance.clone(), promise.clone());
+                Ok(Handover::Fencing { promises })
+            }
+            (Handover::Fencing { promises }, E::Elected { candidate, proof }) => {
+                let position = proof::check(cluster, &promises, candidate, proof)?;
+                let followers = promises.into_keys().filter(|id| id != candidate).collect();
+                Ok(Handover::Promoting {
+                    candidate: candidate.clone(),
+                    position,
+                    proof: proof.clone(),
+                    followers,
+                })
+            }
+            (
+                Handover::Promoting {
+                    candidate,
+                    followers,
+                    ..
+                },
+                E::Promoted { instance, lineage },
+            ) if candidate == *instance => {
+                if lineage.current != cluster.timeline {
+                    let found = lineage.current;
+                    return Err(Rejection::Unproven(format!(
+                        "{instance} took timeline {found}"
+                    )));
+                }
+                Ok(Handover::Repointing { pending: followers }.settled())
+            }
+            (
+                Handover::Repointing { mut pending },
+                E::Following { instance }
+                | E::CannotFollow { instance, .. }
+                | E::LeftBehind { instance },
+            ) if pending.contains(instance) => {
+                pending.remove(instance);
+                Ok(Handover::Repointing { pending }.settled())
+            }
+            _ => Err(Rejection::WrongPhase),
+        }
+    }
+
+    fn settled(self) -> Self {
+        match self {
+            Handover::Repointing { pending } if pending.is_empty() => Handover::Done,
+            other => other,
+        }
+    }
+}
+
+/// One step for one instance, unless it is silent or failed a moment ago.
+pub(super) fn one(view: &View, instance: &InstanceId, order: Order, action: Action) -> Next {
+    if view.fresh(instance).is_none() {
+        return Next::Wait(Reason::Silent {
+            instance: instance.clone(),
+        });
+    }
+    if let Some(failure) = view.failure(instance, order)
+        && view.now.since(failure.at) < RETRY_AFTER
+    {
+        return Next::Wait(Reason::Failed {
+            instance: instance.clone(),
+            why: failure.reason.clone(),
+        });
+    }
+    Next::Run(vec![Step {
+        instance: instance.clone(),
+        order,
+        action,
+    }])
+}
+
+/// The primary of `cluster` as the source of `instance`.
+pub(super) fn source(cluster: &Cluster, instance: &InstanceId) -> Option<Source> {
+    let primary = cluster.primary.as_ref()?;
+    let incarnation = cluster.members.get(instance)?.incarnation;
+    Some(Source {
+        instance: primary.clone(),
+        address: cluster.members.get(primary)?.address.clone(),
+        identity: cluster.identity,
+        epoch: cluster.epoch,
+        application_name: application_name(instance, incarnation, cluster.epoch),
+        lineage: cluster.lineage.clone(),
+    })
+}
+
+fn fencing(
+    cluster: &Cluster,
+    order: Order,
+    promises: &BTreeMap<InstanceId, Promise>,
+    view: &View,
+) -> Next {
+    let missing = || {
+        cluster
+            .members
+            .keys()
+            .filter(|id| !promises.contains_key(*id))
+    };
+    let failed_now = |id: &InstanceId| {
+        view.failure(id, order)
+            .is_some_and(|failure| view.now.since(failure.at) < RETRY_AFTER)
+    };
+    let to_fence: Vec<_> = missing()
+        .filter(|id| view.fresh(id).is_some() && !failed_now(id))
+        .collect();
+    match proof::elect(cluster, promises, view, to_fence.is_empty()) {
+        Ok((candidate, proof)) => Next::Record(Evidence::Elected { candidate, proof }),
+        Err(reason) if to_fence.is_empty() => Next::Wait(reason),
+        Err(_) => Next::Run(
+            to_fence
+                .into_iter()
+                .map(|id| Step {
+                    instance: id.clone(),
+                    order,
+                    action: Action::Fence,
+                })
+                .collect(),
+        ),
+    }
+}
+
+fn repointing(
+    cluster: &Cluster,
+    order: Order,
+    pending: &BTreeSet<InstanceId>,
+    view: &View,
+) -> Next {
+    let Some(primary) = &cluster.primary else {
+        return Next::GiveUp(Reason::NoPrimary);
+    };
+    let serves =
+        |database: &Database| matches!(database, Database::Primary { .. } | Database::Starting);
+    if !view
+        .fresh(primary)
+        .is_some_and(|report| serves(&report.database))
+    {
+        return Next::GiveUp(Reason::Silent {
+            instance: primary.clone(),
+        });
+    }
+    // Who is away or cannot is brought back by a rejoin and not awaited here.
+    let behind = pending
+        .iter()
+        .find(|id| view.fresh(id).is_none() || view.failure(id, order).is_some());
+    if let Some(instance) = behind {
+        return Next::Record(Evidence::LeftBehind {
+            instance: instance.clone(),
+        });
+    }
+    let steps = pending.iter().filter_map(|id| {
+        let action = Action::Follow {
+            source: source(cluster, id)?,
+        };
+        Some(Step {
+            instance: id.clone(),
+            order,
+            action,
+        })
+    });
+    Next::Run(steps.collect())
+}

@@ -1,0 +1,191 @@
+//! Why no older primary can acknowledge a commit any more, and who may take its place.
+//!
+//! One test, R + W + 1 > N, proves two things at once: of the voters that did not promise too few are
+//! left to acknowledge anything, and every acknowledged commit is on one of those that did.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::broken;
+use crate::model::{Cluster, Durability, InstanceId, Standing, View, WalPosition};
+
+use super::evidence::{Promise, Rejection};
+use super::reason::Reason;
+
+/// Why no older primary can acknowledge a commit any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FenceProof {
+    /// R + W + 1 > N over these promises; the candidate is the best of them.
+    Quorum {
+        /// The voters counted in R.
+        counted: BTreeSet<InstanceId>,
+    },
+    /// Async: everybody who may hold a lease promised.
+    OldPrimaryPromised,
+    /// Async: every lease that may have been granted has ended on the leader's clock.
+    LeaseLapsed,
+    /// The cluster was just created: there is no older primary.
+    Created,
+}
+
+/// The least R with R + W + 1 > N.
+pub fn promises_needed(cluster: &Cluster) -> usize {
+    let needed = cluster.voters() - cluster.durability.standby_acks().min(cluster.voters() - 1);
+    if broken!(QuorumTest) {
+        needed - 1
+    } else {
+        needed
+    }
+}
+
+/// Why a promise does not count in R; `Ok` with its position if it does.
+fn counts(
+    cluster: &Cluster,
+    instance: &InstanceId,
+    promise: &Promise,
+) -> Result<WalPosition, &'static str> {
+    let member = cluster.members.get(instance).ok_or("is not a member")?;
+    if !broken!(DataIncarnation) {
+        if member.standing != Standing::Voter {
+            return Err("its data is being replaced");
+        }
+        if promise.incarnation != Some(member.incarnation) {
+            return Err("its data is not the filling that was admitted");
+        }
+    }
+    promise
+        .position
+        .ok_or("the end of its WAL could not be found")
+}
+
+type Counted<'a> = BTreeMap<&'a InstanceId, (WalPosition, bool)>;
+
+fn counted<'a>(cluster: &Cluster, promises: &'a BTreeMap<InstanceId, Promise>) -> Counted<'a> {
+    promises
+        .iter()
+        .filter_map(|(id, promise)| {
+            Some((id, (counts(cluster, id, promise).ok()?, promise.running)))
+        })
+        .collect()
+}
+
+/// The best position; among equals a running instance, then the first name.
+fn best(of: &Counted<'_>) -> Option<InstanceId> {
+    let rank = |(id, (position, running)): &(&&InstanceId, &(WalPosition, bool))| {
+        (*position, *running, std::cmp::Reverse((**id).clone()))
+    };
+    of.iter().max_by_key(rank).map(|(id, _)| (*id).clone())
+}
+
+/// Chooses a candidate, or says what is missing. A quorum without earlier primaries is preferred: it
+/// needs no restart and leaves aside what was never acknowledged.
+pub fn elect(
+    cluster: &Cluster,
+    promises: &BTreeMap<InstanceId, Promise>,
+    view: &View,
+    everybody_had_a_chance: bool,
+) -> Result<(InstanceId, FenceProof), Reason> {
+    let all = counted(cluster, promises);
+    let needed = promises_needed(cluster);
+    let standbys: Counted<'_> = all
+        .iter()
+        .filter(|(id, _)| !cluster.holders.contains(**id))
+        .map(|(id, p)| (*id, *p))
+        .collect();
+    let quorum = |of: &Counted<'_>| {
+        let counted = of.keys().map(|id| (*id).clone()).collect();
+        best(of).map(|candidate| (candidate, FenceProof::Quorum { counted }))
+    };
+    let not_proven = || Reason::NotProven {
+        promised: all.len(),
+        needed,
+        missing: missing(cluster, promises),
+    };
+    if cluster.durability == Durability::Async {
+        if !everybody_had_a_chance {
+            return Err(not_proven());
+        }
+        let candidate = best(&all).ok_or_else(not_proven)?;
+        let may_hold: Vec<_> = cluster
+            .holders
+            .iter()
+            .filter(|id| !promises.contains_key(*id))
+            .cloned()
+            .collect();
+        return if may_hold.is_empty() {
+            Ok((candidate, FenceProof::OldPrimaryPromised))
+        } else if view.now > view.leases_lapse_at {
+            Ok((candidate, FenceProof::LeaseLapsed))
+        } else {
+            Err(Reason::LeaseMayBeHeld { by: may_hold })
+        };
+    }
+    if standbys.len() >= needed {
+        return quorum(&standbys).ok_or_else(not_proven);
+    }
+    if all.len() >= needed && everybody_had_a_chance {
+        return quorum(&all).ok_or_else(not_proven);
+    }
+    Err(not_proven())
+}
+
+fn missing(
+    cluster: &Cluster,
+    promises: &BTreeMap<InstanceId, Promise>,
+) -> Vec<(InstanceId, String)> {
+    cluster
+        .members
+        .keys()
+        .filter_map(|id| match promises.get(id) {
+            None => Some((id.clone(), "has not promised".to_owned())),
+            Some(promise) => counts(cluster, id, promise)
+                .err()
+                .map(|why| (id.clone(), why.to_owned())),
+        })
+        .collect()
+}
+
+/// Re-checks in the log what a leader claims: a buggy or deposed one is refused here. Answers with the
+/// position that elects the candidate.
+pub fn check(
+    cluster: &Cluster,
+    promises: &BTreeMap<InstanceId, Promise>,
+    candidate: &InstanceId,
+    proof: &FenceProof,
+) -> Result<WalPosition, Rejection> {
+    let unproven = |why: String| Err(Rejection::Unproven(why));
+    let counted = counted(cluster, promises);
+    let Some(&(position, _)) = counted.get(candidate) else {
+        return unproven(format!("the promise of {candidate} does not count"));
+    };
+    let voices: BTreeSet<&InstanceId> = match proof {
+        FenceProof::Quorum { counted: claimed } => {
+            if let Some(stranger) = claimed.iter().find(|id| !counted.contains_key(id)) {
+                return unproven(format!("the promise of {stranger} does not count"));
+            }
+            if !claimed.contains(candidate) || claimed.len() < promises_needed(cluster) {
+                return unproven(format!("{} promises are not enough", claimed.len()));
+            }
+            claimed.iter().collect()
+        }
+        FenceProof::OldPrimaryPromised | FenceProof::LeaseLapsed
+            if cluster.durability != Durability::Async =>
+        {
+            return unproven("a lapsed lease proves nothing in a quorum cluster".to_owned());
+        }
+        FenceProof::OldPrimaryPromised
+            if !cluster.holders.iter().all(|id| promises.contains_key(id)) =>
+        {
+            return unproven("somebody who may hold a lease has not promised".to_owned());
+        }
+        FenceProof::OldPrimaryPromised | FenceProof::LeaseLapsed => {
+            counted.keys().copied().collect()
+        }
+        FenceProof::Created => return unproven("the cluster exists already".to_owned()),
+    };
+    match voices.iter().find(|id| counted[**id].0 > position) {
+        Some(better) => unproven(format!("{better} holds more than {candidate}")),
+        None => Ok(position),
+    }
+}

@@ -1,0 +1,145 @@
+//! Why nothing happens, as a value that the operator sees.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{InstanceId, WalPosition};
+
+/// Why a procedure waits or gives up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The agent of the instance has not been heard.
+    Silent {
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// A command was sent and is not answered yet.
+    Running {
+        /// The instance.
+        instance: InstanceId,
+        /// The command.
+        what: String,
+    },
+    /// The last try failed; it is tried again.
+    Failed {
+        /// The instance.
+        instance: InstanceId,
+        /// In the agent's words.
+        why: String,
+    },
+    /// Too few promises to prove that the old primary can acknowledge nothing and that one of those
+    /// who promised holds every acknowledged commit.
+    NotProven {
+        /// R: promises that count.
+        promised: usize,
+        /// The least R with R + W + 1 > N.
+        needed: usize,
+        /// Voters whose promise is missing or does not count, each with the cause.
+        missing: Vec<(InstanceId, String)>,
+    },
+    /// The primary's agent is silent, but standbys still stream from the primary.
+    Vetoed {
+        /// The standbys that hear the primary.
+        by: Vec<InstanceId>,
+    },
+    /// This peer does not hear the primary's agent, but a majority of peers does.
+    HeardByPeers {
+        /// How many peers hear it.
+        peers: usize,
+    },
+    /// In an async cluster nobody is promoted before every lease that may be held has ended.
+    LeaseMayBeHeld {
+        /// Who may hold one.
+        by: Vec<InstanceId>,
+    },
+    /// Data that may be the only copy of an acknowledged commit is not touched.
+    NotCopiedYet {
+        /// Voters that hold a commit of the present epoch, beside the primary and the instance itself.
+        copies: usize,
+        /// W.
+        needed: usize,
+    },
+    /// The rejoined standby has not yet flushed what the primary had when it came back.
+    CatchingUp {
+        /// Where it must get.
+        target: WalPosition,
+        /// Where it is, if it streams.
+        at: Option<WalPosition>,
+    },
+    /// Other peers and agents are being asked before an epoch is burnt.
+    Asking,
+    /// There is no instance that could take part.
+    NobodyReachable,
+    /// A newer recovery took over.
+    Superseded,
+    /// The candidate said that it cannot be promoted.
+    CannotPromote {
+        /// The candidate.
+        instance: InstanceId,
+        /// In the agent's words.
+        why: String,
+    },
+    /// There is no primary that could be followed.
+    NoPrimary,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: &[InstanceId]| {
+            let names: Vec<_> = names.iter().map(InstanceId::as_str).collect();
+            names.join(", ")
+        };
+        match self {
+            Reason::Silent { instance } => write!(f, "the agent of {instance} is silent"),
+            Reason::Running { instance, what } => write!(f, "{what} is under way on {instance}"),
+            Reason::Failed { instance, why } => write!(f, "{instance}: {why}; tried again"),
+            Reason::NotProven {
+                promised,
+                needed,
+                missing,
+            } => {
+                write!(f, "{promised} of {needed} promises needed")?;
+                for (instance, why) in missing {
+                    write!(f, "; {instance}: {why}")?;
+                }
+                Ok(())
+            }
+            Reason::Vetoed { by } => write!(
+                f,
+                "the primary's agent is silent, but {} still hears the primary",
+                list(by)
+            ),
+            Reason::HeardByPeers { peers } => {
+                write!(
+                    f,
+                    "this peer does not hear the primary's agent, but {peers} peers do"
+                )
+            }
+            Reason::LeaseMayBeHeld { by } => {
+                write!(f, "a primary lease may still be held by {}", list(by))
+            }
+            Reason::NotCopiedYet { copies, needed } => write!(
+                f,
+                "its data may be the only copy of an acknowledged commit: {copies} of {needed} other standbys hold a commit of this epoch"
+            ),
+            Reason::CatchingUp {
+                target,
+                at: Some(at),
+            } => {
+                write!(f, "flushed up to {at}, must reach {target}")
+            }
+            Reason::CatchingUp { target, at: None } => {
+                write!(f, "does not stream yet, must reach {target}")
+            }
+            Reason::Asking => f.write_str("asking peers and agents whether a proof can be reached"),
+            Reason::NobodyReachable => f.write_str("no agent of the cluster can be reached"),
+            Reason::Superseded => f.write_str("a newer recovery took over"),
+            Reason::CannotPromote { instance, why } => {
+                write!(f, "{instance} cannot be promoted: {why}")
+            }
+            Reason::NoPrimary => f.write_str("there is no primary to follow"),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Bringing one instance back as a standby of the recorded primary: follow, else replace its data.
+//!
+//! Data that may be the only copy of an acknowledged commit is never destroyed, and an instance whose
+//! data was replaced counts in no election before it holds all that the primary had acknowledged.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Cluster, Database, Incarnation, InstanceId, Lsn, Order, Standing, View, WalPosition,
+};
+
+use super::Next;
+use super::evidence::{Evidence, Grounds, Rejection};
+use super::handover::{one, source};
+use super::reason::Reason;
+use super::step::Action;
+
+/// Where a rejoin stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rejoin {
+    /// It is told to follow; nothing of its own is lost.
+    Following,
+    /// It cannot follow; its data must be replaced as soon as that is safe.
+    Diverged {
+        /// In its agent's words.
+        why: String,
+    },
+    /// Its data is being replaced. Recorded before the first destructive byte.
+    Rebuilding {
+        /// The filling it becomes.
+        incarnation: Incarnation,
+    },
+    /// It follows, and must flush what the primary had when it came back.
+    CatchingUp {
+        /// Where the primary's WAL ended after it had come back; none before that was asked.
+        target: Option<Lsn>,
+    },
+    /// It is a standby, and its promise counts.
+    Done,
+}
+
+impl Rejoin {
+    /// One word for logs and the API.
+    pub fn phase(&self) -> &'static str {
+        match self {
+            Rejoin::Following => "following",
+            Rejoin::Diverged { .. } => "diverged",
+            Rejoin::Rebuilding { .. } => "rebuilding",
+            Rejoin::CatchingUp { .. } => "catching_up",
+            Rejoin::Done => "done",
+        }
+    }
+
+    /// What to do now for `instance`.
+    pub fn next(
+        &self,
+        instance: &InstanceId,
+        cluster: &Cluster,
+        order: Order,
+        view: &View,
+    ) -> Next {
+        let (Some(source), Some(primary)) = (source(cluster, instance), &cluster.primary) else {
+            return Next::GiveUp(Reason::NoPrimary);
+        };
+        if view.fresh(instance).is_none() {
+            return Next::GiveUp(Reason::Silent {
+                instance: instance.clone(),
+            });
+        }
+        match self {
+            Rejoin::Following => one(view, instance, order, Action::Follow { source }),
+            Rejoin::Diverged { .. } => match grounds(instance, cluster, view) {
+                Ok(grounds) => Next::Record(Evidence::RebuildPermitted {
+                    instance: instance.clone(),
+                    grounds,
+                }),
+                Err(reason) => Next::Wait(reason),
+            },
+            Rejoin::Rebuilding { incarnation } => {
+                let action = Action::Rebuild {
+                    source,
+                    incarnation: *incarnation,
+                };
+                one(view, instance, order, action)
+            }
+            Rejoin::CatchingUp { target: None } => one(
+                view,
+                primary,
+                order,
+                Action::Locate {
+                    rejoining: instance.clone(),
+                },
+            ),
+            Rejoin::CatchingUp {
+                target: Some(target),
+            } => {
+                let target = WalPosition {
+                    timeline: cluster.timeline,
+                    lsn: *target,
+                };
+                match flushed(instance, cluster, view) {
+                    Some(flushed) if flushed >= target => Next::Record(Evidence::Admitted {
+                        instance: instance.clone(),
+                        flushed,
+                    }),
+                    at @ Some(_) => Next::Wait(Reason::CatchingUp { target, at }),
+                    // It may have been restarted, or its receiver lost: point it at the primary again.
+                    None => one(view, instance, order, Action::Follow { source }),
+                }
+            }
+            Rejoin::Done => Next::Wait(Reason::Superseded),
+        }
+    }
+
+    /// The transition table. `cluster` is as recorded before the evidence.
+    pub fn record(self, cluster: &Cluster, evidence: &Evidence) -> Result<Self, Rejection> {
+        use Evidence as E;
+        match (self, evidence) {
+            (Rejoin::Following, E::Following { instance }) => Ok(
+                match cluster.members.get(instance).map(|member| member.standing) {
+                    Some(Standing::Voter) => Rejoin::Done,
+                    Some(Standing::Recovering) => Rejoin::CatchingUp { target: None },
+                    None => return Err(Rejection::Unknown(instance.to_string())),
+                },
+            ),
+            (Rejoin::Following | Rejoin::CatchingUp { .. }, E::CannotFollow { why, .. }) => {
+                Ok(Rejoin::Diverged { why: why.clone() })
+            }
+            (Rejoin::CatchingUp { target }, E::Following { .. }) => {
+                Ok(Rejoin::CatchingUp { target })
+            }
+            (Rejoin::Diverged { .. }, E::RebuildPermitted { instance, grounds }) => {
+                check(instance, cluster, grounds)?;
+                let incarnation = cluster.members[instance].incarnation.next();
+                Ok(Rejoin::Rebuilding { incarnation })
+            }
+            (
+                Rejoin::Rebuilding { incarnation },
+                E::Rebuilt {
+                    incarnation: became,
+                    ..
+                },
+            ) if incarnation == *became => Ok(Rejoin::CatchingUp { target: None }),
+            (Rejoin::CatchingUp { target: None }, E::Located { target, .. }) => {
+                Ok(Rejoin::CatchingUp {
+                    target: Some(*target),
+                })
+            }
+            (
+                Rejoin::CatchingUp {
+                    target: Some(target),
+                },
+                E::Admitted { flushed, .. },
+            ) => {
+                let target = WalPosition {
+                    timeline: cluster.timeline,
+                    lsn: target,
+                };
+                if *flushed < target {
+                    return Err(Rejection::Unproven(format!("{flushed} is before {target}")));
+                }
+                Ok(Rejoin::Done)
+            }
+            _ => Err(Rejection::WrongPhase),
+        }
+    }
+}
+
+/// What `instance` has flushed on the present timeline, if it streams directly from the primary.
+fn flushed(instance: &InstanceId, cluster: &Cluster, view: &View) -> Option<WalPosition> {
+    if !view.streams(cluster, instance) {
+        return None;
+    }
+    match view.fresh(instance)?.database {
+        Database::Standby { flushed, .. } if flushed.timeline == cluster.timeline => Some(flushed),
+        _ => None,
+    }
+}
+
+fn grounds(instance: &InstanceId, cluster: &Cluster, view: &View) -> Result<Grounds, Reason> {
+    let member = &cluster.members[instance];
+    let found = view.fresh(instance).and_then(|report| report.incarnation);
+    if member.standing == Standing::Recovering || found != Some(member.incarnation) {
+        return Ok(Grounds::Uncounted { found });
+    }
+    let needed = cluster.durability.standby_acks();
+    let holds = |id: &&InstanceId| {
+        *id != instance
+            && cluster.members[*id].standing == Standing::Voter
+            && cluster.first_commit.is_some_and(|commit| {
+                flushed(id, cluster, view).is_some_and(|flushed| flushed.lsn >= commit)
+            })
+    };
+    let by: BTreeSet<_> = cluster.members.keys().filter(holds).cloned().collect();
+    if cluster.first_commit.is_none() || by.len() < needed {
+        return Err(Reason::NotCopiedYet {
+            copies: by.len(),
+            needed,
+        });
+    }
+    Ok(Grounds::Copied { by })
+}
+
+fn check(instance: &InstanceId, cluster: &Cluster, grounds: &Grounds) -> Result<(), Rejection> {
+    let Some(member) = cluster.members.get(instance) else {
+        return Err(Rejection::Unknown(instance.to_string()));
+    };
+    let sound = match grounds {
+        Grounds::Uncounted { found } => {
+            member.standing == Standing::Recovering || *found != Some(member.incarnation)
+        }
+        Grounds::Copied { by } => {
+            let voter = |id: &InstanceId| {
+                id != instance
+                    && Some(id) != cluster.primary.as_ref()
+                    && cluster
+                        .members
+                        .get(id)
+                        .is_some_and(|m| m.standing == Standing::Voter)
+            };
+            cluster.first_commit.is_some()
+                && by.iter().all(voter)
+                && by.len() >= cluster.durability.standby_acks()
+        }
+    };
+    if sound {
+        Ok(())
+    } else {
+        Err(Rejection::Unproven(
+            "the data may be the only copy".to_owned(),
+        ))
+    }
+}

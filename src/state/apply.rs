@@ -1,0 +1,393 @@
+//! How a command changes the state. Every proof is checked again here, so that a buggy or deposed
+//! leader is refused by the log itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{
+    Cluster, ClusterName, Epoch, Incarnation, InstanceId, Lineage, Member, Order, Standing,
+    Timeline,
+};
+use crate::recovery::{Evidence, FenceProof, Handover, Rejection, Rejoin};
+
+use super::history::{History, Kind};
+use super::{ActiveRejoin, Change, ClusterState, Command, NewCluster, Reply, State};
+
+impl State {
+    /// Applies one command.
+    pub fn apply(&mut self, command: Command) -> Reply {
+        let Command {
+            cluster: name,
+            at,
+            change,
+        } = command;
+        if let Change::Create(new) = change {
+            if self.clusters.contains_key(&name) {
+                return Err(Rejection::Invalid(format!("cluster {name} exists already")));
+            }
+            let state = ClusterState::create(name.clone(), new, at)?;
+            let order = state.order();
+            self.clusters.insert(name, state);
+            return Ok(order);
+        }
+        let known = self.clusters.get_mut(&name);
+        let state = known.ok_or_else(|| Rejection::Unknown(format!("cluster {name}")))?;
+        match change {
+            Change::Create(_) => Err(Rejection::WrongPhase),
+            Change::Begin { seen, cause } => state.begin(seen, &cause, at),
+            Change::Record { order, evidence } => state.record(order, &evidence, at),
+            Change::Abandon { epoch, reason } => state.abandon(epoch, &reason.to_string(), at),
+            Change::BeginRejoin {
+                epoch,
+                instance,
+                cause,
+            } => state.begin_rejoin(epoch, instance, &cause, at),
+            Change::EndRejoin {
+                order,
+                instance,
+                reason,
+            } => state.end_rejoin(order, &instance, &reason.to_string(), at),
+        }
+    }
+}
+
+impl ClusterState {
+    fn create(name: ClusterName, new: NewCluster, at: u64) -> Result<Self, Rejection> {
+        let invalid = |why: &str| Err(Rejection::Invalid(why.to_owned()));
+        if !new.members.contains_key(&new.first) {
+            return invalid("the first instance is not a member");
+        }
+        if new.durability.standby_acks() >= new.members.len() {
+            return invalid("durability asks for more standbys than the cluster has");
+        }
+        let first = new.first;
+        let members: BTreeMap<InstanceId, Member> = new
+            .members
+            .into_iter()
+            .map(|(id, member)| {
+                let is_first = id == first;
+                let member = Member {
+                    address: member.address,
+                    health: member.health,
+                    zone: member.zone,
+                    incarnation: if is_first {
+                        Incarnation(1)
+                    } else {
+                        Incarnation(0)
+                    },
+                    standing: if is_first {
+                        Standing::Voter
+                    } else {
+                        Standing::Recovering
+                    },
+                };
+                (id, member)
+            })
+            .collect();
+        let epoch = Epoch(1);
+        let mut history = History::default();
+        history.begin(
+            at,
+            Kind::Creation,
+            epoch,
+            Some(first.clone()),
+            "the cluster was created",
+        );
+        let cluster = Cluster {
+            name,
+            identity: None,
+            durability: new.durability,
+            members,
+            epoch,
+            // initdb writes on timeline 1; the first primary is promoted like every other.
+            timeline: Timeline(2),
+            primary: None,
+            holders: BTreeSet::new(),
+            lineage: Lineage::default(),
+            first_commit: None,
+        };
+        Ok(ClusterState {
+            cluster,
+            number: 1,
+            elected: Order::default(),
+            handover: Some(Handover::Creating { instance: first }),
+            rejoins: BTreeMap::new(),
+            history,
+        })
+    }
+
+    fn begin(&mut self, seen: Epoch, cause: &str, at: u64) -> Reply {
+        if self.handover.is_some() || seen != self.cluster.epoch {
+            return Err(Rejection::Stale);
+        }
+        self.history.end_rejoins(at, "a handover began");
+        let from = self
+            .cluster
+            .primary
+            .take()
+            .or_else(|| self.cluster.holders.first().cloned());
+        self.cluster.epoch = seen.next();
+        self.cluster.timeline = self.cluster.timeline.next();
+        self.cluster.first_commit = None;
+        self.number = 1;
+        self.rejoins.clear();
+        self.handover = Some(Handover::Fencing {
+            promises: BTreeMap::new(),
+        });
+        self.history
+            .begin(at, Kind::Handover, self.cluster.epoch, from, cause);
+        Ok(self.order())
+    }
+
+    fn abandon(&mut self, epoch: Epoch, why: &str, at: u64) -> Reply {
+        let Some(handover) = self.handover.take_if(|_| epoch == self.cluster.epoch) else {
+            return Err(Rejection::Stale);
+        };
+        match handover {
+            // The new primary serves; whoever was not repointed will rejoin.
+            Handover::Repointing { .. } => {}
+            Handover::Creating { .. } => {
+                self.handover = Some(handover);
+                return Err(Rejection::WrongPhase);
+            }
+            // Nobody may be promoted or hold a lease under this epoch any more.
+            Handover::Fencing { .. } | Handover::Promoting { .. } | Handover::Done => {
+                self.cluster.primary = None;
+            }
+        }
+        if let Some(record) = self.history.handover() {
+            record.end(at, "gave_up", why);
+        }
+        self.number += 1;
+        Ok(self.order())
+    }
+
+    fn begin_rejoin(&mut self, epoch: Epoch, instance: InstanceId, cause: &str, at: u64) -> Reply {
+        if epoch != self.cluster.epoch || !self.is_established() {
+            return Err(Rejection::Stale);
+        }
+        let is_pending = matches!(&self.handover, Some(Handover::Repointing { pending }) if pending.contains(&instance));
+        if is_pending
+            || self.cluster.primary.as_ref() == Some(&instance)
+            || self.rejoins.contains_key(&instance)
+        {
+            return Err(Rejection::WrongPhase);
+        }
+        if !self.cluster.members.contains_key(&instance) {
+            return Err(Rejection::Unknown(instance.to_string()));
+        }
+        self.number += 1;
+        self.history
+            .begin(at, Kind::Rejoin, epoch, Some(instance.clone()), cause);
+        self.rejoins.insert(
+            instance,
+            ActiveRejoin {
+                since: self.number,
+                rejoin: Rejoin::Following,
+            },
+        );
+        Ok(self.order())
+    }
+
+    fn end_rejoin(&mut self, order: Order, instance: &InstanceId, why: &str, at: u64) -> Reply {
+        let current = |active: &ActiveRejoin| order.number >= active.since;
+        if order.epoch != self.cluster.epoch || !self.rejoins.get(instance).is_some_and(current) {
+            return Err(Rejection::Stale);
+        }
+        self.rejoins.remove(instance);
+        self.number += 1;
+        if let Some(record) = self.history.rejoin(instance) {
+            record.end(at, "gave_up", why);
+        }
+        Ok(self.order())
+    }
+
+    fn record(&mut self, order: Order, evidence: &Evidence, at: u64) -> Reply {
+        if order.epoch != self.cluster.epoch || order.number > self.number {
+            return Err(Rejection::Stale);
+        }
+        if let Evidence::FirstCommit { lsn } = evidence {
+            if !self.is_established() || self.cluster.first_commit.is_some() {
+                return Err(Rejection::WrongPhase);
+            }
+            self.cluster.first_commit = Some(*lsn);
+            self.history
+                .amend_handover(at, "first_commit", &format!("acknowledged at {lsn}"));
+            self.number += 1;
+            return Ok(self.order());
+        }
+        if let Some(instance) = evidence.of_rejoin()
+            && self.rejoins.contains_key(instance)
+        {
+            return self.record_rejoin(order, instance, evidence, at);
+        }
+        self.record_handover(evidence, at)
+    }
+
+    fn record_handover(&mut self, evidence: &Evidence, at: u64) -> Reply {
+        let handover = self.handover.clone().ok_or(Rejection::WrongPhase)?;
+        if let Evidence::CannotPromote { instance, why } = evidence {
+            return match &handover {
+                Handover::Promoting { candidate, .. } if candidate == instance => {
+                    let why = format!("{instance} cannot be promoted: {why}");
+                    self.abandon(self.cluster.epoch, &why, at)
+                }
+                _ => Err(Rejection::WrongPhase),
+            };
+        }
+        let handover = handover.record(&self.cluster, evidence)?;
+        self.number += 1;
+        let mut note = |event: &str, detail: String, to: Option<&InstanceId>| {
+            if let Some(record) = self.history.handover() {
+                record.note(at, event, &detail);
+                record.to = to.cloned().or(record.to.take());
+            }
+        };
+        match (&handover, evidence) {
+            (
+                _,
+                Evidence::Initialised {
+                    instance,
+                    identity,
+                    position,
+                },
+            ) => {
+                note(
+                    "initialised",
+                    format!("system identifier {identity}, {position}"),
+                    Some(instance),
+                );
+                self.cluster.identity = Some(*identity);
+                self.elect(instance.clone());
+            }
+            (_, Evidence::Promised { instance, promise }) => {
+                let at = promise
+                    .position
+                    .map_or("unknown".to_owned(), |p| p.to_string());
+                note(
+                    "fenced",
+                    format!("{instance} promised, WAL ends at {at}"),
+                    None,
+                );
+            }
+            (Handover::Promoting { position, .. }, Evidence::Elected { candidate, proof }) => {
+                note(
+                    "elected",
+                    format!("{candidate} at {position}, {}", in_words(proof)),
+                    Some(candidate),
+                );
+                self.elect(candidate.clone());
+            }
+            (_, Evidence::Promoted { instance, lineage }) => {
+                note(
+                    "promoted",
+                    format!("{instance} on timeline {}", lineage.current),
+                    None,
+                );
+                self.cluster.lineage = lineage.clone();
+            }
+            (_, Evidence::Following { instance }) => note("repointed", instance.to_string(), None),
+            (_, Evidence::CannotFollow { instance, why }) => {
+                note("cannot_follow", format!("{instance}: {why}"), None);
+            }
+            (_, Evidence::LeftBehind { instance }) => {
+                note("left_behind", instance.to_string(), None)
+            }
+            _ => {}
+        }
+        if handover == Handover::Done {
+            if let Some(record) = self.history.handover() {
+                record.end(at, "done", "a primary serves");
+            }
+            self.handover = None;
+        } else {
+            self.handover = Some(handover);
+        }
+        Ok(self.order())
+    }
+
+    /// From here on `instance` is the only one that may ever be primary in this epoch.
+    fn elect(&mut self, instance: InstanceId) {
+        self.cluster.holders = BTreeSet::from([instance.clone()]);
+        self.cluster.primary = Some(instance);
+        self.elected = self.order();
+    }
+
+    fn record_rejoin(
+        &mut self,
+        order: Order,
+        instance: &InstanceId,
+        evidence: &Evidence,
+        at: u64,
+    ) -> Reply {
+        let active = self.rejoins[instance].clone();
+        if order.number < active.since {
+            return Err(Rejection::Stale);
+        }
+        let rejoin = active.rejoin.record(&self.cluster, evidence)?;
+        self.number += 1;
+        let record = self.history.rejoin(instance);
+        let member = self.cluster.members.get_mut(instance);
+        if let (Rejoin::Rebuilding { incarnation }, Some(member)) = (&rejoin, member) {
+            member.incarnation = *incarnation;
+            member.standing = Standing::Recovering;
+        } else if let (Rejoin::Done, Some(member)) =
+            (&rejoin, self.cluster.members.get_mut(instance))
+        {
+            member.standing = Standing::Voter;
+        }
+        if let Some(record) = record {
+            match &rejoin {
+                Rejoin::Done => record.end(at, "done", "streams and counts"),
+                Rejoin::Diverged { why } => record.note(at, "diverged", why),
+                Rejoin::Following | Rejoin::Rebuilding { .. } | Rejoin::CatchingUp { .. } => {
+                    record.note(at, rejoin.phase(), "");
+                }
+            }
+        }
+        if rejoin == Rejoin::Done {
+            self.rejoins.remove(instance);
+        } else {
+            self.rejoins
+                .insert(instance.clone(), ActiveRejoin { rejoin, ..active });
+        }
+        Ok(self.order())
+    }
+}
+
+fn in_words(proof: &FenceProof) -> String {
+    match proof {
+        FenceProof::Quorum { counted } => {
+            let names: Vec<_> = counted.iter().map(InstanceId::as_str).collect();
+            format!(
+                "nothing acknowledged is lost, proven by {}",
+                names.join(" and ")
+            )
+        }
+        FenceProof::OldPrimaryPromised => "the old primary promised to stop".to_owned(),
+        FenceProof::LeaseLapsed => {
+            "every lease has ended; what was not replicated is lost".to_owned()
+        }
+        FenceProof::Created => "the first primary".to_owned(),
+    }
+}
+
+impl Evidence {
+    /// The instance whose rejoin this may move on.
+    fn of_rejoin(&self) -> Option<&InstanceId> {
+        match self {
+            Evidence::Following { instance }
+            | Evidence::CannotFollow { instance, .. }
+            | Evidence::RebuildPermitted { instance, .. }
+            | Evidence::Rebuilt { instance, .. }
+            | Evidence::Located { instance, .. }
+            | Evidence::Admitted { instance, .. } => Some(instance),
+            Evidence::Initialised { .. }
+            | Evidence::Promised { .. }
+            | Evidence::Elected { .. }
+            | Evidence::Promoted { .. }
+            | Evidence::CannotPromote { .. }
+            | Evidence::LeftBehind { .. }
+            | Evidence::FirstCommit { .. } => None,
+        }
+    }
+}

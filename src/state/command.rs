@@ -1,0 +1,90 @@
+//! The log format: every change that can be asked of the replicated state. Golden files guard it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Address, ClusterName, Durability, Epoch, InstanceId, Order, Zone};
+use crate::recovery::{Evidence, Reason, Rejection};
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// The cluster it changes.
+    pub cluster: ClusterName,
+    /// The proposing leader's wall clock, in milliseconds since 1970. For display only.
+    pub at: u64,
+    /// What changes.
+    pub change: Change,
+}
+
+/// What changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// Record a new cluster and the permit to initialise its first instance.
+    Create(NewCluster),
+    /// Burn the next epoch and begin a handover. Compare-and-set on the epoch the decision saw.
+    Begin {
+        /// The epoch the decision saw.
+        seen: Epoch,
+        /// The finding, in words.
+        cause: String,
+    },
+    /// Record what a step brought back.
+    Record {
+        /// The order of the step, or of the record that the leader drew a conclusion from.
+        order: Order,
+        /// What came back.
+        evidence: Evidence,
+    },
+    /// End the handover: it cannot succeed under this epoch.
+    Abandon {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Why.
+        reason: Reason,
+    },
+    /// Begin to bring an instance back. Burns no epoch.
+    BeginRejoin {
+        /// The epoch the decision saw.
+        epoch: Epoch,
+        /// Whom.
+        instance: InstanceId,
+        /// Why, in words.
+        cause: String,
+    },
+    /// End a rejoin that cannot go on.
+    EndRejoin {
+        /// The order of the record that the leader drew the conclusion from.
+        order: Order,
+        /// Whose.
+        instance: InstanceId,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// A cluster to be created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewCluster {
+    /// Fixed from now on.
+    pub durability: Durability,
+    /// V, fixed from now on.
+    pub members: BTreeMap<InstanceId, NewMember>,
+    /// The one that is initialised; the others are cloned from it.
+    pub first: InstanceId,
+}
+
+/// A member of a cluster to be created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewMember {
+    /// Where it answers SQL.
+    pub address: Address,
+    /// Where its agent answers health checks.
+    pub health: Address,
+    /// Its failure domain.
+    pub zone: Zone,
+}
+
+/// What the state machine answers: the order after the change, or why it did not take it.
+pub type Reply = Result<Order, Rejection>;

@@ -1,0 +1,73 @@
+//! What Raft replicates. `apply` is deterministic: no clock, no randomness, no effects. Times come with
+//! the command, stamped by the leader, and serve display only.
+
+pub mod apply;
+pub mod command;
+pub mod history;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Cluster, ClusterName, InstanceId, Order};
+use crate::recovery::{Handover, Rejoin};
+
+pub use command::{Change, Command, NewCluster, Reply};
+pub use history::{History, Kind, RecoveryRecord};
+
+/// Everything that is replicated.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct State {
+    /// By name.
+    pub clusters: BTreeMap<ClusterName, ClusterState>,
+}
+
+/// What is replicated of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterState {
+    /// The record.
+    pub cluster: Cluster,
+    /// How many transitions this epoch has recorded.
+    pub number: u32,
+    /// The order under which the present primary was elected; its lease is granted under it.
+    pub elected: Order,
+    /// The handover under way, if any.
+    pub handover: Option<Handover>,
+    /// The rejoins under way, at most one for each instance.
+    pub rejoins: BTreeMap<InstanceId, ActiveRejoin>,
+    /// What happened.
+    pub history: History,
+}
+
+/// A rejoin under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActiveRejoin {
+    /// The number with which it began: evidence of an earlier order belongs to an earlier rejoin.
+    pub since: u32,
+    /// Where it stands.
+    pub rejoin: Rejoin,
+}
+
+impl ClusterState {
+    /// The order of commands given now.
+    pub fn order(&self) -> Order {
+        Order {
+            epoch: self.cluster.epoch,
+            number: self.number,
+        }
+    }
+
+    /// The order under which `instance` may hold a primary lease now; none if it may not.
+    pub fn lease_order(&self, instance: &InstanceId) -> Option<Order> {
+        (self.cluster.primary.as_ref() == Some(instance)).then_some(self.elected)
+    }
+
+    /// Whether the recorded primary was promoted and serves.
+    pub fn is_established(&self) -> bool {
+        self.cluster.primary.is_some()
+            && matches!(
+                self.handover,
+                None | Some(Handover::Repointing { .. } | Handover::Done)
+            )
+    }
+}
