@@ -68,3 +68,13 @@ pub fn admit(record: Option<&PromiseRecord>, order: Order) -> Result<PromiseReco
 pub fn would_promise(record: Option<&PromiseRecord>, epoch: Epoch) -> bool {
     record.is_some_and(|record| record.order.epoch < epoch)
 }
+
+/// Admits a lease of this order. A lease is renewed under the order of its election while commands of
+/// later orders come in between, so within the promised epoch it is not compared by number.
+pub fn admit_lease(record: Option<&PromiseRecord>, order: Order) -> Result<PromiseRecord, Refusal> {
+    let record = record.ok_or(Refusal::NotAdopted)?;
+    if order.epoch < record.order.epoch && !broken!(Gate) {
+        return Err(Refusal::Stale { promised: record.order });
+    }
+    Ok(PromiseRecord { order: order.max(record.order), ..record.clone() })
+}

@@ -1,0 +1,310 @@
+//! What goes wrong, when, and for how long. The schedule is drawn from the seed.
+
+use std::collections::BTreeMap;
+
+use primacy::duty::Replay;
+
+use crate::network::End;
+use crate::world::World;
+
+/// The classes of faults; the run fails if one of them never occurred.
+pub const CLASSES: [&str; 22] = [
+    "kill_postmaster",
+    "kill_postgres",
+    "kill_node",
+    "kill_primary_node",
+    "kill_agent",
+    "freeze_node",
+    "freeze_primary_node",
+    "freeze_agent",
+    "freeze_postgres",
+    "kill_leader",
+    "kill_peer",
+    "freeze_leader",
+    "overlapping_leaders",
+    "cut_one_way",
+    "cut_host",
+    "cut_peer",
+    "loss",
+    "delay",
+    "lose_disk",
+    "lose_promise",
+    "restart_standby",
+    "block_replay",
+];
+
+pub struct Faults {
+    schedule: Vec<(u64, &'static str)>,
+    /// What ends when.
+    ends: Vec<(u64, End_)>,
+    pub counts: BTreeMap<&'static str, u64>,
+    disks: usize,
+}
+
+enum End_ {
+    Thaw(usize),
+    ThawAgent(usize),
+    ThawPostgres(usize),
+    Links,
+    Quiet,
+}
+
+impl Faults {
+    /// Between `from` and `to` ticks.
+    pub fn plan(world: &mut World, from: u64, to: u64) -> Faults {
+        let count = world.random.between(6, 14);
+        let mut schedule: Vec<_> = (0..count)
+            .map(|_| {
+                let at = world.random.between(from, to);
+                (at, CLASSES[world.random.below(CLASSES.len() as u64) as usize])
+            })
+            .collect();
+        // Trouble seldom comes alone: now and then a second fault follows at once.
+        for n in 0..schedule.len() {
+            if world.random.chance(35) {
+                let at = schedule[n].0 + world.random.below(40);
+                schedule.push((at, CLASSES[world.random.below(CLASSES.len() as u64) as usize]));
+            }
+        }
+        schedule.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        let disks = (world.hosts.len() - 1) / 2;
+        Faults { schedule, ends: Vec::new(), counts: BTreeMap::new(), disks }
+    }
+
+    pub fn tick(&mut self, world: &mut World) {
+        let now = world.now;
+        let (ended, rest) =
+            std::mem::take(&mut self.ends).into_iter().partition(|(at, _)| *at <= now);
+        self.ends = rest;
+        let ended: Vec<(u64, End_)> = ended;
+        for (_, end) in ended {
+            match end {
+                End_::Thaw(host) => thaw(world, host),
+                End_::ThawAgent(host) => {
+                    if let Some(agent) = &mut world.hosts[host].agent {
+                        agent.frozen = false;
+                    }
+                }
+                End_::ThawPostgres(host) => {
+                    if let Some(postgres) = &mut world.hosts[host].postgres {
+                        postgres.frozen = false;
+                    }
+                }
+                End_::Links => world.network.heal_links(),
+                End_::Quiet => {
+                    world.network.loss = 0;
+                    world.network.doubling = 0;
+                    world.network.delay = 1;
+                }
+            }
+        }
+        while self.schedule.last().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, class)) = self.schedule.pop()
+                && self.inject(world, class)
+            {
+                world.say(|| format!("FAULT {class}"));
+                *self.counts.entry(class).or_default() += 1;
+            }
+        }
+    }
+
+    fn inject(&mut self, world: &mut World, class: &'static str) -> bool {
+        let now = world.now;
+        let random_host = world.random.below(world.hosts.len() as u64) as usize;
+        let primary = world.cluster().cluster.primary.clone();
+        let primary = world.hosts.iter().position(|host| Some(&host.id) == primary.as_ref());
+        let target = if world.random.chance(60) { primary.unwrap_or(random_host) } else { random_host };
+        let random_peer = world.random.below(world.peers.len() as u64) as usize;
+        let short = world.random.between(10, 150);
+        let long = world.random.between(50, 900);
+        match class {
+            "kill_postmaster" => {
+                let Some(postgres) = &mut world.hosts[target].postgres else { return false };
+                postgres.postmaster = false;
+                postgres.orphans_until = now + short;
+            }
+            "kill_postgres" => world.hosts[target].kill_postgres(),
+            "kill_node" => kill_node(world, random_host, now + long),
+            "kill_primary_node" => {
+                let Some(primary) = primary else { return false };
+                kill_node(world, primary, now + long);
+            }
+            "kill_agent" => {
+                world.kill_agent(target);
+                world.hosts[target].restart_agent_at = Some(now + long);
+            }
+            "freeze_node" | "freeze_primary_node" => {
+                let host = if class == "freeze_node" { random_host } else { primary.unwrap_or(target) };
+                freeze(world, host);
+                self.ends.push((now + long, End_::Thaw(host)));
+            }
+            "freeze_agent" => {
+                let Some(agent) = &mut world.hosts[target].agent else { return false };
+                agent.frozen = true;
+                self.ends.push((now + long, End_::ThawAgent(target)));
+            }
+            "freeze_postgres" => {
+                let Some(postgres) = &mut world.hosts[target].postgres else { return false };
+                postgres.frozen = true;
+                self.ends.push((now + short, End_::ThawPostgres(target)));
+            }
+            "kill_leader" | "kill_peer" => {
+                let peer = if class == "kill_leader" { world.leader.unwrap_or(random_peer) } else { random_peer };
+                world.peers[peer].crash();
+                world.peers[peer].restart_at = Some(now + long);
+            }
+            "freeze_leader" => {
+                let peer = world.leader.unwrap_or(random_peer);
+                world.peers[peer].frozen = true;
+                world.peers[peer].thaw_at = Some(now + long);
+            }
+            "overlapping_leaders" => {
+                let able = world.has_majority(random_peer);
+                if !able || world.leader == Some(random_peer) {
+                    return false;
+                }
+                world.elect(random_peer);
+            }
+            "cut_one_way" | "cut_host" | "cut_peer" => {
+                self.cut(world, class, target, random_peer);
+                self.ends.push((now + long, End_::Links));
+            }
+            "loss" => {
+                world.network.loss = world.random.between(10, 60);
+                world.network.doubling = 20;
+                self.ends.push((now + long, End_::Quiet));
+            }
+            "delay" => {
+                world.network.delay = world.random.between(5, 60);
+                world.network.doubling = 20;
+                self.ends.push((now + long, End_::Quiet));
+            }
+            "lose_disk" => {
+                if self.disks == 0 || !world.hosts[target].disk.exists {
+                    return false;
+                }
+                self.disks -= 1;
+                world.hosts[target].kill_postgres();
+                world.hosts[target].disk = crate::postgres::Disk::default();
+            }
+            "lose_promise" => {
+                world.kill_agent(target);
+                world.hosts[target].promise = None;
+                world.hosts[target].restart_agent_at = Some(now + short);
+            }
+            "restart_standby" => {
+                let host = &mut world.hosts[random_host];
+                let in_recovery = host.postgres.as_ref().is_some_and(|p| p.in_recovery);
+                if !in_recovery {
+                    return false;
+                }
+                host.postgres = Some(crate::postgres::Postgres::start(&host.disk, now, &mut world.random));
+            }
+            "block_replay" => {
+                let Some(postgres) = &mut world.hosts[random_host].postgres else { return false };
+                if !postgres.in_recovery {
+                    return false;
+                }
+                if world.random.chance(50) {
+                    postgres.blocked_until = now + long;
+                } else {
+                    postgres.replay = Replay::Paused;
+                }
+            }
+            other => panic!("unknown fault {other}"),
+        }
+        true
+    }
+
+    fn cut(&mut self, world: &mut World, class: &str, host: usize, peer: usize) {
+        let hosts: Vec<_> = (0..world.hosts.len()).filter(|n| *n != host).map(End::Host).collect();
+        let peers: Vec<_> = (0..world.peers.len()).map(End::Peer).collect();
+        match class {
+            "cut_one_way" => {
+                let mut ends = hosts;
+                ends.extend(peers);
+                for _ in 0..world.random.between(1, 4) {
+                    let a = ends[world.random.below(ends.len() as u64) as usize];
+                    let b = ends[world.random.below(ends.len() as u64) as usize];
+                    world.network.cut(a, b);
+                    if world.random.chance(40) {
+                        world.network.cut(End::Host(host), a);
+                    }
+                }
+            }
+            "cut_host" => {
+                let with_peer = world.random.chance(40).then_some(End::Peer(peer));
+                for other in hosts.into_iter().chain(peers) {
+                    if Some(other) != with_peer {
+                        world.network.cut(End::Host(host), other);
+                        world.network.cut(other, End::Host(host));
+                        if let Some(peer) = with_peer {
+                            world.network.cut(peer, other);
+                            world.network.cut(other, peer);
+                        }
+                    }
+                }
+            }
+            _ => {
+                let peer = if world.random.chance(60) { world.leader.unwrap_or(peer) } else { peer };
+                for other in peers {
+                    if other != End::Peer(peer) {
+                        world.network.cut(End::Peer(peer), other);
+                        world.network.cut(other, End::Peer(peer));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everything works again from now on; what was lost stays lost.
+    pub fn heal(&mut self, world: &mut World) {
+        self.schedule.clear();
+        self.ends.clear();
+        world.network.heal();
+        for host in 0..world.hosts.len() {
+            thaw(world, host);
+            if let Some(postgres) = &mut world.hosts[host].postgres {
+                postgres.blocked_until = 0;
+            }
+            if world.hosts[host].agent.is_none() {
+                world.hosts[host].restart_agent_at = Some(world.now);
+            }
+        }
+        for peer in &mut world.peers {
+            peer.restart_at = (!peer.alive).then_some(world.now);
+            peer.thaw_at = peer.frozen.then_some(world.now);
+        }
+    }
+}
+
+fn kill_node(world: &mut World, host: usize, back_at: u64) {
+    world.kill_agent(host);
+    let node = &mut world.hosts[host];
+    node.kill_postgres();
+    node.leash_frozen = false;
+    node.deadline = None;
+    node.restart_agent_at = Some(back_at);
+}
+
+fn freeze(world: &mut World, host: usize) {
+    let node = &mut world.hosts[host];
+    node.leash_frozen = true;
+    if let Some(agent) = &mut node.agent {
+        agent.frozen = true;
+    }
+    if let Some(postgres) = &mut node.postgres {
+        postgres.frozen = true;
+    }
+}
+
+fn thaw(world: &mut World, host: usize) {
+    let node = &mut world.hosts[host];
+    node.leash_frozen = false;
+    if let Some(agent) = &mut node.agent {
+        agent.frozen = false;
+    }
+    if let Some(postgres) = &mut node.postgres {
+        postgres.frozen = false;
+    }
+}

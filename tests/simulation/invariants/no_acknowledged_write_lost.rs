@@ -1,0 +1,46 @@
+//! Quorum clusters: whoever becomes primary holds every commit that any client was told is safe.
+
+use std::collections::BTreeSet;
+
+use primacy::model::Durability;
+
+use super::Violation;
+use crate::world::{Event, World};
+
+#[derive(Default)]
+pub struct Check;
+
+impl Check {
+    pub fn tick(&mut self, world: &World) -> Result<(), Violation> {
+        for event in &world.events {
+            if let Event::Promoted { host } = event {
+                // Only of the instance that Raft elected: a stray one must not acknowledge, that is another rule.
+                let elected = world.cluster().cluster.primary.as_ref();
+                if elected == Some(&world.hosts[*host].id) {
+                    all_there(world, *host, "was promoted")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn end(&self, world: &World) -> Result<(), Violation> {
+        let primary = world.cluster().cluster.primary.as_ref();
+        match world.hosts.iter().position(|host| Some(&host.id) == primary) {
+            Some(primary) if world.hosts[primary].disk.exists => all_there(world, primary, "is primary at the end"),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn all_there(world: &World, host: usize, when: &str) -> Result<(), Violation> {
+    if world.cluster().cluster.durability == Durability::Async {
+        return Ok(());
+    }
+    let held: BTreeSet<u32> = world.hosts[host].disk.wal.iter().map(|record| record.value).collect();
+    let lost: Vec<_> = world.acknowledged.iter().filter(|value| !held.contains(value)).collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    Err(format!("acknowledged writes lost: host {host} {when} without {} of them, first {:?}", lost.len(), lost[0]))
+}

@@ -1,0 +1,65 @@
+//! Peers: each keeps its own sightings; one is elected; one that was deposed may believe in itself for
+//! a while. The log itself is abstracted: a proposal takes effect only if its proposer still leads.
+
+use std::collections::BTreeMap;
+
+use primacy::model::{InstanceId, Order, Sighting, Timestamp};
+use primacy::state::ClusterState;
+
+/// A step that was sent and is not answered yet.
+pub struct Flight {
+    pub id: u64,
+    pub host: usize,
+    pub name: &'static str,
+    pub order: Order,
+    pub rejoining: Option<InstanceId>,
+    pub expires: u64,
+}
+
+pub struct Peer {
+    pub alive: bool,
+    pub frozen: bool,
+    /// Since when it believes that it leads.
+    pub leads_since: Option<Timestamp>,
+    /// The tick at which a deposed leader notices.
+    pub believes_until: u64,
+    /// What a deposed leader has applied; the true leader has applied everything.
+    pub applied: Option<ClusterState>,
+    pub sightings: BTreeMap<InstanceId, Sighting>,
+    pub sessions: BTreeMap<usize, u32>,
+    pub flights: Vec<Flight>,
+    pub next_command: u64,
+    pub last_grant: Option<Timestamp>,
+    pub looks: BTreeMap<InstanceId, (Timestamp, usize)>,
+    pub restart_at: Option<u64>,
+    pub thaw_at: Option<u64>,
+}
+
+impl Peer {
+    pub fn new() -> Self {
+        Peer {
+            alive: true,
+            frozen: false,
+            leads_since: None,
+            believes_until: 0,
+            applied: None,
+            sightings: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            flights: Vec::new(),
+            next_command: 0,
+            last_grant: None,
+            looks: BTreeMap::new(),
+            restart_at: None,
+            thaw_at: None,
+        }
+    }
+
+    pub fn works(&self) -> bool {
+        self.alive && !self.frozen
+    }
+
+    pub fn crash(&mut self) {
+        let next_command = self.next_command;
+        *self = Peer { alive: false, next_command, ..Peer::new() };
+    }
+}

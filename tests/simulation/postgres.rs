@@ -1,0 +1,260 @@
+//! PostgreSQL as a value, with the traps that were seen on the real one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use primacy::duty::Replay;
+use primacy::model::{Incarnation, Lineage, Lsn, Timeline, WalPosition};
+
+use crate::random::Random;
+
+/// One WAL record. An LSN is a count of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    pub timeline: u32,
+    /// The client's value; zero for what PostgreSQL writes itself.
+    pub value: u32,
+}
+
+/// Whom `primary_conninfo` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceConf {
+    pub node: usize,
+    pub name: String,
+}
+
+/// What lies in the data folder.
+#[derive(Debug, Clone, Default)]
+pub struct Disk {
+    pub exists: bool,
+    pub wal: Vec<Record>,
+    pub left_at: BTreeMap<Timeline, Lsn>,
+    /// Numbers for which a real history file, or WAL, exists.
+    pub real: BTreeSet<u32>,
+    /// Numbers for which a comment-only history file was planted.
+    pub planted: BTreeSet<u32>,
+    /// Which instance's filling it is; a copy carries the source's.
+    pub incarnation: Option<(usize, Incarnation)>,
+    pub standby_signal: bool,
+    pub interrupted: bool,
+    pub source: Option<SourceConf>,
+    pub names: String,
+}
+
+impl Disk {
+    pub fn timeline(&self) -> Timeline {
+        Timeline(self.wal.last().map_or(0, |record| record.timeline))
+    }
+
+    pub fn end(&self) -> WalPosition {
+        WalPosition { timeline: self.timeline(), lsn: Lsn(self.wal.len() as u64) }
+    }
+
+    pub fn lineage(&self) -> Lineage {
+        Lineage { current: self.timeline(), left_at: self.left_at.clone() }
+    }
+
+    pub fn highest_timeline(&self) -> Timeline {
+        let last = |set: &BTreeSet<u32>| set.last().copied().unwrap_or(0);
+        Timeline(last(&self.real).max(last(&self.planted)).max(self.timeline().0))
+    }
+}
+
+/// A connection to a source.
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    pub source: usize,
+    pub name: String,
+    pub streaming: bool,
+    pub last_heard: u64,
+}
+
+/// `synchronous_standby_names`, as loaded.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    pub text: String,
+    pub needed: usize,
+    pub listed: Vec<String>,
+}
+
+impl Names {
+    pub fn parse(text: &str) -> Names {
+        let Some(rest) = text.strip_prefix("ANY ") else {
+            return Names::default();
+        };
+        let (needed, list) = rest.split_once(" (").expect("ANY k (…)");
+        let listed = list
+            .trim_end_matches(')')
+            .split(", ")
+            .map(|name| name.trim_matches('"').to_owned())
+            .collect();
+        Names { text: text.to_owned(), needed: needed.parse().expect("a number"), listed }
+    }
+}
+
+/// The processes of one server.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    pub postmaster: bool,
+    /// Backends and walsenders outlive a killed postmaster until then.
+    pub orphans_until: u64,
+    pub frozen: bool,
+    pub ready_at: u64,
+    pub in_recovery: bool,
+    pub names: Names,
+    /// What a new session sees.
+    pub visible_source: Option<SourceConf>,
+    /// What the startup process has read; it lags behind.
+    pub startup_source: Option<SourceConf>,
+    pub reread_at: Option<u64>,
+    pub receiver: Option<Receiver>,
+    pub retry_at: u64,
+    pub replay: Replay,
+    /// The startup process is in a recovery conflict, or delays on purpose, until then.
+    pub blocked_until: u64,
+    pub replayed: usize,
+    /// What `pg_last_wal_receive_lsn()` would say: falls back after a restart.
+    pub remembered: usize,
+    pub promote_at: Option<u64>,
+    /// Commits that wait for standbys.
+    pub waiting: VecDeque<(usize, u32)>,
+    /// What each connected walsender has heard flushed.
+    pub flushes: BTreeMap<String, usize>,
+}
+
+impl Postgres {
+    /// The processes of a server that starts on `disk`.
+    pub fn start(disk: &Disk, now: u64, random: &mut Random) -> Postgres {
+        let len = disk.wal.len();
+        Postgres {
+            postmaster: true,
+            orphans_until: u64::MAX,
+            frozen: false,
+            ready_at: now + random.between(2, 12),
+            in_recovery: disk.standby_signal,
+            names: Names::parse(&disk.names),
+            visible_source: disk.source.clone(),
+            startup_source: disk.source.clone(),
+            reread_at: None,
+            receiver: None,
+            retry_at: now,
+            replay: Replay::Running,
+            blocked_until: 0,
+            replayed: len,
+            // Receiving starts again at the beginning of a segment.
+            remembered: len - len % 64,
+            promote_at: None,
+            waiting: VecDeque::new(),
+            flushes: BTreeMap::new(),
+        }
+    }
+
+    /// Whether some process can still work.
+    pub fn works(&self, now: u64) -> bool {
+        !self.frozen && now >= self.ready_at
+    }
+
+    /// Whether SQL is answered.
+    pub fn answers(&self, now: u64) -> bool {
+        self.postmaster && self.works(now)
+    }
+
+    /// Whether open sessions can commit.
+    pub fn commits(&self, now: u64) -> bool {
+        self.works(now) && !self.in_recovery
+    }
+
+    pub fn reload(&mut self, disk: &Disk, now: u64, random: &mut Random) {
+        self.visible_source.clone_from(&disk.source);
+        self.reread_at = Some(now + random.between(0, 3));
+        if self.names.text != disk.names {
+            self.names = Names::parse(&disk.names);
+        }
+    }
+
+    /// The startup process and promotion, one tick. Answers whether it was promoted just now.
+    pub fn recover(&mut self, disk: &mut Disk, now: u64, random: &mut Random) -> bool {
+        if !self.in_recovery || !self.works(now) || now < self.blocked_until {
+            return false;
+        }
+        if self.replay != Replay::Paused {
+            self.replayed = disk.wal.len();
+        }
+        let rereads = self.reread_at.is_some_and(|at| at <= now) || self.replay == Replay::Requested;
+        if rereads {
+            self.reread_at = None;
+            let changed = self.startup_source != self.visible_source;
+            self.startup_source.clone_from(&self.visible_source);
+            // Paused, it does not wait for WAL, and a receiver outlives its conninfo.
+            if changed && self.replay == Replay::Running {
+                self.receiver = None;
+                self.retry_at = now + random.between(0, 3);
+            }
+        }
+        if self.replay == Replay::Requested {
+            self.replay = Replay::Paused;
+        }
+        if self.promote_at.is_some_and(|at| at <= now) {
+            self.promote(disk);
+            return true;
+        }
+        if self.replay == Replay::Running
+            && self.receiver.is_none()
+            && now >= self.retry_at
+            && let Some(source) = &self.startup_source
+        {
+            self.receiver = Some(Receiver {
+                source: source.node,
+                name: source.name.clone(),
+                streaming: false,
+                last_heard: now,
+            });
+            self.retry_at = now + 5;
+        }
+        false
+    }
+
+    /// Leaves recovery on the first number that no file uses.
+    fn promote(&mut self, disk: &mut Disk) {
+        let old = disk.timeline();
+        let taken = |n: &u32| disk.real.contains(n) || disk.planted.contains(n);
+        let timeline = (old.0 + 1..).find(|n| !taken(n)).expect("a free number");
+        disk.left_at.insert(old, Lsn(disk.wal.len() as u64));
+        disk.real.insert(timeline);
+        disk.wal.push(Record { timeline, value: 0 });
+        disk.standby_signal = false;
+        self.in_recovery = false;
+        self.receiver = None;
+        self.promote_at = None;
+        self.replay = Replay::Running;
+        self.replayed = disk.wal.len();
+    }
+
+    /// Whether enough walsenders of its own list are connected that a commit could be acknowledged.
+    pub fn can_acknowledge(&self, now: u64) -> bool {
+        let counted = self.names.listed.iter().filter(|name| self.flushes.contains_key(*name));
+        self.commits(now) && counted.count() >= self.names.needed
+    }
+
+    /// The commits that are acknowledged now.
+    pub fn acknowledge(&mut self) -> Vec<u32> {
+        if self.waiting.is_empty() {
+            return Vec::new();
+        }
+        let mut flushed: Vec<usize> = self
+            .names
+            .listed
+            .iter()
+            .map(|name| self.flushes.get(name).copied().unwrap_or(0))
+            .collect();
+        flushed.sort_unstable_by(|a, b| b.cmp(a));
+        let upto = match self.names.needed {
+            0 => usize::MAX,
+            needed => flushed.get(needed - 1).copied().unwrap_or(0),
+        };
+        let mut acknowledged = Vec::new();
+        while self.waiting.front().is_some_and(|(lsn, _)| *lsn <= upto) {
+            acknowledged.extend(self.waiting.pop_front().map(|(_, value)| value));
+        }
+        acknowledged
+    }
+}
