@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use crate::broken;
 use crate::model::{Database, InstanceId, Standing, View};
-use crate::recovery::{Action, Evidence, Handover, Next, Reason, Step};
+use crate::recovery::{Action, Evidence, Handover, Next, Reason, Rejoin, Step};
 use crate::state::{Change, ClusterState};
 
 pub use finding::Finding;
@@ -222,12 +222,20 @@ fn rejoin(plan: &mut Plan, state: &ClusterState, view: &View) {
         .as_ref()
         .and_then(|primary| view.fresh(primary))
         .is_some_and(|report| matches!(report.database, Database::Primary { .. }));
+    let diverged: BTreeSet<_> = state
+        .rejoins
+        .iter()
+        .filter(|(_, active)| matches!(active.rejoin, Rejoin::Diverged { .. }))
+        .map(|(instance, _)| instance)
+        .collect();
     for (instance, member) in &cluster.members {
         if cluster.primary.as_ref() == Some(instance) {
             continue;
         }
         if let Some(active) = state.rejoins.get(instance) {
-            let next = active.rejoin.next(instance, cluster, state.order(), view);
+            let next = active
+                .rejoin
+                .next(instance, cluster, &diverged, state.order(), view);
             take(plan, state, Some(instance), next);
             continue;
         }

@@ -74,7 +74,12 @@ pub fn would_promise(record: Option<&PromiseRecord>, epoch: Epoch) -> bool {
 pub fn admit_lease(record: Option<&PromiseRecord>, order: Order) -> Result<PromiseRecord, Refusal> {
     let record = record.ok_or(Refusal::NotAdopted)?;
     if order.epoch < record.order.epoch && !broken!(Gate) {
-        return Err(Refusal::Stale { promised: record.order });
+        return Err(Refusal::Stale {
+            promised: record.order,
+        });
     }
-    Ok(PromiseRecord { order: order.max(record.order), ..record.clone() })
+    Ok(PromiseRecord {
+        order: order.max(record.order),
+        ..record.clone()
+    })
 }

@@ -149,7 +149,8 @@ impl Duty {
             Action::Rebuild {
                 source,
                 incarnation,
-            } => Duty::Rebuild(Rebuilding::new(source.clone(), *incarnation)),
+                keep_old,
+            } => Duty::Rebuild(Rebuilding::new(source.clone(), *incarnation, *keep_old)),
             Action::Initialise { incarnation } => Duty::Initialise(rebuild::Initialising {
                 incarnation: *incarnation,
             }),

@@ -18,14 +18,14 @@ pub struct Rebuilding {
 }
 
 impl Rebuilding {
-    /// A rebuild from `source` that becomes the filling `incarnation`.
-    pub fn new(mut source: Source, incarnation: Incarnation) -> Self {
-        source.application_name = String::new();
+    /// A rebuild from `source` that becomes the filling `incarnation`; a rewind would not keep the old
+    /// data.
+    pub fn new(source: Source, incarnation: Incarnation, keep_old: bool) -> Self {
         Rebuilding {
             source,
             incarnation,
             is_replaced: false,
-            may_rewind: true,
+            may_rewind: !keep_old,
         }
     }
 

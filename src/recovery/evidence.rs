@@ -28,6 +28,9 @@ pub enum Grounds {
         /// Who holds it.
         by: BTreeSet<InstanceId>,
     },
+    /// Nobody else could hold a copy soon, so the old data is kept aside whole while a clone is made
+    /// beside it.
+    KeptAside,
     /// The data is not the filling that Raft counts, so no promise over it ever counted.
     Uncounted {
         /// The filling found.

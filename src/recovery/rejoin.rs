@@ -31,6 +31,8 @@ pub enum Rejoin {
     Rebuilding {
         /// The filling it becomes.
         incarnation: Incarnation,
+        /// Whether the old data must be kept whole.
+        keep_old: bool,
     },
     /// It follows, and must flush what the primary had when it came back.
     CatchingUp {
@@ -53,11 +55,12 @@ impl Rejoin {
         }
     }
 
-    /// What to do now for `instance`.
+    /// What to do now for `instance`; `diverged` are all whose data waits to be replaced.
     pub fn next(
         &self,
         instance: &InstanceId,
         cluster: &Cluster,
+        diverged: &BTreeSet<&InstanceId>,
         order: Order,
         view: &View,
     ) -> Next {
@@ -71,17 +74,22 @@ impl Rejoin {
         }
         match self {
             Rejoin::Following => one(view, instance, order, Action::Follow { source }),
-            Rejoin::Diverged { .. } => match grounds(instance, cluster, view) {
+            Rejoin::Diverged { .. } => match grounds(instance, cluster, diverged, view) {
                 Ok(grounds) => Next::Record(Evidence::RebuildPermitted {
                     instance: instance.clone(),
                     grounds,
                 }),
                 Err(reason) => Next::Wait(reason),
             },
-            Rejoin::Rebuilding { incarnation } => {
+            Rejoin::Rebuilding {
+                incarnation,
+                keep_old,
+            } => {
+                let (incarnation, keep_old) = (*incarnation, *keep_old);
                 let action = Action::Rebuild {
                     source,
-                    incarnation: *incarnation,
+                    incarnation,
+                    keep_old,
                 };
                 one(view, instance, order, action)
             }
@@ -134,10 +142,14 @@ impl Rejoin {
             (Rejoin::Diverged { .. }, E::RebuildPermitted { instance, grounds }) => {
                 check(instance, cluster, grounds)?;
                 let incarnation = cluster.members[instance].incarnation.next();
-                Ok(Rejoin::Rebuilding { incarnation })
+                let keep_old = *grounds == Grounds::KeptAside;
+                Ok(Rejoin::Rebuilding {
+                    incarnation,
+                    keep_old,
+                })
             }
             (
-                Rejoin::Rebuilding { incarnation },
+                Rejoin::Rebuilding { incarnation, .. },
                 E::Rebuilt {
                     incarnation: became,
                     ..
@@ -179,7 +191,12 @@ fn flushed(instance: &InstanceId, cluster: &Cluster, view: &View) -> Option<WalP
     }
 }
 
-fn grounds(instance: &InstanceId, cluster: &Cluster, view: &View) -> Result<Grounds, Reason> {
+fn grounds(
+    instance: &InstanceId,
+    cluster: &Cluster,
+    diverged: &BTreeSet<&InstanceId>,
+    view: &View,
+) -> Result<Grounds, Reason> {
     let member = &cluster.members[instance];
     let found = view.fresh(instance).and_then(|report| report.incarnation);
     if member.standing == Standing::Recovering || found != Some(member.incarnation) {
@@ -195,6 +212,18 @@ fn grounds(instance: &InstanceId, cluster: &Cluster, view: &View) -> Result<Grou
     };
     let by: BTreeSet<_> = cluster.members.keys().filter(holds).cloned().collect();
     if cluster.first_commit.is_none() || by.len() < needed {
+        // Somebody who can still follow will hold a copy in a moment; if there is nobody, waiting would
+        // be for ever. One at a time: the first of those that diverged.
+        let may_follow = |id: &&InstanceId| {
+            *id != instance
+                && cluster.primary.as_ref() != Some(*id)
+                && view.fresh(id).is_some()
+                && !diverged.contains(*id)
+        };
+        let is_first = diverged.first() == Some(&instance);
+        if is_first && !cluster.members.keys().any(|id| may_follow(&id)) {
+            return Ok(Grounds::KeptAside);
+        }
         return Err(Reason::NotCopiedYet {
             copies: by.len(),
             needed,
@@ -208,6 +237,8 @@ fn check(instance: &InstanceId, cluster: &Cluster, grounds: &Grounds) -> Result<
         return Err(Rejection::Unknown(instance.to_string()));
     };
     let sound = match grounds {
+        // Nothing is destroyed, and from here on the instance counts in no election.
+        Grounds::KeptAside => true,
         Grounds::Uncounted { found } => {
             member.standing == Standing::Recovering || *found != Some(member.incarnation)
         }

@@ -59,6 +59,8 @@ pub enum Action {
         source: Source,
         /// The filling it becomes.
         incarnation: Incarnation,
+        /// Whether the old data must be kept whole: then it is cloned, never rewound.
+        keep_old: bool,
     },
     /// Put these names in force on the primary.
     Configure {

@@ -327,7 +327,7 @@ impl ClusterState {
         self.number += 1;
         let record = self.history.rejoin(instance);
         let member = self.cluster.members.get_mut(instance);
-        if let (Rejoin::Rebuilding { incarnation }, Some(member)) = (&rejoin, member) {
+        if let (Rejoin::Rebuilding { incarnation, .. }, Some(member)) = (&rejoin, member) {
             member.incarnation = *incarnation;
             member.standing = Standing::Recovering;
         } else if let (Rejoin::Done, Some(member)) =

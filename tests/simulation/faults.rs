@@ -56,35 +56,51 @@ impl Faults {
         let mut schedule: Vec<_> = (0..count)
             .map(|_| {
                 let at = world.random.between(from, to);
-                (at, CLASSES[world.random.below(CLASSES.len() as u64) as usize])
+                (
+                    at,
+                    CLASSES[world.random.below(CLASSES.len() as u64) as usize],
+                )
             })
             .collect();
         // Trouble seldom comes alone: now and then a second fault follows at once.
         for n in 0..schedule.len() {
             if world.random.chance(35) {
                 let at = schedule[n].0 + world.random.below(40);
-                schedule.push((at, CLASSES[world.random.below(CLASSES.len() as u64) as usize]));
+                schedule.push((
+                    at,
+                    CLASSES[world.random.below(CLASSES.len() as u64) as usize],
+                ));
             }
         }
         schedule.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         let disks = (world.hosts.len() - 1) / 2;
-        Faults { schedule, ends: Vec::new(), counts: BTreeMap::new(), disks }
+        Faults {
+            schedule,
+            ends: Vec::new(),
+            counts: BTreeMap::new(),
+            disks,
+        }
     }
 
     pub fn tick(&mut self, world: &mut World) {
         let now = world.now;
-        let (ended, rest) =
-            std::mem::take(&mut self.ends).into_iter().partition(|(at, _)| *at <= now);
+        let (ended, rest) = std::mem::take(&mut self.ends)
+            .into_iter()
+            .partition(|(at, _)| *at <= now);
         self.ends = rest;
         let ended: Vec<(u64, End_)> = ended;
         for (_, end) in ended {
             match end {
                 End_::Thaw(host) => thaw(world, host),
+                End_::ThawAgent(host) if world.hosts[host].leash_frozen => {}
                 End_::ThawAgent(host) => {
                     if let Some(agent) = &mut world.hosts[host].agent {
                         agent.frozen = false;
                     }
                 }
+                // A host that is frozen whole stays so: PostgreSQL that runs while its leash does not is a
+                // stated limit of async clusters.
+                End_::ThawPostgres(host) if world.hosts[host].leash_frozen => {}
                 End_::ThawPostgres(host) => {
                     if let Some(postgres) = &mut world.hosts[host].postgres {
                         postgres.frozen = false;
@@ -112,14 +128,23 @@ impl Faults {
         let now = world.now;
         let random_host = world.random.below(world.hosts.len() as u64) as usize;
         let primary = world.cluster().cluster.primary.clone();
-        let primary = world.hosts.iter().position(|host| Some(&host.id) == primary.as_ref());
-        let target = if world.random.chance(60) { primary.unwrap_or(random_host) } else { random_host };
+        let primary = world
+            .hosts
+            .iter()
+            .position(|host| Some(&host.id) == primary.as_ref());
+        let target = if world.random.chance(60) {
+            primary.unwrap_or(random_host)
+        } else {
+            random_host
+        };
         let random_peer = world.random.below(world.peers.len() as u64) as usize;
         let short = world.random.between(10, 150);
         let long = world.random.between(50, 900);
         match class {
             "kill_postmaster" => {
-                let Some(postgres) = &mut world.hosts[target].postgres else { return false };
+                let Some(postgres) = &mut world.hosts[target].postgres else {
+                    return false;
+                };
                 postgres.postmaster = false;
                 postgres.orphans_until = now + short;
             }
@@ -134,23 +159,35 @@ impl Faults {
                 world.hosts[target].restart_agent_at = Some(now + long);
             }
             "freeze_node" | "freeze_primary_node" => {
-                let host = if class == "freeze_node" { random_host } else { primary.unwrap_or(target) };
+                let host = if class == "freeze_node" {
+                    random_host
+                } else {
+                    primary.unwrap_or(target)
+                };
                 freeze(world, host);
                 self.ends.push((now + long, End_::Thaw(host)));
             }
             "freeze_agent" => {
-                let Some(agent) = &mut world.hosts[target].agent else { return false };
+                let Some(agent) = &mut world.hosts[target].agent else {
+                    return false;
+                };
                 agent.frozen = true;
                 self.ends.push((now + long, End_::ThawAgent(target)));
             }
             "freeze_postgres" => {
-                let Some(postgres) = &mut world.hosts[target].postgres else { return false };
+                let Some(postgres) = &mut world.hosts[target].postgres else {
+                    return false;
+                };
                 postgres.frozen = true;
                 self.ends.push((now + short, End_::ThawPostgres(target)));
             }
             "kill_leader" | "kill_peer" => {
-                let peer = if class == "kill_leader" { world.leader.unwrap_or(random_peer) } else { random_peer };
-                world.peers[peer].crash();
+                let peer = if class == "kill_leader" {
+                    world.leader.unwrap_or(random_peer)
+                } else {
+                    random_peer
+                };
+                world.crash_peer(peer);
                 world.peers[peer].restart_at = Some(now + long);
             }
             "freeze_leader" => {
@@ -198,10 +235,16 @@ impl Faults {
                 if !in_recovery {
                     return false;
                 }
-                host.postgres = Some(crate::postgres::Postgres::start(&host.disk, now, &mut world.random));
+                host.postgres = Some(crate::postgres::Postgres::start(
+                    &host.disk,
+                    now,
+                    &mut world.random,
+                ));
             }
             "block_replay" => {
-                let Some(postgres) = &mut world.hosts[random_host].postgres else { return false };
+                let Some(postgres) = &mut world.hosts[random_host].postgres else {
+                    return false;
+                };
                 if !postgres.in_recovery {
                     return false;
                 }
@@ -217,7 +260,10 @@ impl Faults {
     }
 
     fn cut(&mut self, world: &mut World, class: &str, host: usize, peer: usize) {
-        let hosts: Vec<_> = (0..world.hosts.len()).filter(|n| *n != host).map(End::Host).collect();
+        let hosts: Vec<_> = (0..world.hosts.len())
+            .filter(|n| *n != host)
+            .map(End::Host)
+            .collect();
         let peers: Vec<_> = (0..world.peers.len()).map(End::Peer).collect();
         match class {
             "cut_one_way" => {
@@ -246,7 +292,11 @@ impl Faults {
                 }
             }
             _ => {
-                let peer = if world.random.chance(60) { world.leader.unwrap_or(peer) } else { peer };
+                let peer = if world.random.chance(60) {
+                    world.leader.unwrap_or(peer)
+                } else {
+                    peer
+                };
                 for other in peers {
                     if other != End::Peer(peer) {
                         world.network.cut(End::Peer(peer), other);

@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use primacy::broken;
 use primacy::control::{AgentMessage, PeerMessage};
 use primacy::duty::{
-    Act, Data, Duty, Lease, Local, Outcome, PromiseRecord, Replay, Session, SourceSeen,
-    gate, watch,
+    Act, Data, Duty, Lease, Local, Outcome, PromiseRecord, Replay, Session, SourceSeen, gate, watch,
 };
 use primacy::model::{
     Address, Answer, Database, Durability, InstanceId, LeaseReport, Order, Receiver, Report,
@@ -91,14 +90,24 @@ pub struct Host {
 
 /// What the host wants from the rest of the world.
 pub enum Effect {
-    Send { to: usize, message: AgentMessage },
+    Send {
+        to: usize,
+        message: AgentMessage,
+    },
     /// The data is to be replaced from this host now.
-    CopyFrom { source: usize, rewind: bool },
+    CopyFrom {
+        source: usize,
+        rewind: bool,
+    },
     /// A fence was carried out for this order.
-    Fenced { order: Order },
+    Fenced {
+        order: Order,
+    },
     /// The first commit of the epoch is to be tried.
     Barrier,
-    FenceAdmitted { order: Order },
+    FenceAdmitted {
+        order: Order,
+    },
 }
 
 impl Host {
@@ -114,7 +123,10 @@ impl Host {
             .deadline
             .filter(|until| *until > now)
             .zip(self.promise.as_ref())
-            .map(|(until, promise)| Lease { order: promise.order, until });
+            .map(|(until, promise)| Lease {
+                order: promise.order,
+                until,
+            });
         self.agent = Some(Agent {
             session: self.sessions,
             frozen: false,
@@ -189,8 +201,14 @@ impl Host {
             data,
             is_running: self.postgres.is_some(),
             has_postmaster: self.postgres.as_ref().is_some_and(|p| p.postmaster),
-            session: self.postgres.as_ref().filter(|p| p.answers(tick)).map(|p| self.session(p, tick)),
-            lease: agent.and_then(|a| a.lease).and_then(|lease| lease.live(now)),
+            session: self
+                .postgres
+                .as_ref()
+                .filter(|p| p.answers(tick))
+                .map(|p| self.session(p, tick)),
+            lease: agent
+                .and_then(|a| a.lease)
+                .and_then(|lease| lease.live(now)),
             promotion_asked: agent
                 .and_then(|a| a.promise.as_ref())
                 .is_some_and(|promise| promise.promotion_asked),
@@ -198,10 +216,17 @@ impl Host {
     }
 
     fn session(&self, postgres: &Postgres, tick: u64) -> Session {
-        let streams = postgres.receiver.as_ref().filter(|r| r.streaming).map(|receiver| {
-            let silent = (tick - receiver.last_heard.min(tick)) * TICK;
-            (receiver.name.clone(), std::time::Duration::from_millis(silent))
-        });
+        let streams = postgres
+            .receiver
+            .as_ref()
+            .filter(|r| r.streaming)
+            .map(|receiver| {
+                let silent = (tick - receiver.last_heard.min(tick)) * TICK;
+                (
+                    receiver.name.clone(),
+                    std::time::Duration::from_millis(silent),
+                )
+            });
         Session {
             in_recovery: postgres.in_recovery,
             source: postgres.visible_source.as_ref().map(|source| SourceSeen {
@@ -237,9 +262,13 @@ impl Host {
             (_, Some(session)) if session.in_recovery => Database::Standby {
                 flushed: self.disk.end(),
                 replayed: session.position.lsn,
-                receiver: session.streams.clone().map_or(Receiver::None, |(name, silent_for)| {
-                    Receiver::Streaming { application_name: name, silent_for }
-                }),
+                receiver: session
+                    .streams
+                    .clone()
+                    .map_or(Receiver::None, |(name, silent_for)| Receiver::Streaming {
+                        application_name: name,
+                        silent_for,
+                    }),
             },
             (_, Some(session)) => Database::Primary {
                 position: session.position,
@@ -267,11 +296,15 @@ impl Host {
         let now = self.now(tick);
         let length = self.durability.lease_length();
         let running = self.postgres.is_some();
-        let Some(agent) = &mut self.agent else { return vec![] };
+        let Some(agent) = &mut self.agent else {
+            return vec![];
+        };
         match message {
             PeerMessage::Welcome { .. } | PeerMessage::Declined { .. } => vec![],
             PeerMessage::Granted { serial, order, .. } => {
-                let Some(sent) = agent.renewals.remove(&serial) else { return vec![] };
+                let Some(sent) = agent.renewals.remove(&serial) else {
+                    return vec![];
+                };
                 let Ok(record) = gate::admit_lease(agent.promise.as_ref(), order) else {
                     return vec![];
                 };
@@ -305,12 +338,16 @@ impl Host {
         let now = self.now(tick);
         let agent = self.agent.as_ref().expect("it received");
         let reply = |outcome| {
-            vec![Effect::Send { to: from, message: AgentMessage::Outcome { id, outcome } }]
+            vec![Effect::Send {
+                to: from,
+                message: AgentMessage::Outcome { id, outcome },
+            }]
         };
         if let Action::Ask { epoch } = step.action {
             let hears = self.postgres.as_ref().is_some_and(|p| {
                 p.receiver.as_ref().is_some_and(|r| {
-                    r.streaming && (tick - r.last_heard.min(tick)) * TICK < DEAF_AFTER.as_millis() as u64
+                    r.streaming
+                        && (tick - r.last_heard.min(tick)) * TICK < DEAF_AFTER.as_millis() as u64
                 })
             });
             return reply(Outcome::Answer(Answer {
@@ -328,7 +365,10 @@ impl Host {
         if let Action::Locate { .. } = step.action {
             let local = self.observe(tick);
             let is_primary = local.lease == Some(step.order.epoch)
-                && local.session.as_ref().is_some_and(|session| !session.in_recovery);
+                && local
+                    .session
+                    .as_ref()
+                    .is_some_and(|session| !session.in_recovery);
             return reply(if is_primary {
                 Outcome::At(self.disk.end().lsn)
             } else {
@@ -379,10 +419,16 @@ impl Host {
             agent.next_adoption = tick + 25;
             agent.serial += 1;
             let serial = agent.serial;
-            effects.extend((0..self.peers).map(|to| Effect::Send { to, message: AgentMessage::Adopt { serial } }));
+            effects.extend((0..self.peers).map(|to| Effect::Send {
+                to,
+                message: AgentMessage::Adopt { serial },
+            }));
         }
         let is_idle = agent.running.is_none();
-        if !is_idle || tick % 5 == self.index as u64 % 5 || self.postgres.as_ref().is_some_and(|p| !p.postmaster) {
+        if !is_idle
+            || tick % 5 == self.index as u64 % 5
+            || self.postgres.as_ref().is_some_and(|p| !p.postmaster)
+        {
             self.watch(tick);
         }
         if !is_idle {
@@ -433,7 +479,10 @@ impl Host {
         if agent.renewals.len() > 8 {
             agent.renewals.pop_first();
         }
-        effects.extend((0..self.peers).map(|to| Effect::Send { to, message: AgentMessage::Renew { serial } }));
+        effects.extend((0..self.peers).map(|to| Effect::Send {
+            to,
+            message: AgentMessage::Renew { serial },
+        }));
     }
 
     fn watch(&mut self, tick: u64) {
@@ -443,7 +492,14 @@ impl Host {
         let local = self.observe(tick);
         if watch::must_stop(&local).is_some() {
             let died = !local.has_postmaster;
-            self.stop_all(tick, if died { Stopped::Died } else { Stopped::LeaseEnded });
+            self.stop_all(
+                tick,
+                if died {
+                    Stopped::Died
+                } else {
+                    Stopped::LeaseEnded
+                },
+            );
         }
     }
 
@@ -456,7 +512,10 @@ impl Host {
         if let Some(promise) = agent.promise.clone()
             && promise.promotion_asked
         {
-            self.persist(PromiseRecord { promotion_asked: false, ..promise });
+            self.persist(PromiseRecord {
+                promotion_asked: false,
+                ..promise
+            });
         }
     }
 
@@ -465,7 +524,10 @@ impl Host {
         if let Some(running) = agent.running.take() {
             effects.extend(running.reply_to.into_iter().map(|(to, id)| Effect::Send {
                 to,
-                message: AgentMessage::Outcome { id, outcome: outcome.clone() },
+                message: AgentMessage::Outcome {
+                    id,
+                    outcome: outcome.clone(),
+                },
             }));
         }
         agent.next_report = tick;
@@ -482,9 +544,15 @@ impl Host {
             None => {
                 let local = self.observe(tick);
                 let agent = self.agent.as_mut().expect("it works");
-                let Some(running) = &mut agent.running else { return };
+                let Some(running) = &mut agent.running else {
+                    return;
+                };
                 if tick > running.deadline {
-                    self.finish(Outcome::Failed("it took too long".to_owned()), tick, effects);
+                    self.finish(
+                        Outcome::Failed("it took too long".to_owned()),
+                        tick,
+                        effects,
+                    );
                     return;
                 }
                 let act = running.duty.next(&local);
@@ -515,7 +583,9 @@ impl Host {
 
     fn perform(&mut self, act: Act, tick: u64, random: &mut Random, effects: &mut Vec<Effect>) {
         let index_of = |address: &Address, all: &[Address]| {
-            all.iter().position(|a| a == address).expect("a known address")
+            all.iter()
+                .position(|a| a == address)
+                .expect("a known address")
         };
         match act {
             Act::Look => {}
@@ -529,7 +599,11 @@ impl Host {
                 }
             }
             Act::ScanThenPromise => {
-                let order = self.agent.as_ref().and_then(|a| a.running.as_ref()).map(|r| r.order);
+                let order = self
+                    .agent
+                    .as_ref()
+                    .and_then(|a| a.running.as_ref())
+                    .map(|r| r.order);
                 effects.extend(order.map(|order| Effect::Fenced { order }));
                 let mut position = self.disk.exists.then(|| self.disk.end());
                 if broken!(ScannedPosition)
@@ -537,15 +611,21 @@ impl Host {
                     && postgres.in_recovery
                 {
                     position.lsn = primacy::model::Lsn(postgres.remembered as u64);
-                    position.timeline =
-                        primacy::model::Timeline(self.disk.wal[..postgres.remembered].last().map_or(1, |r| r.timeline));
+                    position.timeline = primacy::model::Timeline(
+                        self.disk.wal[..postgres.remembered]
+                            .last()
+                            .map_or(1, |r| r.timeline),
+                    );
                 }
                 let promise = Promise {
                     incarnation: self.observe(tick).incarnation(),
                     position,
                     running: self.postgres.is_some(),
                 };
-                let evidence = Evidence::Promised { instance: self.id.clone(), promise };
+                let evidence = Evidence::Promised {
+                    instance: self.id.clone(),
+                    promise,
+                };
                 self.finish(Outcome::Evidence(evidence), tick, effects);
             }
             Act::Plant { below } => {
@@ -556,7 +636,10 @@ impl Host {
                 if !self.disk.exists {
                     self.disk = Disk {
                         exists: true,
-                        wal: vec![crate::postgres::Record { timeline: 1, value: 0 }],
+                        wal: vec![crate::postgres::Record {
+                            timeline: 1,
+                            value: 0,
+                        }],
                         real: [1].into(),
                         incarnation: Some((self.index, incarnation)),
                         ..Disk::default()
@@ -565,11 +648,17 @@ impl Host {
             }
             Act::Rewind { source } => {
                 let source = index_of(&source.address, &self.addresses);
-                effects.push(Effect::CopyFrom { source, rewind: true });
+                effects.push(Effect::CopyFrom {
+                    source,
+                    rewind: true,
+                });
             }
             Act::Clone { source } => {
                 let source = index_of(&source.address, &self.addresses);
-                effects.push(Effect::CopyFrom { source, rewind: false });
+                effects.push(Effect::CopyFrom {
+                    source,
+                    rewind: false,
+                });
             }
             Act::Settle { incarnation, .. } => {
                 self.disk.incarnation = Some((self.index, incarnation));
@@ -593,7 +682,10 @@ impl Host {
                 if let Some(promise) = self.agent.as_ref().and_then(|a| a.promise.clone())
                     && promise.promotion_asked
                 {
-                    self.persist(PromiseRecord { promotion_asked: false, ..promise });
+                    self.persist(PromiseRecord {
+                        promotion_asked: false,
+                        ..promise
+                    });
                 }
             }
             Act::EmptySources
@@ -611,8 +703,10 @@ impl Host {
         let answers = self.postgres.as_ref().is_some_and(|p| p.answers(tick));
         if !answers || random.one_in(150) {
             let agent = self.agent.as_mut().expect("it works");
-            let outcome =
-                agent.running.as_mut().and_then(|running| running.duty.failed(&act, "no answer"));
+            let outcome = agent
+                .running
+                .as_mut()
+                .and_then(|running| running.duty.failed(&act, "no answer"));
             if let Some(outcome) = outcome {
                 self.finish(outcome, tick, effects);
             }
@@ -621,7 +715,10 @@ impl Host {
         if act == Act::AskPromotion
             && let Some(promise) = self.agent.as_ref().and_then(|a| a.promise.clone())
         {
-            self.persist(PromiseRecord { promotion_asked: true, ..promise });
+            self.persist(PromiseRecord {
+                promotion_asked: true,
+                ..promise
+            });
         }
         let postgres = self.postgres.as_mut().expect("it answers");
         match act {
@@ -639,7 +736,9 @@ impl Host {
                 postgres.receiver = None;
                 postgres.retry_at = tick + random.between(1, 5);
             }
-            Act::ConfigurePrimary { synchronous_standby_names } => {
+            Act::ConfigurePrimary {
+                synchronous_standby_names,
+            } => {
                 self.disk.source = None;
                 if !(broken!(OwnSynchronousNames) && postgres.in_recovery) {
                     self.disk.names = synchronous_standby_names;
@@ -656,7 +755,11 @@ impl Host {
             }
             Act::AskPromotion => {
                 // Most take a moment; now and then one completes long after it was asked for.
-                let takes = if random.one_in(20) { random.between(50, 300) } else { random.between(1, 5) };
+                let takes = if random.one_in(20) {
+                    random.between(50, 300)
+                } else {
+                    random.between(1, 5)
+                };
                 postgres.promote_at = Some(tick + takes);
             }
             _ => {}
@@ -664,17 +767,27 @@ impl Host {
     }
 
     fn try_barrier(&mut self, tick: u64, effects: &mut Vec<Effect>) {
-        let Some(postgres) = &self.postgres else { return };
+        let Some(postgres) = &self.postgres else {
+            return;
+        };
         if !postgres.answers(tick) || postgres.in_recovery {
             return;
         }
         let now = self.now(tick);
         let agent = self.agent.as_mut().expect("it works");
-        let Some(epoch) = agent.lease.and_then(|lease| lease.live(now)) else { return };
-        if agent.promise.as_ref().is_some_and(|promise| promise.promotion_asked)
+        let Some(epoch) = agent.lease.and_then(|lease| lease.live(now)) else {
+            return;
+        };
+        if agent
+            .promise
+            .as_ref()
+            .is_some_and(|promise| promise.promotion_asked)
             && let Some(promise) = agent.promise.clone()
         {
-            self.persist(PromiseRecord { promotion_asked: false, ..promise });
+            self.persist(PromiseRecord {
+                promotion_asked: false,
+                ..promise
+            });
         }
         let agent = self.agent.as_mut().expect("it works");
         if agent.barrier.is_none() && agent.first_commit.is_none_or(|(of, _)| of != epoch) {

@@ -67,7 +67,11 @@ fn run(seed: u64, traced: bool) -> Run {
             break;
         }
         if tick > SETTLE + FAULTS {
-            healthy_for = if is_healthy(&world) { healthy_for + 1 } else { 0 };
+            healthy_for = if is_healthy(&world) {
+                healthy_for + 1
+            } else {
+                0
+            };
             if healthy_for > 100 {
                 break;
             }
@@ -98,11 +102,15 @@ fn every_seed_keeps_the_rules() {
             .map(|worker| {
                 scope.spawn(move || {
                     let mine = (1..=seeds).filter(|seed| seed % workers == worker);
-                    mine.map(|seed| (seed, run(seed, false))).collect::<Vec<_>>()
+                    mine.map(|seed| (seed, run(seed, false)))
+                        .collect::<Vec<_>>()
                 })
             })
             .collect();
-        handles.into_iter().flat_map(|handle| handle.join().expect("a worker ends")).collect()
+        handles
+            .into_iter()
+            .flat_map(|handle| handle.join().expect("a worker ends"))
+            .collect()
     });
     let mut faults: BTreeMap<&str, u64> = CLASSES.iter().map(|class| (*class, 0)).collect();
     for (_, run) in &runs {
@@ -113,21 +121,43 @@ fn every_seed_keeps_the_rules() {
     let with_handover = runs.iter().filter(|(_, run)| run.handovers > 0).count();
     let acknowledged: usize = runs.iter().map(|(_, run)| run.acknowledged).sum();
     let handovers: u64 = runs.iter().map(|(_, run)| run.handovers).sum();
-    let unhealthy: Vec<_> = runs.iter().filter(|(_, run)| !run.healthy_at_end && run.violation.is_none()).collect();
-    println!("{seeds} seeds, {handovers} handovers in {with_handover} of them, {acknowledged} acknowledged writes");
-    println!("still waiting at the end, with a reason: {}", unhealthy.len());
+    let unhealthy: Vec<_> = runs
+        .iter()
+        .filter(|(_, run)| !run.healthy_at_end && run.violation.is_none())
+        .collect();
+    println!(
+        "{seeds} seeds, {handovers} handovers in {with_handover} of them, {acknowledged} acknowledged writes"
+    );
+    println!(
+        "still waiting at the end, with a reason: {}",
+        unhealthy.len()
+    );
     for (seed, run) in unhealthy.iter().take(5) {
         println!("  seed {seed}: {}", run.waiting);
     }
     println!("faults: {faults:?}");
-    let broken: Vec<_> = runs.iter().filter_map(|(seed, run)| Some((seed, run.violation.as_ref()?))).collect();
+    let broken: Vec<_> = runs
+        .iter()
+        .filter_map(|(seed, run)| Some((seed, run.violation.as_ref()?)))
+        .collect();
     for (seed, violation) in broken.iter().take(10) {
-        println!("seed {seed}: {violation}\n  replay: SEED={seed} cargo test --test simulation -- --nocapture replay");
+        println!(
+            "seed {seed}: {violation}\n  replay: SEED={seed} cargo test --test simulation -- --nocapture replay"
+        );
     }
     assert!(broken.is_empty(), "{} seeds broke a rule", broken.len());
-    assert!(faults.values().all(|count| *count > 0), "a class of faults never occurred");
-    assert!(with_handover as u64 * 2 >= seeds, "fewer than half of the seeds saw a handover");
-    assert!(unhealthy.len() as u64 * 50 <= seeds, "too many seeds were still waiting at the end");
+    assert!(
+        faults.values().all(|count| *count > 0),
+        "a class of faults never occurred"
+    );
+    assert!(
+        with_handover as u64 * 2 >= seeds,
+        "fewer than half of the seeds saw a handover"
+    );
+    assert!(
+        unhealthy.len() as u64 * 50 <= seeds,
+        "too many seeds were still waiting at the end"
+    );
 }
 
 /// Prints what happened in one seed.
@@ -138,7 +168,12 @@ fn replay() {
     for line in &run.trace {
         println!("{line}");
     }
-    println!("{:?}: {:?}; handovers {}", shape(seed), run.violation, run.handovers);
+    println!(
+        "{:?}: {:?}; handovers {}",
+        shape(seed),
+        run.violation,
+        run.handovers
+    );
 }
 
 /// Every safety rule, broken on purpose, is caught within the same seeds.
@@ -156,11 +191,15 @@ fn every_broken_rule_is_caught() {
                 while let Some(rule) =
                     Mutation::ALL.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
                 {
-                    if only.as_ref().is_some_and(|only| *only != format!("{rule:?}")) {
+                    if only
+                        .as_ref()
+                        .is_some_and(|only| *only != format!("{rule:?}"))
+                    {
                         continue;
                     }
                     Mutation::set(Some(*rule));
-                    let caught = (1..=seeds).find_map(|seed| Some((seed, run(seed, false).violation?)));
+                    let caught =
+                        (1..=seeds).find_map(|seed| Some((seed, run(seed, false).violation?)));
                     Mutation::set(None);
                     found.lock().expect("no panic").push((*rule, caught));
                 }
@@ -174,5 +213,8 @@ fn every_broken_rule_is_caught() {
             None => println!("{rule:?}: NOT CAUGHT by {seeds} seeds"),
         }
     }
-    assert!(found.iter().all(|(_, caught)| caught.is_some()), "a broken rule was not caught");
+    assert!(
+        found.iter().all(|(_, caught)| caught.is_some()),
+        "a broken rule was not caught"
+    );
 }

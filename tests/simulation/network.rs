@@ -15,9 +15,24 @@ pub enum End {
 
 #[derive(Debug, Clone)]
 pub enum Message {
-    ToPeer { from: usize, to: usize, session: u32, message: AgentMessage },
-    Closed { from: usize, to: usize, session: u32 },
-    ToAgent { from: usize, to: usize, session: u32, message: PeerMessage },
+    ToPeer {
+        from: usize,
+        to: usize,
+        session: u32,
+        sent: u64,
+        message: AgentMessage,
+    },
+    Closed {
+        from: usize,
+        to: usize,
+        session: u32,
+    },
+    ToAgent {
+        from: usize,
+        to: usize,
+        session: u32,
+        message: PeerMessage,
+    },
 }
 
 const ENDS: usize = 16;
@@ -44,7 +59,10 @@ fn index(end: End) -> usize {
 impl Network {
     /// Nothing is cut, lost or late.
     pub fn calm() -> Network {
-        Network { delay: 1, ..Network::default() }
+        Network {
+            delay: 1,
+            ..Network::default()
+        }
     }
 
     pub fn is_cut(&self, from: End, to: End) -> bool {
@@ -83,7 +101,11 @@ impl Network {
         let copies = 1 + u64::from(random.chance(self.doubling));
         for _ in 0..copies {
             // Now and then one is very late: longer than any lease.
-            let late = if self.delay > 1 && random.one_in(200) { random.below(800) } else { 0 };
+            let late = if self.delay > 1 && random.one_in(200) {
+                random.below(800)
+            } else {
+                0
+            };
             let due = now + 1 + random.below(self.delay.max(1)) + late;
             self.serial += 1;
             self.queue.insert((due, self.serial), message.clone());

@@ -27,6 +27,8 @@ pub struct Peer {
     pub applied: Option<ClusterState>,
     pub sightings: BTreeMap<InstanceId, Sighting>,
     pub sessions: BTreeMap<usize, u32>,
+    /// When the last report of each host was sent.
+    pub last_report: BTreeMap<usize, u64>,
     pub flights: Vec<Flight>,
     pub next_command: u64,
     pub last_grant: Option<Timestamp>,
@@ -45,6 +47,7 @@ impl Peer {
             applied: None,
             sightings: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            last_report: BTreeMap::new(),
             flights: Vec::new(),
             next_command: 0,
             last_grant: None,
@@ -60,6 +63,10 @@ impl Peer {
 
     pub fn crash(&mut self) {
         let next_command = self.next_command;
-        *self = Peer { alive: false, next_command, ..Peer::new() };
+        *self = Peer {
+            alive: false,
+            next_command,
+            ..Peer::new()
+        };
     }
 }

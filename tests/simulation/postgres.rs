@@ -46,16 +46,26 @@ impl Disk {
     }
 
     pub fn end(&self) -> WalPosition {
-        WalPosition { timeline: self.timeline(), lsn: Lsn(self.wal.len() as u64) }
+        WalPosition {
+            timeline: self.timeline(),
+            lsn: Lsn(self.wal.len() as u64),
+        }
     }
 
     pub fn lineage(&self) -> Lineage {
-        Lineage { current: self.timeline(), left_at: self.left_at.clone() }
+        Lineage {
+            current: self.timeline(),
+            left_at: self.left_at.clone(),
+        }
     }
 
     pub fn highest_timeline(&self) -> Timeline {
         let last = |set: &BTreeSet<u32>| set.last().copied().unwrap_or(0);
-        Timeline(last(&self.real).max(last(&self.planted)).max(self.timeline().0))
+        Timeline(
+            last(&self.real)
+                .max(last(&self.planted))
+                .max(self.timeline().0),
+        )
     }
 }
 
@@ -87,7 +97,11 @@ impl Names {
             .split(", ")
             .map(|name| name.trim_matches('"').to_owned())
             .collect();
-        Names { text: text.to_owned(), needed: needed.parse().expect("a number"), listed }
+        Names {
+            text: text.to_owned(),
+            needed: needed.parse().expect("a number"),
+            listed,
+        }
     }
 }
 
@@ -179,7 +193,8 @@ impl Postgres {
         if self.replay != Replay::Paused {
             self.replayed = disk.wal.len();
         }
-        let rereads = self.reread_at.is_some_and(|at| at <= now) || self.replay == Replay::Requested;
+        let rereads =
+            self.reread_at.is_some_and(|at| at <= now) || self.replay == Replay::Requested;
         if rereads {
             self.reread_at = None;
             let changed = self.startup_source != self.visible_source;
@@ -231,7 +246,11 @@ impl Postgres {
 
     /// Whether enough walsenders of its own list are connected that a commit could be acknowledged.
     pub fn can_acknowledge(&self, now: u64) -> bool {
-        let counted = self.names.listed.iter().filter(|name| self.flushes.contains_key(*name));
+        let counted = self
+            .names
+            .listed
+            .iter()
+            .filter(|name| self.flushes.contains_key(*name));
         self.commits(now) && counted.count() >= self.names.needed
     }
 

@@ -7,8 +7,8 @@ use primacy::control::{AgentMessage, PeerMessage};
 use primacy::decision::{Plan, decide};
 use primacy::duty::{Outcome, lease::MARGIN};
 use primacy::model::{
-    Address, ClusterName, Durability, Epoch, Failure, InstanceId, Lsn, Order, Sighting,
-    Timestamp, View, Zone, view::SILENT_AFTER,
+    Address, ClusterName, Durability, Epoch, Failure, InstanceId, Lsn, Order, Sighting, Timestamp,
+    View, Zone, view::SILENT_AFTER,
 };
 use primacy::recovery::{Action, Evidence, Step};
 use primacy::state::{Change, ClusterState, Command, NewCluster, State, command::NewMember};
@@ -23,7 +23,11 @@ use crate::random::Random;
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A client was told that its commit is safe.
-    Acknowledged { host: usize, value: u32, timeline: u32 },
+    Acknowledged {
+        host: usize,
+        value: u32,
+        timeline: u32,
+    },
     /// WAL was written or received.
     Appended { host: usize, from_timeline: u32 },
     /// A fence of this order was admitted.
@@ -61,7 +65,10 @@ impl World {
     pub fn new(seed: u64, members: usize, durability: Durability) -> World {
         let mut random = Random::new(seed);
         let addresses: Vec<_> = (0..members)
-            .map(|n| Address { host: "h".to_owned(), port: n as u16 })
+            .map(|n| Address {
+                host: "h".to_owned(),
+                port: n as u16,
+            })
             .collect();
         let peers = 3;
         let mut hosts: Vec<_> = (0..members)
@@ -115,13 +122,21 @@ impl World {
                 .enumerate()
                 .map(|(n, address)| {
                     let zone = Zone::new("z").expect("a valid name");
-                    let member = NewMember { address: address.clone(), health: address.clone(), zone };
+                    let member = NewMember {
+                        address: address.clone(),
+                        health: address.clone(),
+                        zone,
+                    };
                     (instance(n), member)
                 })
                 .collect(),
             first: instance(0),
         };
-        let create = Command { cluster: name, at: 0, change: Change::Create(new) };
+        let create = Command {
+            cluster: name,
+            at: 0,
+            change: Change::Create(new),
+        };
         world.state.apply(create).expect("a valid cluster");
         world
     }
@@ -132,7 +147,11 @@ impl World {
 
     pub fn say(&mut self, what: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
-            trace.push(format!("{:7.2} {}", (self.now * TICK) as f64 / 1000.0, what()));
+            trace.push(format!(
+                "{:7.2} {}",
+                (self.now * TICK) as f64 / 1000.0,
+                what()
+            ));
         }
     }
 
@@ -178,7 +197,9 @@ impl World {
         } else if self.elect_at.is_none() {
             self.elect_at = Some(self.now + self.random.between(20, 45));
         } else if self.elect_at.is_some_and(|at| at <= self.now) {
-            let able: Vec<_> = (0..self.peers.len()).filter(|p| self.has_majority(*p)).collect();
+            let able: Vec<_> = (0..self.peers.len())
+                .filter(|p| self.has_majority(*p))
+                .collect();
             if !able.is_empty() {
                 let chosen = able[self.random.below(able.len() as u64) as usize];
                 self.elect(chosen);
@@ -200,7 +221,9 @@ impl World {
                 peer.thaw_at = None;
                 peer.frozen = false;
                 // A thawed leader acts on what it remembers before it hears better.
-                peer.believes_until = peer.believes_until.max(self.now + self.random.between(1, 20));
+                peer.believes_until = peer
+                    .believes_until
+                    .max(self.now + self.random.between(1, 20));
             }
         }
     }
@@ -230,9 +253,15 @@ impl World {
 
     fn deliver(&mut self, message: Message) {
         match message {
-            Message::ToPeer { from, to, session, message } => {
+            Message::ToPeer {
+                from,
+                to,
+                session,
+                sent,
+                message,
+            } => {
                 if self.peers[to].works() {
-                    self.hear(from, to, session, message);
+                    self.hear(from, to, (session, sent), message);
                 }
             }
             Message::Closed { from, to, session } => {
@@ -245,8 +274,16 @@ impl World {
                     peer.flights.retain(|flight| flight.host != from);
                 }
             }
-            Message::ToAgent { from, to, session, message } => {
-                let current = self.hosts[to].agent.as_ref().is_some_and(|a| a.session == session && !a.frozen);
+            Message::ToAgent {
+                from,
+                to,
+                session,
+                message,
+            } => {
+                let current = self.hosts[to]
+                    .agent
+                    .as_ref()
+                    .is_some_and(|a| a.session == session && !a.frozen);
                 if current {
                     let effects = self.hosts[to].receive(from, message, self.now);
                     self.perform(to, effects);
@@ -255,19 +292,31 @@ impl World {
         }
     }
 
-    fn hear(&mut self, from: usize, to: usize, session: u32, message: AgentMessage) {
+    fn hear(&mut self, from: usize, to: usize, (session, sent): (u32, u64), message: AgentMessage) {
         let id = self.hosts[from].id.clone();
         let now = self.stamp();
         let peer = &mut self.peers[to];
-        if peer.sessions.get(&from).is_some_and(|known| *known > session) {
+        if peer
+            .sessions
+            .get(&from)
+            .is_some_and(|known| *known > session)
+        {
             return;
         }
-        if peer.sessions.insert(from, session).is_some_and(|known| known < session) {
+        if peer
+            .sessions
+            .insert(from, session)
+            .is_some_and(|known| known < session)
+        {
             peer.flights.retain(|flight| flight.host != from);
         }
         match message {
             AgentMessage::Hello { .. } => {}
+            // A connection keeps the order of what is sent over it.
+            AgentMessage::Report(_) if peer.last_report.get(&from).is_some_and(|at| *at > sent) => {
+            }
             AgentMessage::Report(report) => {
+                peer.last_report.insert(from, sent);
                 let sighting = peer.sightings.entry(id).or_insert_with(|| Sighting {
                     report: report.clone(),
                     received_at: now,
@@ -284,10 +333,22 @@ impl World {
                 if self.leader == Some(to) && self.has_majority(to) {
                     let order = self.cluster().order();
                     let message = PeerMessage::Adopted { serial, order };
-                    self.network.send(self.now, Message::ToAgent { from: to, to: from, session, message }, &mut self.random);
+                    self.network.send(
+                        self.now,
+                        Message::ToAgent {
+                            from: to,
+                            to: from,
+                            session,
+                            message,
+                        },
+                        &mut self.random,
+                    );
                 }
             }
-            AgentMessage::Outcome { id: command, outcome } => self.outcome(from, to, command, outcome),
+            AgentMessage::Outcome {
+                id: command,
+                outcome,
+            } => self.outcome(from, to, command, outcome),
         }
     }
 
@@ -299,37 +360,66 @@ impl World {
             return;
         }
         let id = self.hosts[from].id.clone();
-        let state = self.peers[to].applied.as_ref().unwrap_or(&self.state.clusters[&self.name]);
-        let (Some(order), length) = (state.lease_order(&id), state.cluster.durability.lease_length()) else {
+        let state = self.peers[to]
+            .applied
+            .as_ref()
+            .unwrap_or(&self.state.clusters[&self.name]);
+        let (Some(order), length) = (
+            state.lease_order(&id),
+            state.cluster.durability.lease_length(),
+        ) else {
             return;
         };
         self.peers[to].last_grant = Some(self.stamp());
-        let message = PeerMessage::Granted { serial, order, length };
-        self.network.send(self.now, Message::ToAgent { from: to, to: from, session, message }, &mut self.random);
+        let message = PeerMessage::Granted {
+            serial,
+            order,
+            length,
+        };
+        self.network.send(
+            self.now,
+            Message::ToAgent {
+                from: to,
+                to: from,
+                session,
+                message,
+            },
+            &mut self.random,
+        );
     }
 
     fn outcome(&mut self, from: usize, to: usize, command: u64, outcome: Outcome) {
         let id = self.hosts[from].id.clone();
         let now = self.stamp();
         let peer = &mut self.peers[to];
-        let Some(position) = peer.flights.iter().position(|f| f.id == command && f.host == from) else {
+        let Some(position) = peer
+            .flights
+            .iter()
+            .position(|f| f.id == command && f.host == from)
+        else {
             return;
         };
         let flight = peer.flights.swap_remove(position);
         let order = flight.order;
         let mut fail = |reason: String| {
             if let Some(sighting) = peer.sightings.get_mut(&id) {
-                sighting.failure = Some(Failure { order, at: now, reason });
+                sighting.failure = Some(Failure {
+                    order,
+                    at: now,
+                    reason,
+                });
             }
         };
         match outcome {
             Outcome::Evidence(evidence) => {
-                self.proposals.push((self.now + 1, to, Change::Record { order, evidence }));
+                self.proposals
+                    .push((self.now + 1, to, Change::Record { order, evidence }));
             }
             Outcome::At(target) => {
                 if let Some(instance) = flight.rejoining {
                     let evidence = Evidence::Located { instance, target };
-                    self.proposals.push((self.now + 1, to, Change::Record { order, evidence }));
+                    self.proposals
+                        .push((self.now + 1, to, Change::Record { order, evidence }));
                 }
             }
             Outcome::Answer(answer) => {
@@ -349,7 +439,9 @@ impl World {
         let last = leader.last_grant.map_or(since, |at| at.max(since));
         View {
             now: self.stamp(),
-            leases_lapse_at: last.after(state.cluster.durability.lease_length()).after(MARGIN),
+            leases_lapse_at: last
+                .after(state.cluster.durability.lease_length())
+                .after(MARGIN),
             instances: leader.sightings.clone(),
             peers: self.peers.len(),
             looks: leader.looks.clone(),
@@ -357,14 +449,22 @@ impl World {
     }
 
     fn lead(&mut self, index: usize) {
-        self.peers[index].flights.retain(|flight| flight.expires > self.now);
-        let state = self.peers[index].applied.as_ref().unwrap_or(&self.state.clusters[&self.name]);
+        self.peers[index]
+            .flights
+            .retain(|flight| flight.expires > self.now);
+        let state = self.peers[index]
+            .applied
+            .as_ref()
+            .unwrap_or(&self.state.clusters[&self.name]);
         let plan = decide(state, &self.view(index, state));
         for instance in &plan.looks {
             self.look(index, instance.clone());
         }
         for change in plan.proposals.iter().cloned() {
-            let queued = self.proposals.iter().any(|(_, who, c)| *who == index && *c == change);
+            let queued = self
+                .proposals
+                .iter()
+                .any(|(_, who, c)| *who == index && *c == change);
             if !queued {
                 let due = self.now + self.random.between(0, 2);
                 self.proposals.push((due, index, change));
@@ -394,13 +494,19 @@ impl World {
     }
 
     fn run(&mut self, index: usize, step: Step) {
-        let host = self.hosts.iter().position(|h| h.id == step.instance).expect("a known instance");
+        let host = self
+            .hosts
+            .iter()
+            .position(|h| h.id == step.instance)
+            .expect("a known instance");
         let peer = &mut self.peers[index];
         let name = step.action.name();
         let under_way = peer.flights.iter().any(|flight| {
             flight.host == host && flight.name == name && flight.order.epoch == step.order.epoch
         });
-        let Some(session) = peer.sessions.get(&host).copied().filter(|_| !under_way) else { return };
+        let Some(session) = peer.sessions.get(&host).copied().filter(|_| !under_way) else {
+            return;
+        };
         peer.next_command += 1;
         let id = peer.next_command;
         peer.flights.push(Flight {
@@ -419,11 +525,22 @@ impl World {
             self.say(|| format!("peer {index}: {step}"));
         }
         let message = PeerMessage::Command { id, step };
-        self.network.send(self.now, Message::ToAgent { from: index, to: host, session, message }, &mut self.random);
+        self.network.send(
+            self.now,
+            Message::ToAgent {
+                from: index,
+                to: host,
+                session,
+                message,
+            },
+            &mut self.random,
+        );
     }
 
     fn commit_proposals(&mut self) {
-        let (due, later) = std::mem::take(&mut self.proposals).into_iter().partition(|(at, _, _)| *at <= self.now);
+        let (due, later) = std::mem::take(&mut self.proposals)
+            .into_iter()
+            .partition(|(at, _, _)| *at <= self.now);
         self.proposals = later;
         let due: Vec<(u64, usize, Change)> = due;
         for (_, proposer, change) in due {
@@ -432,7 +549,11 @@ impl World {
             }
             let begins = matches!(change, Change::Begin { .. });
             let text = self.trace.is_some().then(|| format!("{change:?}"));
-            let command = Command { cluster: self.name.clone(), at: self.now * TICK, change };
+            let command = Command {
+                cluster: self.name.clone(),
+                at: self.now * TICK,
+                change,
+            };
             let reply = self.state.apply(command);
             if let Some(text) = text {
                 self.say(|| format!("{} {text}", if reply.is_ok() { "log" } else { "refused" }));
@@ -450,7 +571,14 @@ impl World {
             match effect {
                 Effect::Send { to, message } => {
                     let session = self.hosts[index].sessions;
-                    let message = Message::ToPeer { from: index, to, session, message };
+                    let sent = self.now;
+                    let message = Message::ToPeer {
+                        from: index,
+                        to,
+                        session,
+                        sent,
+                        message,
+                    };
                     self.network.send(self.now, message, &mut self.random);
                 }
                 Effect::CopyFrom { source, rewind } => self.copy(index, source, rewind),
@@ -460,7 +588,8 @@ impl World {
                     host.fenced = Some(host.fenced.unwrap_or(0).max(timeline));
                 }
                 Effect::FenceAdmitted { order } => {
-                    self.events.push(Event::FenceAdmitted { host: index, order });
+                    self.events
+                        .push(Event::FenceAdmitted { host: index, order });
                 }
                 Effect::Barrier => {
                     let value = self.write(index);
@@ -474,7 +603,10 @@ impl World {
 
     fn copy(&mut self, to: usize, from: usize, rewind: bool) {
         let source = &self.hosts[from];
-        let serves = source.postgres.as_ref().is_some_and(|p| p.answers(self.now));
+        let serves = source
+            .postgres
+            .as_ref()
+            .is_some_and(|p| p.answers(self.now));
         let linked = self.network.both_ways(End::Host(from), End::Host(to));
         if !serves || !linked {
             let target = &mut self.hosts[to];
@@ -498,7 +630,11 @@ impl World {
             target.disk.interrupted = false;
             return;
         }
-        target.disk = Disk { incarnation: copied.incarnation, source: copied.source.clone(), ..copied };
+        target.disk = Disk {
+            incarnation: copied.incarnation,
+            source: copied.source.clone(),
+            ..copied
+        };
         target.disk.interrupted = rewind && self.random.one_in(20);
     }
 
@@ -513,7 +649,10 @@ impl World {
         if let Some(postgres) = &mut host.postgres {
             postgres.waiting.push_back((lsn, value));
         }
-        self.events.push(Event::Appended { host: index, from_timeline: timeline });
+        self.events.push(Event::Appended {
+            host: index,
+            from_timeline: timeline,
+        });
         value
     }
 
@@ -526,7 +665,9 @@ impl World {
                 host.restart_agent_at = None;
                 host.start_agent(self.now);
             }
-            let Some(postgres) = &mut host.postgres else { continue };
+            let Some(postgres) = &mut host.postgres else {
+                continue;
+            };
             if !postgres.postmaster && postgres.orphans_until <= self.now {
                 host.postgres = None;
                 continue;
@@ -535,7 +676,10 @@ impl World {
             if promoted {
                 let timeline = host.disk.timeline().0;
                 self.events.push(Event::Promoted { host: index });
-                self.events.push(Event::Appended { host: index, from_timeline: timeline });
+                self.events.push(Event::Appended {
+                    host: index,
+                    from_timeline: timeline,
+                });
                 self.say(|| format!("host {index} is promoted on timeline {timeline}"));
             }
         }
@@ -544,11 +688,18 @@ impl World {
         }
         for index in 0..self.hosts.len() {
             self.forget_lost_walsenders(index);
-            let commits = self.hosts[index].postgres.as_ref().is_some_and(|p| p.commits(self.now));
+            let commits = self.hosts[index]
+                .postgres
+                .as_ref()
+                .is_some_and(|p| p.commits(self.now));
             if commits && self.now.is_multiple_of(2) && self.random.chance(70) {
                 self.write(index);
             }
-            let Some(postgres) = self.hosts[index].postgres.as_mut().filter(|p| p.commits(self.now)) else {
+            let Some(postgres) = self.hosts[index]
+                .postgres
+                .as_mut()
+                .filter(|p| p.commits(self.now))
+            else {
                 continue;
             };
             let acknowledged = postgres.acknowledge();
@@ -571,23 +722,39 @@ impl World {
             agent.next_report = self.now;
         }
         self.acknowledged.push(value);
-        self.events.push(Event::Acknowledged { host: index, value, timeline });
+        self.events.push(Event::Acknowledged {
+            host: index,
+            value,
+            timeline,
+        });
     }
 
     /// Streaming replication into this host, one tick.
     fn stream(&mut self, index: usize) {
-        let Some(postgres) = &self.hosts[index].postgres else { return };
-        let Some(receiver) = &postgres.receiver else { return };
+        let Some(postgres) = &self.hosts[index].postgres else {
+            return;
+        };
+        let Some(receiver) = &postgres.receiver else {
+            return;
+        };
         if !postgres.works(self.now) {
             return;
         }
         let source_index = receiver.source;
-        let source_works = self.hosts[source_index].postgres.as_ref().is_some_and(|p| p.works(self.now));
+        let source_works = self.hosts[source_index]
+            .postgres
+            .as_ref()
+            .is_some_and(|p| p.works(self.now));
         let source_runs = self.hosts[source_index].postgres.is_some();
-        let hears = !self.network.is_cut(End::Host(source_index), End::Host(index));
-        let is_heard = !self.network.is_cut(End::Host(index), End::Host(source_index));
+        let hears = !self
+            .network
+            .is_cut(End::Host(source_index), End::Host(index));
+        let is_heard = !self
+            .network
+            .is_cut(End::Host(index), End::Host(source_index));
         let deaf = self.now - receiver.last_heard > 50;
-        let is_promoted = self.hosts[source_index].disk.timeline() != self.hosts[index].disk.timeline();
+        let is_promoted =
+            self.hosts[source_index].disk.timeline() != self.hosts[index].disk.timeline();
         let own_end = self.hosts[index].disk.end();
         let source_end = self.hosts[source_index].disk.end();
         let mut drop_receiver = deaf || (hears && !source_runs);
@@ -612,14 +779,24 @@ impl World {
         }
         let name = receiver.name.clone();
         let is_new = !receiver.streaming;
-        if is_new && !(is_heard && self.hosts[source_index].postgres.as_ref().is_some_and(|p| p.postmaster)) {
+        if is_new
+            && !(is_heard
+                && self.hosts[source_index]
+                    .postgres
+                    .as_ref()
+                    .is_some_and(|p| p.postmaster))
+        {
             return;
         }
         let missing: Vec<Record> =
             self.hosts[source_index].disk.wal[own_end.lsn.0 as usize..].to_vec();
         let (left_at, real, planted) = {
             let disk = &self.hosts[source_index].disk;
-            (disk.left_at.clone(), disk.real.clone(), disk.planted.clone())
+            (
+                disk.left_at.clone(),
+                disk.real.clone(),
+                disk.planted.clone(),
+            )
         };
         let host = &mut self.hosts[index];
         if is_promoted {
@@ -630,7 +807,10 @@ impl World {
         }
         if !missing.is_empty() {
             let from_timeline = source_end.timeline.0;
-            self.events.push(Event::Appended { host: index, from_timeline });
+            self.events.push(Event::Appended {
+                host: index,
+                from_timeline,
+            });
         }
         host.disk.wal.extend(missing);
         let flushed = host.disk.wal.len();
@@ -647,7 +827,9 @@ impl World {
 
     /// A walsender ends when its receiver does, as far as its host can tell.
     fn forget_lost_walsenders(&mut self, index: usize) {
-        let Some(postgres) = &self.hosts[index].postgres else { return };
+        let Some(postgres) = &self.hosts[index].postgres else {
+            return;
+        };
         if postgres.flushes.is_empty() || postgres.frozen {
             return;
         }
@@ -666,14 +848,31 @@ impl World {
     /// What an operator would see of the agents' promises.
     pub fn promises(&self) -> BTreeMap<usize, Order> {
         let order = |host: &Host| host.agent.as_ref()?.promise.as_ref().map(|p| p.order);
-        self.hosts.iter().filter_map(|host| Some((host.index, order(host)?))).collect()
+        self.hosts
+            .iter()
+            .filter_map(|host| Some((host.index, order(host)?)))
+            .collect()
+    }
+
+    /// Kills a peer; its log survives, its memory does not.
+    pub fn crash_peer(&mut self, index: usize) {
+        self.peers[index].crash();
+        if self.leader == Some(index) {
+            self.leader = None;
+        }
     }
 
     /// Kills the agent; peers it can reach see the connection close.
     pub fn kill_agent(&mut self, index: usize) {
-        let Some(agent) = self.hosts[index].agent.take() else { return };
+        let Some(agent) = self.hosts[index].agent.take() else {
+            return;
+        };
         for to in 0..self.peers.len() {
-            let message = Message::Closed { from: index, to, session: agent.session };
+            let message = Message::Closed {
+                from: index,
+                to,
+                session: agent.session,
+            };
             self.network.send(self.now, message, &mut self.random);
         }
     }

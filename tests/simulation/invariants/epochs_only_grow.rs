@@ -17,7 +17,10 @@ impl Check {
     pub fn tick(&mut self, world: &World) -> Result<(), Violation> {
         let epoch = world.cluster().cluster.epoch;
         if epoch < self.recorded {
-            return Err(format!("the recorded epoch fell from {} to {epoch}", self.recorded));
+            return Err(format!(
+                "the recorded epoch fell from {} to {epoch}",
+                self.recorded
+            ));
         }
         self.recorded = epoch;
         if !world.now.is_multiple_of(5) {
@@ -25,9 +28,14 @@ impl Check {
         }
         for (host, order) in world.promises() {
             let session = world.hosts[host].sessions;
-            let before = self.promised.insert((host, session), order).unwrap_or_default();
+            let before = self
+                .promised
+                .insert((host, session), order)
+                .unwrap_or_default();
             if order < before {
-                return Err(format!("the promise of host {host} fell from {before} to {order}"));
+                return Err(format!(
+                    "the promise of host {host} fell from {before} to {order}"
+                ));
             }
         }
         Ok(())

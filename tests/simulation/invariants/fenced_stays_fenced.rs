@@ -9,7 +9,10 @@ pub struct Check;
 impl Check {
     pub fn tick(&mut self, world: &World) -> Result<(), Violation> {
         for event in &world.events {
-            if let Event::Appended { host, from_timeline } = event
+            if let Event::Appended {
+                host,
+                from_timeline,
+            } = event
                 && let Some(fenced) = world.hosts[*host].fenced
                 && *from_timeline < fenced
             {

@@ -14,25 +14,36 @@ pub struct Check {
 
 impl Check {
     pub fn tick(&mut self, world: &World) -> Result<(), Violation> {
-        let served = self.serves_since.filter(|(_, since)| world.now - since >= SERVED_FOR);
+        let served = self
+            .serves_since
+            .filter(|(_, since)| world.now - since >= SERVED_FOR);
         for event in &world.events {
             match event {
                 Event::Begun { epoch } => {
                     if let Some((host, _)) = served {
-                        return Err(format!("a healthy cluster was disturbed: epoch {epoch} was burnt while host {host} served"));
+                        return Err(format!(
+                            "a healthy cluster was disturbed: epoch {epoch} was burnt while host {host} served"
+                        ));
                     }
                 }
                 Event::FenceAdmitted { host, order } => {
                     let state = world.cluster();
                     let is_primary = state.cluster.primary.as_ref() == Some(&world.hosts[*host].id);
                     if is_primary && state.is_established() && order.epoch == state.cluster.epoch {
-                        return Err(format!("a healthy cluster was disturbed: a late fence of epoch {} hit its own primary, host {host}", order.epoch));
+                        return Err(format!(
+                            "a healthy cluster was disturbed: a late fence of epoch {} hit its own primary, host {host}",
+                            order.epoch
+                        ));
                     }
                 }
                 _ => {}
             }
         }
-        let serving = world.hosts.iter().find(|host| serves(world, host.index)).map(|host| host.index);
+        let serving = world
+            .hosts
+            .iter()
+            .find(|host| serves(world, host.index))
+            .map(|host| host.index);
         self.serves_since = match (self.serves_since, serving) {
             (Some((before, since)), Some(now)) if before == now => Some((before, since)),
             (_, Some(now)) => Some((now, world.now)),
@@ -46,10 +57,18 @@ impl Check {
 fn serves(world: &World, index: usize) -> bool {
     let host = &world.hosts[index];
     let cluster = &world.cluster().cluster;
-    let leased = host.deadline.is_some_and(|until| host.clock.now(world.now) < until);
-    let commits = host.postgres.as_ref().is_some_and(|p| p.postmaster && p.can_acknowledge(world.now));
+    let leased = host
+        .deadline
+        .is_some_and(|until| host.clock.now(world.now) < until);
+    let commits = host
+        .postgres
+        .as_ref()
+        .is_some_and(|p| p.postmaster && p.can_acknowledge(world.now));
     let heard = |n: &usize| {
-        let receiver = world.hosts[*n].postgres.as_ref().and_then(|p| p.works(world.now).then_some(p.receiver.as_ref()?));
+        let receiver = world.hosts[*n]
+            .postgres
+            .as_ref()
+            .and_then(|p| p.works(world.now).then_some(p.receiver.as_ref()?));
         receiver.is_some_and(|r| r.source == index && r.streaming && world.now - r.last_heard < 10)
     };
     let hearing = (0..world.hosts.len()).filter(heard).count();

@@ -26,8 +26,14 @@ impl Check {
 
     pub fn end(&self, world: &World) -> Result<(), Violation> {
         let primary = world.cluster().cluster.primary.as_ref();
-        match world.hosts.iter().position(|host| Some(&host.id) == primary) {
-            Some(primary) if world.hosts[primary].disk.exists => all_there(world, primary, "is primary at the end"),
+        match world
+            .hosts
+            .iter()
+            .position(|host| Some(&host.id) == primary)
+        {
+            Some(primary) if world.hosts[primary].disk.exists => {
+                all_there(world, primary, "is primary at the end")
+            }
             _ => Ok(()),
         }
     }
@@ -37,10 +43,23 @@ fn all_there(world: &World, host: usize, when: &str) -> Result<(), Violation> {
     if world.cluster().cluster.durability == Durability::Async {
         return Ok(());
     }
-    let held: BTreeSet<u32> = world.hosts[host].disk.wal.iter().map(|record| record.value).collect();
-    let lost: Vec<_> = world.acknowledged.iter().filter(|value| !held.contains(value)).collect();
+    let held: BTreeSet<u32> = world.hosts[host]
+        .disk
+        .wal
+        .iter()
+        .map(|record| record.value)
+        .collect();
+    let lost: Vec<_> = world
+        .acknowledged
+        .iter()
+        .filter(|value| !held.contains(value))
+        .collect();
     if lost.is_empty() {
         return Ok(());
     }
-    Err(format!("acknowledged writes lost: host {host} {when} without {} of them, first {:?}", lost.len(), lost[0]))
+    Err(format!(
+        "acknowledged writes lost: host {host} {when} without {} of them, first {:?}",
+        lost.len(),
+        lost[0]
+    ))
 }

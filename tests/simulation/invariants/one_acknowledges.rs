@@ -11,7 +11,12 @@ pub struct Check {
 impl Check {
     pub fn tick(&mut self, world: &World) -> Result<(), Violation> {
         for event in &world.events {
-            if let Event::Acknowledged { host, value, timeline } = event {
+            if let Event::Acknowledged {
+                host,
+                value,
+                timeline,
+            } = event
+            {
                 if *timeline < self.youngest {
                     return Err(format!(
                         "two acknowledge: host {host} acknowledged {value} on timeline {timeline} after timeline {} had acknowledged",
@@ -24,7 +29,11 @@ impl Check {
         let able: Vec<_> = world
             .hosts
             .iter()
-            .filter(|host| host.postgres.as_ref().is_some_and(|p| p.can_acknowledge(world.now)))
+            .filter(|host| {
+                host.postgres
+                    .as_ref()
+                    .is_some_and(|p| p.can_acknowledge(world.now))
+            })
             .map(|host| host.index)
             .collect();
         if able.len() > 1 {

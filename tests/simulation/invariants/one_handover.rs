@@ -15,11 +15,17 @@ impl Check {
             return Ok(());
         }
         let state = world.cluster();
-        let running = state.history.records().filter(|r| r.kind == Kind::Handover && r.outcome.is_none());
+        let running = state
+            .history
+            .records()
+            .filter(|r| r.kind == Kind::Handover && r.outcome.is_none());
         if running.count() > 1 {
             return Err("two handovers of one cluster run".to_owned());
         }
-        let begins = matches!(state.handover, Some(Handover::Fencing { .. } | Handover::Promoting { .. }));
+        let begins = matches!(
+            state.handover,
+            Some(Handover::Fencing { .. } | Handover::Promoting { .. })
+        );
         if begins && !state.rejoins.is_empty() {
             return Err("a rejoin goes on during a handover".to_owned());
         }

@@ -8,18 +8,32 @@ use crate::world::World;
 /// One primary serves, everybody else streams from it, and every promise counts.
 pub fn is_healthy(world: &World) -> bool {
     let state = world.cluster();
-    let Some(primary) = world.hosts.iter().position(|h| Some(&h.id) == state.cluster.primary.as_ref()) else {
+    let Some(primary) = world
+        .hosts
+        .iter()
+        .position(|h| Some(&h.id) == state.cluster.primary.as_ref())
+    else {
         return false;
     };
     let streams = |n: usize| {
-        let receiver = world.hosts[n].postgres.as_ref().and_then(|p| p.receiver.as_ref());
+        let receiver = world.hosts[n]
+            .postgres
+            .as_ref()
+            .and_then(|p| p.receiver.as_ref());
         receiver.is_some_and(|r| r.streaming && r.source == primary)
     };
     state.handover.is_none()
         && state.rejoins.is_empty()
         && state.cluster.first_commit.is_some()
-        && state.cluster.members.values().all(|member| member.standing == Standing::Voter)
-        && world.hosts[primary].postgres.as_ref().is_some_and(|p| p.can_acknowledge(world.now))
+        && state
+            .cluster
+            .members
+            .values()
+            .all(|member| member.standing == Standing::Voter)
+        && world.hosts[primary]
+            .postgres
+            .as_ref()
+            .is_some_and(|p| p.can_acknowledge(world.now))
         && (0..world.hosts.len()).all(|n| n == primary || streams(n))
 }
 
