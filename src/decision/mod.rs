@@ -129,9 +129,11 @@ fn prepare_handover(plan: &mut Plan, state: &ClusterState, view: &View, finding:
         .filter(hears)
         .map(|id| (*id).clone())
         .collect();
-    let vetoed = !broken!(Veto)
-        && finding.standbys_may_veto(view)
-        && hearing.len() >= cluster.durability.standby_acks().max(1);
+    let may_veto = !broken!(Veto) && finding.standbys_may_veto(view);
+    let veto = cluster.durability.standby_acks().max(1);
+    let vetoed = may_veto && hearing.len() >= veto;
+    // Whoever has not answered yet may still hear the primary.
+    let undecided = may_veto && hearing.len() + silent.len() >= veto;
     let reached = match cluster.durability {
         crate::model::Durability::Async => promising >= 1 && silent.is_empty(),
         crate::model::Durability::Quorum { .. } => {
@@ -140,7 +142,7 @@ fn prepare_handover(plan: &mut Plan, state: &ClusterState, view: &View, finding:
     };
     if vetoed {
         plan.waiting.push((None, Reason::Vetoed { by: hearing }));
-    } else if reached {
+    } else if reached && !undecided {
         plan.proposals.push(begin);
         return;
     } else if reachable.is_empty() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use primacy::duty::Replay;
+use primacy::model::Durability;
 
 use crate::network::End;
 use crate::world::World;
@@ -73,7 +74,11 @@ impl Faults {
             }
         }
         schedule.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
-        let disks = (world.hosts.len() - 1) / 2;
+        // As many as durability promises to survive.
+        let disks = match world.cluster().cluster.durability {
+            Durability::Async => (world.hosts.len() - 1) / 2,
+            Durability::Quorum { standbys } => usize::from(standbys),
+        };
         Faults {
             schedule,
             ends: Vec::new(),

@@ -767,10 +767,14 @@ impl Host {
     }
 
     fn try_barrier(&mut self, tick: u64, effects: &mut Vec<Effect>) {
-        let Some(postgres) = &self.postgres else {
-            return;
-        };
-        if !postgres.answers(tick) || postgres.in_recovery {
+        let open = self
+            .postgres
+            .as_ref()
+            .is_some_and(|p| p.postmaster && !p.in_recovery);
+        if !open && let Some(agent) = &mut self.agent {
+            agent.barrier = None;
+        }
+        if !open || !self.postgres.as_ref().is_some_and(|p| p.answers(tick)) {
             return;
         }
         let now = self.now(tick);

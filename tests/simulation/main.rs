@@ -85,7 +85,23 @@ fn run(seed: u64, traced: bool) -> Run {
         healthy_at_end: healthy_for > 0,
         acknowledged: world.acknowledged.len(),
         waiting: format!("{:?}", world.plan.waiting),
-        trace: world.trace.take().unwrap_or_default(),
+        trace: {
+            let mut trace = world.trace.take().unwrap_or_default();
+            if traced {
+                trace.push(format!("{:#?}", world.cluster().cluster));
+                trace.push(format!("{:?}", world.plan));
+                for host in &world.hosts {
+                    trace.push(format!(
+                        "{} {:?} {:?} {:?}",
+                        host.id,
+                        host.disk.end(),
+                        host.agent,
+                        host.postgres
+                    ));
+                }
+            }
+            trace
+        },
     }
 }
 

@@ -1,6 +1,7 @@
 //! A primary that has served its standbys without interruption loses neither its epoch nor its processes.
 
 use super::Violation;
+use crate::network::End;
 use crate::world::{Event, World};
 
 /// How long a primary must have served before taking it down is wrong, in ticks: longer than any
@@ -65,6 +66,9 @@ fn serves(world: &World, index: usize) -> bool {
         .as_ref()
         .is_some_and(|p| p.postmaster && p.can_acknowledge(world.now));
     let heard = |n: &usize| {
+        if !can_say_so(world, *n) {
+            return false;
+        }
         let receiver = world.hosts[*n]
             .postgres
             .as_ref()
@@ -76,4 +80,11 @@ fn serves(world: &World, index: usize) -> bool {
         && leased
         && commits
         && hearing >= cluster.durability.standby_acks().max(1)
+}
+
+/// Whether the leader can hear it from this standby's agent.
+fn can_say_so(world: &World, host: usize) -> bool {
+    let agent = world.hosts[host].agent.as_ref();
+    let linked = |leader: usize| world.network.both_ways(End::Peer(leader), End::Host(host));
+    agent.is_some_and(|agent| !agent.frozen) && world.leader.is_some_and(linked)
 }
