@@ -46,14 +46,16 @@ fn counts(
     promise: &Promise,
 ) -> Result<WalPosition, &'static str> {
     let member = cluster.members.get(instance).ok_or("is not a member")?;
-    if !broken!(DataIncarnation) {
-        if member.standing != Standing::Voter {
-            return Err("its data is being replaced");
-        }
-        if promise.incarnation != Some(member.incarnation) {
-            return Err("its data is not the filling that was admitted");
-        }
+    if broken!(DataIncarnation) {
+        return Ok(promise.position.unwrap_or_default());
     }
+    if member.standing != Standing::Voter {
+        return Err("its data is being replaced");
+    }
+    if promise.incarnation != Some(member.incarnation) {
+        return Err("its data is not the filling that was admitted");
+    }
+
     promise
         .position
         .ok_or("the end of its WAL could not be found")

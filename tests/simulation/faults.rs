@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use primacy::duty::Replay;
 use primacy::model::Durability;
+use primacy::recovery::Handover;
 
 use crate::network::End;
 use crate::world::World;
 
 /// The classes of faults; the run fails if one of them never occurred.
-pub const CLASSES: [&str; 22] = [
+pub const CLASSES: [&str; 24] = [
     "kill_postmaster",
     "kill_postgres",
     "kill_node",
@@ -32,6 +33,8 @@ pub const CLASSES: [&str; 22] = [
     "lose_promise",
     "restart_standby",
     "block_replay",
+    "crash_in_handover",
+    "lose_disk_then_primary",
 ];
 
 pub struct Faults {
@@ -40,6 +43,8 @@ pub struct Faults {
     ends: Vec<(u64, End_)>,
     pub counts: BTreeMap<&'static str, u64>,
     disks: usize,
+    /// Crashes that wait for a handover.
+    ambushes: u64,
 }
 
 enum End_ {
@@ -84,6 +89,7 @@ impl Faults {
             ends: Vec::new(),
             counts: BTreeMap::new(),
             disks,
+            ambushes: 0,
         }
     }
 
@@ -118,6 +124,9 @@ impl Faults {
                     world.network.delay = 1;
                 }
             }
+        }
+        if self.ambushes > 0 && self.ambush(world) {
+            self.ambushes -= 1;
         }
         while self.schedule.last().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, class)) = self.schedule.pop()
@@ -259,7 +268,45 @@ impl Faults {
                     postgres.replay = Replay::Paused;
                 }
             }
+            "crash_in_handover" => self.ambushes += 1,
+            "lose_disk_then_primary" => {
+                let standby = random_host;
+                if self.disks == 0 || Some(standby) == primary || !world.hosts[standby].disk.exists
+                {
+                    return false;
+                }
+                self.disks -= 1;
+                world.hosts[standby].kill_postgres();
+                world.hosts[standby].disk = crate::postgres::Disk::default();
+                self.schedule
+                    .push((now + world.random.below(40), "kill_primary_node"));
+                self.schedule.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+            }
             other => panic!("unknown fault {other}"),
+        }
+        true
+    }
+
+    /// Once a handover elects or promotes, crashes agents that take part in it, now and then under a
+    /// new leader.
+    fn ambush(&mut self, world: &mut World) -> bool {
+        let candidate = match &world.cluster().handover {
+            Some(Handover::Promoting { candidate, .. }) => Some(candidate.clone()),
+            Some(Handover::Fencing { promises }) if !promises.is_empty() => None,
+            _ => return false,
+        };
+        let now = world.now;
+        let random_host = world.random.below(world.hosts.len() as u64) as usize;
+        let candidate = world
+            .hosts
+            .iter()
+            .position(|host| Some(&host.id) == candidate.as_ref());
+        let host = candidate.unwrap_or(random_host);
+        world.kill_agent(host);
+        world.hosts[host].restart_agent_at = Some(now + world.random.between(2, 60));
+        let peer = world.random.below(world.peers.len() as u64) as usize;
+        if world.random.chance(50) && world.has_majority(peer) {
+            world.elect(peer);
         }
         true
     }

@@ -280,10 +280,12 @@ impl World {
                 session,
                 message,
             } => {
+                // A late command of a connection that is gone is stricter than TCP; the gate must refuse it.
+                let is_command = matches!(message, PeerMessage::Command { .. });
                 let current = self.hosts[to]
                     .agent
                     .as_ref()
-                    .is_some_and(|a| a.session == session && !a.frozen);
+                    .is_some_and(|a| (a.session == session || is_command) && !a.frozen);
                 if current {
                     let effects = self.hosts[to].receive(from, message, self.now);
                     self.perform(to, effects);
