@@ -9,7 +9,7 @@ pub mod finding;
 use std::collections::BTreeSet;
 
 use crate::broken;
-use crate::model::{Database, InstanceId, Standing, View};
+use crate::model::{Database, Durability, InstanceId, Standing, View};
 use crate::recovery::{Action, Evidence, Handover, Next, Reason, Rejoin, Step};
 use crate::state::{Change, ClusterState};
 
@@ -114,6 +114,7 @@ fn prepare_handover(plan: &mut Plan, state: &ClusterState, view: &View, finding:
         .iter()
         .filter(|id| view.answer(id, epoch).is_none())
         .collect();
+    let answered = reachable.len() - silent.len();
     let counts = |id: &&&InstanceId| {
         let member = &cluster.members[**id];
         view.answer(id, epoch).is_some_and(|answer| {
@@ -132,13 +133,16 @@ fn prepare_handover(plan: &mut Plan, state: &ClusterState, view: &View, finding:
     let may_veto = !broken!(Veto) && finding.standbys_may_veto(view);
     let veto = cluster.durability.standby_acks().max(1);
     let vetoed = may_veto && hearing.len() >= veto;
-    // Whoever has not answered yet may still hear the primary.
-    let undecided = may_veto && hearing.len() + silent.len() >= veto;
+    // Whoever has not answered yet may still hear the primary. An async cluster would have to wait for the
+    // lease anyway, so there even those who cannot be asked are given the benefit of the doubt.
+    let unheard = match cluster.durability {
+        Durability::Async => cluster.members.len() - 1 - answered.min(cluster.members.len() - 1),
+        Durability::Quorum { .. } => silent.len(),
+    };
+    let undecided = may_veto && hearing.len() + unheard >= veto;
     let reached = match cluster.durability {
-        crate::model::Durability::Async => promising >= 1 && silent.is_empty(),
-        crate::model::Durability::Quorum { .. } => {
-            promising >= crate::recovery::proof::promises_needed(cluster)
-        }
+        Durability::Async => promising >= 1 && silent.is_empty(),
+        Durability::Quorum { .. } => promising >= crate::recovery::proof::promises_needed(cluster),
     };
     if vetoed {
         plan.waiting.push((None, Reason::Vetoed { by: hearing }));
