@@ -103,3 +103,96 @@ impl Fencing {
                 .is_some_and(|session| session.replay == Replay::Paused && session.receivers == 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::duty::local::example::{running_standby, standby_session};
+
+    /// Carries the acts out on a well-behaved standby and lists them.
+    fn acts(mut local: Local, stubborn: bool) -> Vec<Act> {
+        let mut duty = Fencing::new(local.now);
+        let mut acts = Vec::new();
+        while acts.last() != Some(&Act::ScanThenPromise) && acts.len() < 40 {
+            let act = duty.next(&local);
+            local.now.0 += 10;
+            if let Some(session) = &mut local.session {
+                match &act {
+                    Act::EmptySources => session.source = None,
+                    Act::ResumeReplay => session.replay = Replay::Running,
+                    Act::PauseReplay if stubborn => session.replay = Replay::Requested,
+                    Act::PauseReplay => session.replay = Replay::Paused,
+                    Act::TerminateReceivers => session.receivers = 0,
+                    _ => {}
+                }
+            }
+            if act == Act::StopAll {
+                local.is_running = false;
+                local.session = None;
+            }
+            acts.push(act);
+        }
+        acts.retain(|act| *act != Act::Look);
+        acts
+    }
+
+    #[test]
+    fn a_standby_proves_that_it_stopped_receiving() {
+        use Act::*;
+        assert_eq!(
+            acts(running_standby(), false),
+            [
+                EmptySources,
+                PauseReplay,
+                TerminateReceivers,
+                ScanThenPromise
+            ]
+        );
+    }
+
+    #[test]
+    fn a_pause_from_before_proves_nothing() {
+        use Act::*;
+        let mut local = running_standby();
+        local.session = Some(crate::duty::Session {
+            replay: Replay::Paused,
+            ..standby_session()
+        });
+        assert_eq!(
+            acts(local, false),
+            [
+                EmptySources,
+                ResumeReplay,
+                PauseReplay,
+                TerminateReceivers,
+                ScanThenPromise
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_proven_in_time_is_stopped() {
+        use Act::*;
+        assert_eq!(
+            acts(running_standby(), true),
+            [EmptySources, PauseReplay, StopAll, ScanThenPromise]
+        );
+    }
+
+    #[test]
+    fn a_primary_and_a_promotion_under_way_are_stopped() {
+        use Act::*;
+        let mut primary = running_standby();
+        primary.session = Some(crate::duty::Session {
+            in_recovery: false,
+            ..standby_session()
+        });
+        let mut promoting = running_standby();
+        promoting.promotion_asked = true;
+        let mut silent = running_standby();
+        silent.session = None;
+        for local in [primary, promoting, silent] {
+            assert_eq!(acts(local, false), [StopAll, ScanThenPromise]);
+        }
+    }
+}

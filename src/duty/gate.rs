@@ -83,3 +83,49 @@ pub fn admit_lease(record: Option<&PromiseRecord>, order: Order) -> Result<Promi
         ..record.clone()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::example::order;
+
+    #[test]
+    fn commands_are_obeyed_in_order() {
+        let record = PromiseRecord {
+            group: "g".to_owned(),
+            order: order(4, 3),
+            promotion_asked: false,
+        };
+        for (given, admitted) in [
+            ((4, 3), true),
+            ((4, 4), true),
+            ((5, 0), true),
+            ((4, 2), false),
+            ((3, 9), false),
+        ] {
+            let given = order(given.0, given.1);
+            let answer = admit(Some(&record), given);
+            assert_eq!(
+                answer.map(|record| record.order).ok(),
+                admitted.then_some(given),
+                "{given}"
+            );
+        }
+        assert_eq!(admit(None, order(9, 9)), Err(Refusal::NotAdopted));
+    }
+
+    #[test]
+    fn a_lease_is_renewed_under_the_order_of_its_election() {
+        let record = PromiseRecord {
+            group: "g".to_owned(),
+            order: order(4, 9),
+            promotion_asked: false,
+        };
+        assert_eq!(
+            admit_lease(Some(&record), order(4, 3)).unwrap().order,
+            order(4, 9)
+        );
+        assert!(admit_lease(Some(&record), order(3, 12)).is_err());
+        assert_eq!(admit_lease(None, order(4, 3)), Err(Refusal::NotAdopted));
+    }
+}

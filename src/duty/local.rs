@@ -111,3 +111,57 @@ impl Local {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod example {
+    use super::*;
+    use crate::model::example::{at, id};
+    use crate::model::{Incarnation, Lsn, SystemIdentifier};
+
+    /// What a new session on a streaming standby sees.
+    pub fn standby_session() -> Session {
+        Session {
+            in_recovery: true,
+            source: Some(SourceSeen {
+                address: Address {
+                    host: "127.0.0.1".to_owned(),
+                    port: 5432,
+                },
+                application_name: "b_1_1".to_owned(),
+            }),
+            restores: false,
+            synchronous_standby_names: String::new(),
+            commits_wait: true,
+            read_only_default: false,
+            receivers: 1,
+            streams: Some(("b_1_1".to_owned(), Duration::ZERO)),
+            replay: Replay::Running,
+            position: at(2, 50),
+        }
+    }
+
+    /// A standby that runs and streams.
+    pub fn running_standby() -> Local {
+        Local {
+            now: Timestamp(1_000),
+            instance: id("b"),
+            data: Data::Cluster {
+                identity: SystemIdentifier(1),
+                incarnation: Some(Incarnation(1)),
+                standby_signal: true,
+                ends_at: None,
+                lineage: Lineage {
+                    current: Timeline(2),
+                    left_at: [(Timeline(1), Lsn(5))].into(),
+                },
+                highest_timeline: Timeline(2),
+                interrupted: false,
+            },
+            is_running: true,
+            has_postmaster: true,
+            session: Some(standby_session()),
+            lease: None,
+            promotion_asked: false,
+        }
+    }
+}

@@ -123,3 +123,139 @@ impl Configuring {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::duty::local::example::{running_standby, standby_session};
+    use crate::model::example::{at, order};
+    use crate::model::{Epoch, Lsn};
+
+    const NAMES: &str = "ANY 1 (\"a_1_4\")";
+
+    fn promoting() -> Promoting {
+        Promoting {
+            order: order(4, 3),
+            timeline: Timeline(5),
+            at_least: at(2, 50),
+            synchronous_standby_names: NAMES.to_owned(),
+        }
+    }
+
+    /// Fenced, and ready but for what `change` does.
+    fn candidate(change: impl FnOnce(&mut Local)) -> Local {
+        let mut local = running_standby();
+        local.lease = Some(Epoch(4));
+        local.session = Some(Session {
+            source: None,
+            synchronous_standby_names: NAMES.to_owned(),
+            ..standby_session()
+        });
+        if let Data::Cluster {
+            highest_timeline, ..
+        } = &mut local.data
+        {
+            *highest_timeline = Timeline(4);
+        }
+        change(&mut local);
+        local
+    }
+
+    fn cannot(act: &Act) -> bool {
+        matches!(
+            act,
+            Act::Finish(Outcome::Evidence(Evidence::CannotPromote { .. }))
+        )
+    }
+
+    #[test]
+    fn every_precondition_comes_before_the_promotion() {
+        let mut duty = promoting();
+        let configure = Act::ConfigurePrimary {
+            synchronous_standby_names: NAMES.to_owned(),
+        };
+        let session =
+            |change: fn(&mut Session)| candidate(|local| change(local.session.as_mut().unwrap()));
+        assert_eq!(duty.next(&candidate(|_| {})), Act::AskPromotion);
+        assert_eq!(
+            duty.next(&candidate(|local| local.lease = None)),
+            Act::Renew
+        );
+        assert_eq!(
+            duty.next(&candidate(|local| local.lease = Some(Epoch(3)))),
+            Act::Renew
+        );
+        assert_eq!(
+            duty.next(&session(|s| s.synchronous_standby_names.clear())),
+            configure
+        );
+        assert_eq!(duty.next(&session(|s| s.commits_wait = false)), configure);
+        assert_eq!(
+            duty.next(&session(|s| s.read_only_default = true)),
+            configure
+        );
+        assert_eq!(
+            duty.next(&session(|s| s.source = standby_session().source)),
+            configure
+        );
+        assert_eq!(
+            duty.next(&candidate(|local| local.promotion_asked = true)),
+            Act::Look
+        );
+    }
+
+    #[test]
+    fn it_takes_exactly_the_allocated_timeline() {
+        let highest = |timeline| {
+            candidate(|local| {
+                if let Data::Cluster {
+                    highest_timeline, ..
+                } = &mut local.data
+                {
+                    *highest_timeline = Timeline(timeline);
+                }
+            })
+        };
+        assert_eq!(
+            promoting().next(&highest(2)),
+            Act::Plant { below: Timeline(5) }
+        );
+        assert!(
+            cannot(&promoting().next(&highest(5))),
+            "the number is taken"
+        );
+        let open = |timeline| {
+            candidate(|local| {
+                let session = local.session.as_mut().unwrap();
+                session.in_recovery = false;
+                session.position = at(timeline, 60);
+            })
+        };
+        assert!(cannot(&promoting().next(&open(3))));
+        let Act::Finish(Outcome::Evidence(Evidence::Promoted { lineage, .. })) =
+            promoting().next(&open(5))
+        else {
+            panic!("it is promoted")
+        };
+        assert_eq!(lineage.current, Timeline(5));
+        assert_eq!(lineage.left_at[&Timeline(1)], Lsn(5));
+    }
+
+    #[test]
+    fn a_stopped_candidate_starts_as_a_standby_unless_it_lost_wal() {
+        let stopped = |end| {
+            candidate(|local| {
+                local.is_running = false;
+                local.session = None;
+                if let Data::Cluster { ends_at, .. } = &mut local.data {
+                    *ends_at = Some(end);
+                }
+            })
+        };
+        assert_eq!(
+            promoting().next(&stopped(at(2, 50))),
+            Act::StartStandby { source: None }
+        );
+        assert!(cannot(&promoting().next(&stopped(at(2, 49)))));
+    }
+}

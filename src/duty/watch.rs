@@ -26,3 +26,36 @@ pub fn must_stop(local: &Local) -> Option<&'static str> {
         .promotion_asked
         .then_some("it is being promoted without a live lease")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::duty::local::example::running_standby;
+    use crate::model::Epoch;
+
+    #[test]
+    fn only_a_lease_lets_a_primary_run() {
+        let standby = running_standby();
+        assert_eq!(must_stop(&standby), None);
+        let mut primary = standby.clone();
+        primary.session.as_mut().unwrap().in_recovery = false;
+        assert!(must_stop(&primary).is_some());
+        primary.lease = Some(Epoch(1));
+        assert_eq!(must_stop(&primary), None);
+        primary.has_postmaster = false;
+        assert!(
+            must_stop(&primary).is_some(),
+            "backends outlive their postmaster"
+        );
+        let mut silent = standby.clone();
+        silent.session = None;
+        assert_eq!(must_stop(&silent), None, "a standby that starts");
+        if let Data::Cluster { standby_signal, .. } = &mut silent.data {
+            *standby_signal = false;
+        }
+        assert!(must_stop(&silent).is_some(), "a primary that starts");
+        let mut promoting = standby;
+        promoting.promotion_asked = true;
+        assert!(must_stop(&promoting).is_some());
+    }
+}

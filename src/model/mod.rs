@@ -1,6 +1,8 @@
 //! Values: what the rest of the product talks about. Nothing here acts, waits or reads a clock.
 
 pub mod cluster;
+#[cfg(test)]
+pub mod example;
 pub mod ids;
 pub mod report;
 pub mod time;

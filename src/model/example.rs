@@ -1,0 +1,119 @@
+//! Small values for the tests of the pure modules.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::*;
+
+/// The instance of this name.
+pub fn id(name: &str) -> InstanceId {
+    InstanceId::new(name).unwrap()
+}
+
+/// A position.
+pub fn at(timeline: u32, lsn: u64) -> WalPosition {
+    WalPosition {
+        timeline: Timeline(timeline),
+        lsn: Lsn(lsn),
+    }
+}
+
+/// An order.
+pub fn order(epoch: u64, number: u32) -> Order {
+    Order {
+        epoch: Epoch(epoch),
+        number,
+    }
+}
+
+/// A cluster in epoch 1 on timeline 2 whose primary is `a`; every member is a voter of filling 1.
+pub fn cluster(names: &[&str], durability: Durability) -> Cluster {
+    let address = |port| Address {
+        host: "127.0.0.1".to_owned(),
+        port,
+    };
+    let members = names.iter().enumerate().map(|(n, name)| {
+        let member = Member {
+            address: address(5432 + n as u16),
+            health: address(8008 + n as u16),
+            zone: Zone::new("z").unwrap(),
+            incarnation: Incarnation(1),
+            standing: Standing::Voter,
+        };
+        (id(name), member)
+    });
+    Cluster {
+        name: ClusterName::new("demo").unwrap(),
+        identity: Some(SystemIdentifier(1)),
+        durability,
+        members: members.collect(),
+        epoch: Epoch(1),
+        timeline: Timeline(2),
+        primary: Some(id("a")),
+        holders: BTreeSet::from([id("a")]),
+        lineage: Lineage {
+            current: Timeline(2),
+            left_at: BTreeMap::from([(Timeline(1), Lsn(5))]),
+        },
+        first_commit: Some(Lsn(10)),
+    }
+}
+
+/// A report of an agent whose PostgreSQL does this.
+pub fn report(database: Database) -> Report {
+    Report {
+        promised: Some(order(1, 2)),
+        incarnation: Some(Incarnation(1)),
+        identity: Some(SystemIdentifier(1)),
+        database,
+        lease: None,
+    }
+}
+
+/// A primary that writes under the recorded names.
+pub fn primary(cluster: &Cluster, name: &str) -> Report {
+    report(Database::Primary {
+        position: WalPosition {
+            timeline: cluster.timeline,
+            lsn: Lsn(50),
+        },
+        synchronous_standby_names: cluster.synchronous_standby_names(&id(name)),
+        first_commit: cluster.first_commit.map(|lsn| (cluster.epoch, lsn)),
+        standbys: vec![],
+    })
+}
+
+/// A standby that streams from the primary of `cluster`, up to `flushed`.
+pub fn standby(cluster: &Cluster, name: &str, flushed: WalPosition) -> Report {
+    let incarnation = cluster.members[&id(name)].incarnation;
+    report(Database::Standby {
+        flushed,
+        replayed: flushed.lsn,
+        receiver: Receiver::Streaming {
+            application_name: cluster::application_name(&id(name), incarnation, cluster.epoch),
+            silent_for: Duration::ZERO,
+        },
+    })
+}
+
+/// A view at a moment at which all these reports have just arrived.
+pub fn view(reports: impl IntoIterator<Item = (&'static str, Report)>) -> View {
+    let now = Timestamp(100_000);
+    let sighting = |report| Sighting {
+        report,
+        received_at: now,
+        connected: true,
+        answer: None,
+        failure: None,
+    };
+    View {
+        now,
+        leases_lapse_at: now.after(Duration::from_secs(10)),
+        instances: reports
+            .into_iter()
+            .map(|(name, report)| (id(name), sighting(report)))
+            .collect(),
+        peers: 3,
+        looks: BTreeMap::new(),
+    }
+}
