@@ -92,9 +92,9 @@ fn peer(
         let measured = consensus.clone();
         let shutdown = async move {
             sleep(WARM_UP).await;
-            let before = processor_ticks();
+            let before = processor_millis();
             sleep(Duration::from_secs(seconds)).await;
-            let spent = processor_ticks() - before;
+            let spent = processor_millis() - before;
             let status = measured.status();
             println!(
                 "peer {id}: {:?} in term {}; {spent} ms of processor in {seconds} s; {} KiB (PSS)",
@@ -108,17 +108,17 @@ fn peer(
     })
 }
 
-/// Processor time of this process so far, in milliseconds (the kernel counts in hundredths of a second).
-fn processor_ticks() -> u64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    after_name
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|ticks| ticks.parse::<u64>().ok())
-        .sum::<u64>()
-        * 10
+/// Processor time of all threads of this process so far, in milliseconds.
+fn processor_millis() -> u64 {
+    let nanos = |thread: &fs::DirEntry| -> Option<u64> {
+        let spent = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        spent.split_whitespace().next()?.parse().ok()
+    };
+    let threads = fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
+    threads.filter_map(|thread| nanos(&thread)).sum::<u64>() / 1_000_000
 }
 
 fn memory_kib() -> u64 {
