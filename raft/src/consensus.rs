@@ -179,6 +179,9 @@ impl<S: StateMachine> Consensus<S> {
 
     /// Looks at the state as this peer has applied it, which may be behind the group's. No command is applied while
     /// `look` runs, so it should be short, and it must not call back into this peer.
+    ///
+    /// # Panics
+    /// If applying a command has panicked: the state may be changed by half.
     pub fn read<R>(&self, look: impl FnOnce(&S) -> R) -> R {
         self.parts.shared.read(|replica| look(&replica.state))
     }

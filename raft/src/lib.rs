@@ -32,6 +32,8 @@ mod config;
 mod consensus;
 mod durable_file;
 mod error;
+#[cfg(test)]
+mod formats;
 mod group_id;
 mod handle;
 mod identity;

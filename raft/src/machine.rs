@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, RwLock},
 };
 
@@ -110,10 +111,17 @@ impl<S: StateMachine> Machine<S> {
                     tracing::error!(index, %error, "a committed command cannot be decoded: this peer needs a newer program");
                     io::Error::new(io::ErrorKind::InvalidData, error)
                 })?;
-                let reply = self.shared.change(|replica| {
-                    replica.applied = Some(entry.log_id);
-                    replica.state.apply(index, command)
-                });
+                // A panic poisons the lock, so nobody reads a state that is changed by half.
+                let applied = catch_unwind(AssertUnwindSafe(|| {
+                    self.shared.change(|replica| {
+                        replica.applied = Some(entry.log_id);
+                        replica.state.apply(index, command)
+                    })
+                }));
+                let reply = applied.map_err(|_| {
+                    tracing::error!(index, "applying a command panicked: this peer stops");
+                    io::Error::other("applying a command panicked")
+                })?;
                 // Empty bytes are no record, so the proposer learns that its reply could not be encoded.
                 ReplyBytes(record::seal(&reply).unwrap_or_default())
             }

@@ -55,6 +55,7 @@ async fn connection<S: StateMachine>(stream: TcpStream, consensus: Consensus<S>)
         service_fn(|request| async { Ok::<_, Infallible>(consensus.handle(request).await) });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
+        .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {

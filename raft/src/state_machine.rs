@@ -20,7 +20,7 @@ pub trait StateMachine: Clone + Send + Sync + 'static {
     type Reply: Serialize + DeserializeOwned + Clone + Debug + Send + Sync + 'static;
 
     /// Applies the committed command that stands at `index` of the log. Indexes only grow; some are left out,
-    /// because the log also holds entries of its own. A panic here stops the peer.
+    /// because the log also holds entries of its own. A panic here stops the peer, and all others that apply it.
     fn apply(&mut self, index: u64, command: Self::Command) -> Self::Reply;
 
     /// The whole state as bytes, for a snapshot; [`seal`](crate::seal) does it for a serializable type. At most

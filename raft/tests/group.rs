@@ -177,3 +177,17 @@ fn the_view_shows_applied_commands_and_the_end() {
         Err(ProposeError::Stopped(_))
     ));
 }
+
+#[test]
+fn a_command_that_panics_stops_the_peer() {
+    let peers = Peers::start(1);
+    peers.add(7);
+    let consensus = peers.consensus(1);
+    peers.wait(consensus.propose(Command::Panic)).unwrap_err();
+    let mut view = consensus.watch();
+    peers
+        .wait(view.wait_for(|view| view.role == Role::Stopped))
+        .unwrap();
+    let reason = consensus.status().stopped.unwrap();
+    assert!(reason.contains("applying a command panicked"), "{reason}");
+}

@@ -25,6 +25,7 @@ pub const GROUP: GroupId = GroupId::from_bytes(*b"a group of tests");
 pub enum Command {
     One(u32),
     Many(Vec<u32>),
+    Panic,
 }
 
 /// The numbers it was given, in order, each once; replies with how many there are.
@@ -39,6 +40,7 @@ impl StateMachine for Numbers {
         let numbers = match command {
             Command::One(number) => vec![number],
             Command::Many(numbers) => numbers,
+            Command::Panic => panic!("as it was told"),
         };
         for number in numbers {
             if !self.0.contains(&number) {
