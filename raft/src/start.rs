@@ -66,8 +66,8 @@ impl<S: StateMachine> Consensus<S> {
                 Err(error) => return Err(engine_error(error)),
             }
         }
-        let mut _tasks = JoinSet::new();
-        _tasks.spawn(status::follow(raft.server_metrics(), view));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(status::follow(raft.server_metrics(), view));
         tracing::info!(peer = config.id, group = %config.group, born = is_born, "peer started");
         Ok(Self::new(Parts {
             raft,
@@ -76,7 +76,7 @@ impl<S: StateMachine> Consensus<S> {
             view: watched,
             log_closed,
             flushes,
-            _tasks,
+            _tasks: tasks,
         }))
     }
 }
