@@ -139,6 +139,7 @@ impl Duty {
                 ..
             } => Duty::Promote(Promoting {
                 order,
+                asked_at: None,
                 timeline: *timeline,
                 at_least: *at_least,
                 synchronous_standby_names: synchronous_standby_names.clone(),

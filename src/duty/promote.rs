@@ -1,12 +1,18 @@
 //! Becoming the primary on exactly the allocated timeline, with the recorded names in force before the
 //! first commit, and only under a live lease of the same epoch.
 
+use std::time::Duration;
+
 use crate::broken;
-use crate::model::{Order, Timeline, WalPosition};
+use crate::model::{Order, Timeline, Timestamp, WalPosition};
 use crate::recovery::Evidence;
 
 use super::local::{Data, Local, Session};
 use super::{Act, Outcome};
+
+/// A promotion that has not happened within this time is begun again from a stop. It takes tens of
+/// milliseconds; replaying what was received may take longer.
+const PROMOTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A promotion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +25,8 @@ pub struct Promoting {
     pub at_least: WalPosition,
     /// To be in force before the first commit.
     pub synchronous_standby_names: String,
+    /// When this duty asked PostgreSQL. What an earlier one asked may never have reached it.
+    pub asked_at: Option<Timestamp>,
 }
 
 impl Promoting {
@@ -41,6 +49,7 @@ impl Promoting {
             return Act::Renew;
         }
         if !local.is_running {
+            self.asked_at = None;
             if let Some(end) = ends_at.filter(|end| *end < self.at_least) {
                 return cannot(format!("its WAL ends at {end}, before {}", self.at_least));
             }
@@ -66,8 +75,9 @@ impl Promoting {
             // Crash recovery of a primary that somebody else started: it would open on its old timeline.
             return Act::StopAll;
         }
-        if local.promotion_asked {
-            return Act::Look;
+        if let Some(asked_at) = self.asked_at {
+            let is_late = local.now.since(asked_at) > PROMOTED_WITHIN;
+            return if is_late { Act::StopAll } else { Act::Look };
         }
         // A promotion takes the number after the highest one that a file uses.
         if *highest_timeline >= self.timeline && !broken!(AllocatedTimeline) {
@@ -83,6 +93,7 @@ impl Promoting {
                 synchronous_standby_names: self.synchronous_standby_names.clone(),
             };
         }
+        self.asked_at = Some(local.now);
         Act::AskPromotion
     }
 
@@ -139,6 +150,7 @@ mod tests {
             timeline: Timeline(5),
             at_least: at(2, 50),
             synchronous_standby_names: NAMES.to_owned(),
+            asked_at: None,
         }
     }
 
@@ -176,7 +188,9 @@ mod tests {
         };
         let session =
             |change: fn(&mut Session)| candidate(|local| change(local.session.as_mut().unwrap()));
-        assert_eq!(duty.next(&candidate(|_| {})), Act::AskPromotion);
+        assert_eq!(promoting().next(&candidate(|_| {})), Act::AskPromotion);
+        let forgotten = candidate(|local| local.promotion_asked = true);
+        assert_eq!(promoting().next(&forgotten), Act::AskPromotion);
         assert_eq!(
             duty.next(&candidate(|local| local.lease = None)),
             Act::Renew
@@ -198,9 +212,11 @@ mod tests {
             duty.next(&session(|s| s.source = standby_session().source)),
             configure
         );
+        assert_eq!(duty.next(&candidate(|_| {})), Act::AskPromotion);
+        assert_eq!(duty.next(&candidate(|_| {})), Act::Look);
         assert_eq!(
-            duty.next(&candidate(|local| local.promotion_asked = true)),
-            Act::Look
+            duty.next(&candidate(|local| local.now.0 += 6_000)),
+            Act::StopAll
         );
     }
 

@@ -2,6 +2,11 @@
 //! PostgreSQL and a network that are values. A failing seed is printed and replays:
 //! `SEED=17 cargo test --test simulation -- --nocapture replay`. Any number of seeds: `SEEDS=50000`.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "a simulation reports what it ran and how to replay it"
+)]
+
 mod faults;
 mod host;
 mod invariants;

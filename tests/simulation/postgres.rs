@@ -205,6 +205,16 @@ impl Postgres {
                 self.retry_at = now + random.between(0, 3);
             }
         }
+        // A receiver that outlived its conninfo is dropped once replay goes on.
+        if self.replay == Replay::Running
+            && self.receiver.as_ref().is_some_and(|receiver| {
+                self.startup_source.as_ref().is_none_or(|source| {
+                    source.node != receiver.source || source.name != receiver.name
+                })
+            })
+        {
+            self.receiver = None;
+        }
         if self.replay == Replay::Requested {
             self.replay = Replay::Paused;
         }

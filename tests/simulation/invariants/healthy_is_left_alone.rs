@@ -1,7 +1,10 @@
 //! A primary that has served its standbys without interruption loses neither its epoch nor its processes.
 
+use std::collections::BTreeSet;
+
 use super::Violation;
 use crate::network::End;
+use crate::postgres::Postgres;
 use crate::world::{Event, World};
 
 /// How long a primary must have served before taking it down is wrong, in ticks: longer than any
@@ -10,18 +13,27 @@ const SERVED_FOR: u64 = 90;
 
 #[derive(Default)]
 pub struct Check {
-    serves_since: Option<(usize, u64)>,
+    serving: Option<Serving>,
+}
+
+/// A primary that serves, since when, and the standbys that have heard it all that time.
+struct Serving {
+    host: usize,
+    since: u64,
+    hearing: BTreeSet<usize>,
 }
 
 impl Check {
     pub fn tick(&mut self, world: &World) -> Result<(), Violation> {
         let served = self
-            .serves_since
-            .filter(|(_, since)| world.now - since >= SERVED_FOR);
+            .serving
+            .as_ref()
+            .filter(|serving| world.now - serving.since >= SERVED_FOR)
+            .map(|serving| serving.host);
         for event in &world.events {
             match event {
                 Event::Begun { epoch } => {
-                    if let Some((host, _)) = served {
+                    if let Some(host) = served {
                         return Err(format!(
                             "a healthy cluster was disturbed: epoch {epoch} was burnt while host {host} served"
                         ));
@@ -40,46 +52,57 @@ impl Check {
                 _ => {}
             }
         }
-        let serving = world
-            .hosts
-            .iter()
-            .find(|host| serves(world, host.index))
-            .map(|host| host.index);
-        self.serves_since = match (self.serves_since, serving) {
-            (Some((before, since)), Some(now)) if before == now => Some((before, since)),
-            (_, Some(now)) => Some((now, world.now)),
-            (_, None) => None,
-        };
+        let enough = world.cluster().cluster.durability.standby_acks().max(1);
+        let primary = world.hosts.iter().find(|host| is_up(world, host.index));
+        self.serving = primary.and_then(|primary| {
+            let hearing = hearing(world, primary.index);
+            let before = self
+                .serving
+                .take()
+                .filter(|serving| serving.host == primary.index);
+            let serving = match before {
+                Some(before) => Serving {
+                    hearing: &before.hearing & &hearing,
+                    ..before
+                },
+                None => Serving {
+                    host: primary.index,
+                    since: world.now,
+                    hearing,
+                },
+            };
+            (serving.hearing.len() >= enough).then_some(serving)
+        });
         Ok(())
     }
 }
 
-/// Whether it is the recorded primary, holds its lease, and its standbys hear it.
-fn serves(world: &World, index: usize) -> bool {
+/// Whether it is the recorded primary, holds its lease and can acknowledge.
+fn is_up(world: &World, index: usize) -> bool {
     let host = &world.hosts[index];
-    let cluster = &world.cluster().cluster;
     let leased = host
         .deadline
         .is_some_and(|until| host.clock.now(world.now) < until);
-    let commits = host
-        .postgres
-        .as_ref()
-        .is_some_and(|p| p.postmaster && p.can_acknowledge(world.now));
-    let heard = |n: &usize| {
-        if !can_say_so(world, *n) {
-            return false;
-        }
-        let receiver = world.hosts[*n]
+    let commits = |p: &Postgres| p.postmaster && p.can_acknowledge(world.now);
+    world.cluster().cluster.primary.as_ref() == Some(&host.id)
+        && leased
+        && host.postgres.as_ref().is_some_and(commits)
+}
+
+/// The standbys that hear it and can say so.
+fn hearing(world: &World, primary: usize) -> BTreeSet<usize> {
+    let hears = |n: &usize| {
+        let postgres = world.hosts[*n]
             .postgres
             .as_ref()
-            .and_then(|p| p.works(world.now).then_some(p.receiver.as_ref()?));
-        receiver.is_some_and(|r| r.source == index && r.streaming && world.now - r.last_heard < 10)
+            .filter(|p| p.works(world.now));
+        let receiver = postgres.and_then(|p| p.receiver.as_ref());
+        receiver
+            .is_some_and(|r| r.source == primary && r.streaming && world.now - r.last_heard < 10)
     };
-    let hearing = (0..world.hosts.len()).filter(heard).count();
-    cluster.primary.as_ref() == Some(&host.id)
-        && leased
-        && commits
-        && hearing >= cluster.durability.standby_acks().max(1)
+    (0..world.hosts.len())
+        .filter(|n| hears(n) && can_say_so(world, *n))
+        .collect()
 }
 
 /// Whether the leader can hear it from this standby's agent.

@@ -1,0 +1,361 @@
+//! What peers do: elect, hear agents, decide, command, and have changes recorded.
+
+use super::*;
+
+impl World {
+    pub(super) fn elections(&mut self) {
+        let healthy = self.leader.is_some_and(|leader| self.has_majority(leader));
+        if healthy {
+            self.elect_at = None;
+        } else if self.elect_at.is_none() {
+            self.elect_at = Some(self.now + self.random.between(20, 45));
+        } else if self.elect_at.is_some_and(|at| at <= self.now) {
+            let able: Vec<_> = (0..self.peers.len())
+                .filter(|p| self.has_majority(*p))
+                .collect();
+            if !able.is_empty() {
+                let chosen = able[self.random.below(able.len() as u64) as usize];
+                self.elect(chosen);
+            }
+        }
+        for index in 0..self.peers.len() {
+            let notices = self.now >= self.peers[index].believes_until;
+            let peer = &mut self.peers[index];
+            if peer.applied.is_some() && peer.works() && notices {
+                peer.leads_since = None;
+                peer.applied = None;
+                peer.flights.clear();
+            }
+            if peer.restart_at.is_some_and(|at| at <= self.now) {
+                peer.restart_at = None;
+                peer.alive = true;
+            }
+            if peer.thaw_at.is_some_and(|at| at <= self.now) {
+                peer.thaw_at = None;
+                peer.frozen = false;
+                // A thawed leader acts on what it remembers before it hears better.
+                peer.believes_until = peer
+                    .believes_until
+                    .max(self.now + self.random.between(1, 20));
+            }
+        }
+    }
+
+    /// Makes `chosen` the leader; the one before goes on believing for a while.
+    pub fn elect(&mut self, chosen: usize) {
+        if self.leader == Some(chosen) {
+            return;
+        }
+        if let Some(old) = self.leader
+            && self.peers[old].alive
+            && self.peers[old].leads_since.is_some()
+        {
+            self.peers[old].applied = Some(self.cluster().clone());
+            self.peers[old].believes_until = self.now + self.random.between(5, 150);
+        }
+        self.say(|| format!("peer {chosen} leads"));
+        self.leader = Some(chosen);
+        self.elect_at = None;
+        let stamp = self.stamp();
+        let peer = &mut self.peers[chosen];
+        peer.leads_since = Some(stamp);
+        peer.applied = None;
+        peer.last_grant = None;
+        peer.flights.clear();
+    }
+
+    pub(super) fn hear(
+        &mut self,
+        from: usize,
+        to: usize,
+        (session, sent): (u32, u64),
+        message: AgentMessage,
+    ) {
+        let id = self.hosts[from].id.clone();
+        let now = self.stamp();
+        let peer = &mut self.peers[to];
+        if peer
+            .sessions
+            .get(&from)
+            .is_some_and(|known| *known > session)
+        {
+            return;
+        }
+        if peer
+            .sessions
+            .insert(from, session)
+            .is_some_and(|known| known < session)
+        {
+            peer.flights.retain(|flight| flight.host != from);
+        }
+        match message {
+            AgentMessage::Hello { .. } => {}
+            // A connection keeps the order of what is sent over it.
+            AgentMessage::Report(_) if peer.last_report.get(&from).is_some_and(|at| *at > sent) => {
+            }
+            AgentMessage::Report(report) => {
+                peer.last_report.insert(from, sent);
+                let sighting = peer.sightings.entry(id).or_insert_with(|| Sighting {
+                    report: report.clone(),
+                    received_at: now,
+                    connected: true,
+                    answer: None,
+                    failure: None,
+                });
+                sighting.report = report;
+                sighting.received_at = now;
+                sighting.connected = true;
+            }
+            AgentMessage::Renew { serial } => self.renewal(from, to, session, serial),
+            AgentMessage::Adopt { serial } => {
+                if self.leader == Some(to) && self.has_majority(to) {
+                    let order = self.cluster().order();
+                    let message = PeerMessage::Adopted { serial, order };
+                    self.network.send(
+                        self.now,
+                        Message::ToAgent {
+                            from: to,
+                            to: from,
+                            session,
+                            message,
+                        },
+                        &mut self.random,
+                    );
+                }
+            }
+            AgentMessage::Outcome {
+                id: command,
+                outcome,
+            } => self.outcome(from, to, command, outcome),
+        }
+    }
+
+    pub(super) fn renewal(&mut self, from: usize, to: usize, session: u32, serial: u64) {
+        let believes = self.peers[to].leads_since.is_some();
+        // The heartbeat round to a majority that begins after the renewal arrived.
+        let confirmed = self.leader == Some(to) && self.has_majority(to);
+        if !believes || !(confirmed || broken!(HeartbeatBeforeGrant)) {
+            return;
+        }
+        let id = self.hosts[from].id.clone();
+        let state = self.peers[to]
+            .applied
+            .as_ref()
+            .unwrap_or(&self.state.clusters[&self.name]);
+        let (Some(order), length) = (
+            state.lease_order(&id),
+            state.cluster.durability.lease_length(),
+        ) else {
+            return;
+        };
+        self.peers[to].last_grant = Some(self.stamp());
+        let message = PeerMessage::Granted {
+            serial,
+            order,
+            length,
+        };
+        self.network.send(
+            self.now,
+            Message::ToAgent {
+                from: to,
+                to: from,
+                session,
+                message,
+            },
+            &mut self.random,
+        );
+    }
+
+    pub(super) fn outcome(&mut self, from: usize, to: usize, command: u64, outcome: Outcome) {
+        let id = self.hosts[from].id.clone();
+        let now = self.stamp();
+        let peer = &mut self.peers[to];
+        let Some(position) = peer
+            .flights
+            .iter()
+            .position(|f| f.id == command && f.host == from)
+        else {
+            return;
+        };
+        let flight = peer.flights.swap_remove(position);
+        let order = flight.order;
+        let mut fail = |reason: String| {
+            if let Some(sighting) = peer.sightings.get_mut(&id) {
+                sighting.failure = Some(Failure {
+                    order,
+                    at: now,
+                    reason,
+                });
+            }
+        };
+        match outcome {
+            Outcome::Evidence(evidence) => {
+                self.proposals
+                    .push((self.now + 1, to, Change::Record { order, evidence }));
+            }
+            Outcome::At(target) => {
+                if let Some(instance) = flight.rejoining {
+                    let evidence = Evidence::Located { instance, target };
+                    self.proposals
+                        .push((self.now + 1, to, Change::Record { order, evidence }));
+                }
+            }
+            Outcome::Answer(answer) => {
+                if let Some(sighting) = peer.sightings.get_mut(&id) {
+                    sighting.answer = Some((now, answer));
+                }
+            }
+            Outcome::Done => {}
+            Outcome::Refused(refusal) => fail(refusal.to_string()),
+            Outcome::Failed(why) => fail(why),
+        }
+    }
+
+    pub(super) fn view(&self, peer: usize, state: &ClusterState) -> View {
+        let leader = &self.peers[peer];
+        let since = leader.leads_since.unwrap_or_default();
+        let last = leader.last_grant.map_or(since, |at| at.max(since));
+        View {
+            now: self.stamp(),
+            leases_lapse_at: last
+                .after(state.cluster.durability.lease_length())
+                .after(MARGIN),
+            instances: leader.sightings.clone(),
+            peers: self.peers.len(),
+            looks: leader.looks.clone(),
+        }
+    }
+
+    pub(super) fn lead(&mut self, index: usize) {
+        self.peers[index]
+            .flights
+            .retain(|flight| flight.expires > self.now);
+        let state = self.peers[index]
+            .applied
+            .as_ref()
+            .unwrap_or(&self.state.clusters[&self.name]);
+        let plan = decide(state, &self.view(index, state));
+        for instance in &plan.looks {
+            self.look(index, instance.clone());
+        }
+        if self.trace.is_some()
+            && plan
+                .proposals
+                .iter()
+                .any(|change| matches!(change, Change::Begin { .. }))
+        {
+            let answers: Vec<_> = self.peers[index]
+                .sightings
+                .iter()
+                .map(|(id, seen)| {
+                    format!("{id}: {:?} heard at {}", seen.answer, seen.received_at.0)
+                })
+                .collect();
+            self.say(|| answers.join("; "));
+        }
+        for change in plan.proposals.iter().cloned() {
+            let queued = self
+                .proposals
+                .iter()
+                .any(|(_, who, c)| *who == index && *c == change);
+            if !queued {
+                let due = self.now + self.random.between(0, 2);
+                self.proposals.push((due, index, change));
+            }
+        }
+        for step in plan.steps.iter().cloned() {
+            self.run(index, step);
+        }
+        if self.leader == Some(index) {
+            self.plan = plan;
+        }
+    }
+
+    pub(super) fn look(&mut self, index: usize, instance: InstanceId) {
+        let now = self.stamp();
+        let hears = |other: &usize| {
+            *other != index
+                && self.peers[*other].works()
+                && self.network.both_ways(End::Peer(index), End::Peer(*other))
+                && self.peers[*other]
+                    .sightings
+                    .get(&instance)
+                    .is_some_and(|s| s.connected && now.since(s.received_at) <= SILENT_AFTER)
+        };
+        let heard = (0..self.peers.len()).filter(hears).count();
+        self.peers[index].looks.insert(instance, (now, heard));
+    }
+
+    pub(super) fn run(&mut self, index: usize, step: Step) {
+        let host = self
+            .hosts
+            .iter()
+            .position(|h| h.id == step.instance)
+            .expect("a known instance");
+        let peer = &mut self.peers[index];
+        let name = step.action.name();
+        let under_way = peer.flights.iter().any(|flight| {
+            flight.host == host && flight.name == name && flight.order.epoch == step.order.epoch
+        });
+        let Some(session) = peer.sessions.get(&host).copied().filter(|_| !under_way) else {
+            return;
+        };
+        peer.next_command += 1;
+        let id = peer.next_command;
+        peer.flights.push(Flight {
+            id,
+            host,
+            name,
+            order: step.order,
+            rejoining: match &step.action {
+                Action::Locate { rejoining } => Some(rejoining.clone()),
+                _ => None,
+            },
+            // A lost message is sent again soon.
+            expires: self.now + (step.action.timeout().as_millis() as u64 / TICK).min(150),
+        });
+        if name != "ask" {
+            self.say(|| format!("peer {index}: {step}"));
+        }
+        let message = PeerMessage::Command { id, step };
+        self.network.send(
+            self.now,
+            Message::ToAgent {
+                from: index,
+                to: host,
+                session,
+                message,
+            },
+            &mut self.random,
+        );
+    }
+
+    pub(super) fn commit_proposals(&mut self) {
+        let (due, later) = std::mem::take(&mut self.proposals)
+            .into_iter()
+            .partition(|(at, _, _)| *at <= self.now);
+        self.proposals = later;
+        let due: Vec<(u64, usize, Change)> = due;
+        for (_, proposer, change) in due {
+            if self.leader != Some(proposer) || !self.has_majority(proposer) {
+                continue;
+            }
+            let begins = matches!(change, Change::Begin { .. });
+            let text = self.trace.is_some().then(|| format!("{change:?}"));
+            let command = Command {
+                cluster: self.name.clone(),
+                at: self.now * TICK,
+                change,
+            };
+            let reply = self.state.apply(command);
+            if let Some(text) = text {
+                self.say(|| format!("{} {text}", if reply.is_ok() { "log" } else { "refused" }));
+            }
+            if begins && reply.is_ok() {
+                self.handovers += 1;
+                let epoch = self.cluster().cluster.epoch;
+                self.events.push(Event::Begun { epoch });
+            }
+        }
+    }
+}

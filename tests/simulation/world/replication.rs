@@ -1,0 +1,249 @@
+//! What the databases do: clients write, standbys stream, commits are acknowledged, data is copied.
+
+use super::*;
+
+impl World {
+    pub(super) fn copy(&mut self, to: usize, from: usize, rewind: bool) {
+        let source = &self.hosts[from];
+        let serves = source
+            .postgres
+            .as_ref()
+            .is_some_and(|p| p.answers(self.now));
+        let linked = self.network.both_ways(End::Host(from), End::Host(to));
+        if !serves || !linked {
+            let target = &mut self.hosts[to];
+            let act = if rewind {
+                primacy::duty::Act::Look
+            } else {
+                primacy::duty::Act::StopAll
+            };
+            if let Some(agent) = &mut target.agent
+                && let Some(running) = &mut agent.running
+            {
+                let _ = running.duty.failed(&act, "the source does not answer");
+                agent.running = None;
+            }
+            return;
+        }
+        let copied = source.disk.clone();
+        let target = &mut self.hosts[to];
+        if rewind && target.disk.timeline() == copied.timeline() {
+            // "No rewind required": the timeline numbers agree, whatever the contents.
+            target.disk.interrupted = false;
+            return;
+        }
+        target.disk = Disk {
+            incarnation: copied.incarnation,
+            source: copied.source.clone(),
+            ..copied
+        };
+        target.disk.interrupted = rewind && self.random.one_in(20);
+    }
+
+    /// A client, or the agent's barrier, writes on this host.
+    pub(super) fn write(&mut self, index: usize) -> u32 {
+        let host = &mut self.hosts[index];
+        let timeline = host.disk.timeline().0;
+        let value = self.next_value;
+        self.next_value += 1;
+        host.disk.wal.push(Record { timeline, value });
+        let lsn = host.disk.wal.len();
+        if let Some(postgres) = &mut host.postgres {
+            postgres.waiting.push_back((lsn, value));
+        }
+        self.events.push(Event::Appended {
+            host: index,
+            from_timeline: timeline,
+        });
+        value
+    }
+
+    pub(super) fn databases(&mut self) {
+        for index in 0..self.hosts.len() {
+            let host = &mut self.hosts[index];
+            if let Some(agent_at) = host.restart_agent_at
+                && agent_at <= self.now
+            {
+                host.restart_agent_at = None;
+                host.start_agent(self.now);
+            }
+            let Some(postgres) = &mut host.postgres else {
+                continue;
+            };
+            if !postgres.postmaster && postgres.orphans_until <= self.now {
+                host.postgres = None;
+                continue;
+            }
+            let promoted = postgres.recover(&mut host.disk, self.now, &mut self.random);
+            if promoted {
+                let timeline = host.disk.timeline().0;
+                self.events.push(Event::Promoted { host: index });
+                self.events.push(Event::Appended {
+                    host: index,
+                    from_timeline: timeline,
+                });
+                self.say(|| format!("host {index} is promoted on timeline {timeline}"));
+            }
+        }
+        for index in 0..self.hosts.len() {
+            self.stream(index);
+        }
+        for index in 0..self.hosts.len() {
+            self.forget_lost_walsenders(index);
+            let commits = self.hosts[index]
+                .postgres
+                .as_ref()
+                .is_some_and(|p| p.commits(self.now));
+            if commits && self.now.is_multiple_of(2) && self.random.chance(70) {
+                self.write(index);
+            }
+            let Some(postgres) = self.hosts[index]
+                .postgres
+                .as_mut()
+                .filter(|p| p.commits(self.now))
+            else {
+                continue;
+            };
+            let acknowledged = postgres.acknowledge();
+            for value in acknowledged {
+                self.acknowledge(index, value);
+            }
+        }
+    }
+
+    pub(super) fn acknowledge(&mut self, index: usize, value: u32) {
+        let host = &mut self.hosts[index];
+        let timeline = host.disk.timeline().0;
+        let now = host.clock.now(self.now);
+        if let Some(agent) = &mut host.agent
+            && agent.barrier == Some(value)
+        {
+            let epoch = agent.lease.and_then(|lease| lease.live(now));
+            agent.first_commit = epoch.map(|epoch| (epoch, Lsn(host.disk.wal.len() as u64)));
+            agent.barrier = None;
+            agent.next_report = self.now;
+        }
+        self.acknowledged.push(value);
+        self.events.push(Event::Acknowledged {
+            host: index,
+            value,
+            timeline,
+        });
+    }
+
+    /// Streaming replication into this host, one tick.
+    pub(super) fn stream(&mut self, index: usize) {
+        let Some(postgres) = &self.hosts[index].postgres else {
+            return;
+        };
+        let Some(receiver) = &postgres.receiver else {
+            return;
+        };
+        if !postgres.works(self.now) {
+            return;
+        }
+        let source_index = receiver.source;
+        let source_works = self.hosts[source_index]
+            .postgres
+            .as_ref()
+            .is_some_and(|p| p.works(self.now));
+        let source_runs = self.hosts[source_index].postgres.is_some();
+        let hears = !self
+            .network
+            .is_cut(End::Host(source_index), End::Host(index));
+        let is_heard = !self
+            .network
+            .is_cut(End::Host(index), End::Host(source_index));
+        let deaf = self.now - receiver.last_heard > 50;
+        let is_promoted =
+            self.hosts[source_index].disk.timeline() != self.hosts[index].disk.timeline();
+        let own_end = self.hosts[index].disk.end();
+        let source_end = self.hosts[source_index].disk.end();
+        let mut drop_receiver = deaf || (hears && !source_runs);
+        let may = source_index != index
+            && self.hosts[source_index].disk.lineage().contains(own_end)
+            && own_end.lsn <= source_end.lsn;
+        if source_works && hears && is_heard && !drop_receiver {
+            drop_receiver = !may;
+        }
+        if drop_receiver {
+            let name = receiver.name.clone();
+            let postgres = self.hosts[index].postgres.as_mut().expect("seen above");
+            postgres.receiver = None;
+            postgres.retry_at = self.now + self.random.between(3, 8);
+            if is_heard && let Some(source) = &mut self.hosts[source_index].postgres {
+                source.flushes.remove(&name);
+            }
+            return;
+        }
+        if !(source_works && hears) || self.random.one_in(8) {
+            return;
+        }
+        let name = receiver.name.clone();
+        let is_new = !receiver.streaming;
+        if is_new
+            && !(is_heard
+                && self.hosts[source_index]
+                    .postgres
+                    .as_ref()
+                    .is_some_and(|p| p.postmaster))
+        {
+            return;
+        }
+        let missing: Vec<Record> =
+            self.hosts[source_index].disk.wal[own_end.lsn.0 as usize..].to_vec();
+        let (left_at, real, planted) = {
+            let disk = &self.hosts[source_index].disk;
+            (
+                disk.left_at.clone(),
+                disk.real.clone(),
+                disk.planted.clone(),
+            )
+        };
+        let host = &mut self.hosts[index];
+        if is_promoted {
+            // It fetches the history files that it lacks.
+            host.disk.left_at.extend(left_at);
+            host.disk.real.extend(real);
+            host.disk.planted.extend(planted);
+        }
+        if !missing.is_empty() {
+            let from_timeline = source_end.timeline.0;
+            self.events.push(Event::Appended {
+                host: index,
+                from_timeline,
+            });
+        }
+        host.disk.wal.extend(missing);
+        let flushed = host.disk.wal.len();
+        let postgres = host.postgres.as_mut().expect("seen above");
+        postgres.remembered = flushed;
+        if let Some(receiver) = &mut postgres.receiver {
+            receiver.streaming = true;
+            receiver.last_heard = self.now;
+        }
+        if is_heard && let Some(source) = &mut self.hosts[source_index].postgres {
+            source.flushes.insert(name, flushed);
+        }
+    }
+
+    /// A walsender ends when its receiver does, as far as its host can tell.
+    pub(super) fn forget_lost_walsenders(&mut self, index: usize) {
+        let Some(postgres) = &self.hosts[index].postgres else {
+            return;
+        };
+        if postgres.flushes.is_empty() || postgres.frozen {
+            return;
+        }
+        let connected: BTreeSet<String> = self
+            .hosts
+            .iter()
+            .filter_map(|host| host.postgres.as_ref()?.receiver.as_ref())
+            .filter(|receiver| receiver.source == index && receiver.streaming)
+            .map(|receiver| receiver.name.clone())
+            .collect();
+        if let Some(postgres) = &mut self.hosts[index].postgres {
+            postgres.flushes.retain(|name, _| connected.contains(name));
+        }
+    }
+}
