@@ -71,13 +71,18 @@ impl Promoting {
             lineage.current = session.position.timeline;
             return Act::Finish(Outcome::Evidence(Evidence::Promoted { instance, lineage }));
         }
-        if !standby_signal {
-            // Crash recovery of a primary that somebody else started: it would open on its old timeline.
-            return Act::StopAll;
-        }
         if let Some(asked_at) = self.asked_at {
             let is_late = local.now.since(asked_at) > PROMOTED_WITHIN;
             return if is_late { Act::StopAll } else { Act::Look };
+        }
+        if !standby_signal {
+            // PostgreSQL removes it before it opens: the promotion that an earlier agent asked for. Or it
+            // is the crash recovery of a primary that somebody else started, on its old timeline.
+            if !local.promotion_asked {
+                return Act::StopAll;
+            }
+            self.asked_at = Some(local.now);
+            return Act::Look;
         }
         // A promotion takes the number after the highest one that a file uses.
         if *highest_timeline >= self.timeline && !broken!(AllocatedTimeline) {
