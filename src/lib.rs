@@ -1,3 +1,6 @@
 //! Primacy keeps exactly one primary in every database cluster it looks after.
 #![forbid(unsafe_code)]
+pub mod clock;
+pub mod host;
+pub mod leash;
 pub mod model;
