@@ -215,16 +215,15 @@ async fn the_end_of_wal_is_found() {
     node.sql("insert into t select 'after'");
     let flushed = node.lsn("pg_current_wal_flush_lsn");
     node.stop(Stop::Immediate).await;
-    let log = fs::read_to_string(node.log()).unwrap();
-    println!(
-        "overwritten: {}",
-        log.contains("overwritten contrecord") || log.contains("missing contrecord")
-    );
+    let (records, _) = node.waldump(at(1, before));
+    assert!(records.contains("OVERWRITE_CONTRECORD"), "{records}");
     let across = wal_scan::scan(&wal, at(1, before)).unwrap();
     assert_eq!(across.end, at(1, flushed), "{}", across.stopped_by);
 
     // Recycled segments hold valid records of long ago.
     node.start().await;
+    node.sql("alter system set wal_keep_size = 0");
+    node.sql("select pg_reload_conf()");
     for _ in 0..4 {
         node.sql("insert into t select repeat('y', 900) from generate_series(1, 16000)");
         node.sql("checkpoint");
@@ -318,17 +317,16 @@ async fn timelines_are_planted_crossed_and_scanned() {
     fs::write(&segment, bytes).unwrap();
     assert_eq!(c.scan().end.timeline, Timeline(5));
 
-    // A planted file above the genuine ones keeps a standby from starting.
+    // A planted file above the genuine ones keeps a standby from becoming ready.
     history::plant(&wal.folder, Timeline(6)..Timeline(8)).unwrap();
     server::start(&host.binaries, &c.data, &c.log())
         .await
         .unwrap();
-    eventually(|| processes::of(&c.data).unwrap().is_empty());
-    let said = server::log_end(&c.log());
-    assert!(
-        said.contains("is not a child of this server's history"),
-        "{said}"
-    );
+    // It does not even fail: its startup looks for timeline 7 for ever.
+    std::thread::sleep(Duration::from_secs(1));
+    let status = processes::postmaster(&c.data).unwrap().unwrap().status;
+    assert_eq!(status, "starting");
+    c.stop(Stop::Kill).await;
     let removed = history::remove_planted_above(&wal.folder, Timeline(0)).unwrap();
     assert_eq!(removed, [Timeline(6), Timeline(7)]);
     c.start().await;
@@ -421,7 +419,17 @@ struct Leash(i32);
 
 impl Leash {
     fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_raw(self.0).unwrap(), signal).unwrap();
+        let _ = kill_process(Pid::from_raw(self.0).unwrap(), signal);
+    }
+}
+
+impl Leash {
+    fn is_stopped(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.0)).unwrap();
+        tasks.flatten().all(|task| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap();
+            stat.contains(") T ")
+        })
     }
 }
 
@@ -454,13 +462,17 @@ async fn the_leash_ends_an_instance() {
     let program = leash_program(host.folder.path());
     let runtime = tempfile::tempdir().unwrap();
     let args = leash::Args {
-        socket: runtime.path().join("leash.sock"),
+        socket: runtime.path().join("leash/leash.sock"),
         data: data.clone(),
         deadline: None,
     };
     let leash = Leash(leash::spawn(&program, &args, None).unwrap());
     let client = leash::Client::new(&args.socket);
-    eventually(|| args.socket.exists());
+    eventually(|| {
+        let log = fs::read_to_string(runtime.path().join("leash/leash.log")).unwrap();
+        assert!(!log.contains("panicked"), "{log}");
+        args.socket.exists()
+    });
 
     // It moves only forward, and is given up only when nothing runs.
     assert_eq!(client.state().await.unwrap(), Hold::None);
@@ -515,6 +527,7 @@ async fn the_leash_ends_an_instance() {
     node.start().await;
     client.arm(soon(200)).await.unwrap();
     leash.signal(Signal::STOP);
+    eventually(|| leash.is_stopped());
     let deadline = soon(400);
     let late = tokio::time::timeout(SOON, client.arm(soon(60_000)))
         .await
@@ -526,7 +539,7 @@ async fn the_leash_ends_an_instance() {
     leash.signal(Signal::CONT);
     eventually(|| processes::of(data).unwrap().is_empty());
     println!("after the gap: {:?}", clock::boottime().since(resumed));
-    let log = fs::read_to_string(runtime.path().join("leash.log")).unwrap();
+    let log = fs::read_to_string(runtime.path().join("leash/leash.log")).unwrap();
     assert_eq!(log.matches("expired at").count(), 3, "{log}");
     println!("{log}");
     let status = fs::read_to_string(format!("/proc/{}/status", leash.0)).unwrap();

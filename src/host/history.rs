@@ -3,7 +3,8 @@
 //! A promotion takes the first number after the unbroken run of history files it finds. Raft
 //! allocates the numbers, so files without parents are planted for the unused ones below. They must
 //! never be read as history, never replace a genuine file, and be gone above the highest genuine one
-//! before a standby starts: `recovery_target_timeline = latest` would aim at one and refuse to run.
+//! before a standby starts: `recovery_target_timeline = latest` would aim at one, and its startup
+//! process would look for that timeline for ever, without an error.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

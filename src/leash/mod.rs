@@ -91,8 +91,16 @@ fn on(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
 /// Starts a leash detached, in a session of its own, so that it outlives the agent, as the user
 /// `account` (or this process's own). `exe` is run as `<exe> leash --socket … --data … [--deadline
 /// …]` with its output appended to the socket's path with the extension `log`. Returns its process number at once; it is ready
-/// when [`Client::state`] answers. Must be called within a tokio runtime. Errors: [`Error::Io`].
+/// when [`Client::state`] answers. Creates the socket's folder if it is not there. Must be called within a tokio runtime. Errors: [`Error::Io`].
 pub fn spawn(exe: &Path, args: &Args, account: Option<Account>) -> Result<i32, Error> {
+    let folder = args.socket.parent().unwrap_or(Path::new("."));
+    if process::create_private(folder)?
+        && let Some(account) = account
+        && rustix::process::geteuid().is_root()
+    {
+        std::os::unix::fs::chown(folder, Some(account.uid), Some(account.gid))
+            .map_err(on("chown", folder))?;
+    }
     let log_path = args.socket.with_extension("log");
     let log = std::fs::OpenOptions::new()
         .create(true)

@@ -221,6 +221,19 @@ fn set(timer: &OwnedFd, hold: Hold) -> io::Result<()> {
     Ok(())
 }
 
+/// Creates a folder for this user alone; `false` if it was there.
+pub(super) fn create_private(folder: &Path) -> Result<bool, Error> {
+    if folder.exists() {
+        return Ok(false);
+    }
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
+        .create(folder)
+        .map_err(on("create folder", folder))?;
+    Ok(true)
+}
+
 fn listen(socket: &Path) -> Result<(UnixListener, File), Error> {
     let folder = socket.parent().unwrap_or(Path::new("."));
     if !folder.exists() {

@@ -186,6 +186,7 @@ impl Node {
         output.status.success().then(|| text.trim().to_owned())
     }
 
+    #[track_caller]
     pub fn sql(&self, sql: &str) -> String {
         self.try_sql(sql)
             .unwrap_or_else(|| panic!("{sql}: {}", server::log_end(&self.log())))
@@ -200,6 +201,7 @@ impl Node {
             .unwrap()
     }
 
+    #[track_caller]
     pub fn until(&self, sql: &str) {
         eventually(|| self.try_sql(sql).as_deref() == Some("t"));
     }
@@ -223,8 +225,8 @@ impl Node {
         wal_scan::scan(&self.wal(), wal_scan::start_from(&control)).unwrap()
     }
 
-    /// What `pg_waldump` takes for the end, from a position in a file of the given timeline.
-    pub fn waldump_end(&self, start: WalPosition) -> Lsn {
+    /// What `pg_waldump` prints and complains about, from a position in a file of that timeline.
+    pub fn waldump(&self, start: WalPosition) -> (String, String) {
         let output = Command::new(self.binaries.folder.join("pg_waldump"))
             .env("LC_ALL", "C")
             .arg("-p")
@@ -237,7 +239,13 @@ impl Node {
             ])
             .output()
             .unwrap();
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr))
+    }
+
+    /// What `pg_waldump` takes for the end.
+    pub fn waldump_end(&self, start: WalPosition) -> Lsn {
+        let (_, text) = self.waldump(start);
         let at = text.split("invalid record length at ").nth(1);
         let at = at.unwrap_or_else(|| panic!("{text}"));
         at.split(':').next().unwrap().parse().unwrap()
@@ -261,6 +269,7 @@ pub fn at(timeline: u32, lsn: Lsn) -> WalPosition {
 }
 
 /// Waits for a condition, up to a deadline.
+#[track_caller]
 pub fn eventually(mut condition: impl FnMut() -> bool) {
     let began = clock::monotonic();
     while !condition() {
