@@ -365,6 +365,8 @@ async fn timelines_are_planted_crossed_and_scanned() {
     );
     a.start().await;
     a.until("select count(*) = 1 from pg_stat_wal_receiver where status = 'streaming'");
+    let end = b.lsn("pg_current_wal_flush_lsn");
+    a.until(&format!("select pg_last_wal_replay_lsn() >= '{end}'"));
     assert_eq!(a.scan().end, b.scan().end);
 
     // The second promotion: from 5 over 6 to 7, scanned by one who still stands on 5.

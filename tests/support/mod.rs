@@ -36,9 +36,16 @@ impl Host {
         } else {
             own
         };
+        // In memory if possible: the programs run with real fsync, which a busy disk makes slow.
+        let memory = Path::new("/dev/shm");
+        let root = if memory.is_dir() {
+            memory.to_owned()
+        } else {
+            std::env::temp_dir()
+        };
         let folder = tempfile::Builder::new()
             .prefix("primacy-")
-            .tempdir()
+            .tempdir_in(root)
             .unwrap();
         chown(folder.path(), Some(account.uid), Some(account.gid)).unwrap();
         let all = std::fs::Permissions::from_mode(0o755);
@@ -107,6 +114,7 @@ impl Node {
         let extra = [
             ("shared_buffers", "16MB"),
             ("autovacuum", "off"),
+            ("fsync", "off"),
             ("primary_conninfo", conninfo),
             ("min_wal_size", "32MB"),
             ("max_wal_size", "64MB"),
