@@ -1,5 +1,6 @@
 //! `host` and `leash` against real PostgreSQL servers.
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+#![expect(clippy::print_stdout, reason = "a run shows the times it measured")]
 
 mod support;
 
@@ -70,8 +71,10 @@ async fn a_server_lives_and_dies() {
     assert!(killed.processes >= 1 && processes::of(data).unwrap().is_empty());
     session.wait().unwrap();
 
-    // The stale lock does not stop the next start.
+    // The stale locks do not stop the next start, although their owner is a zombie: this runtime
+    // has had no moment to reap it.
     assert!(data.join("postmaster.pid").exists());
+    assert!(host.folder.path().join(".s.PGSQL.7101.lock").exists());
     node.start().await;
     node.stop(Stop::Immediate).await;
     let began = clock::monotonic();
@@ -510,7 +513,7 @@ async fn the_leash_ends_an_instance() {
         "at the deadline: {expired:?}, {:?} late",
         expired.ended.since(expired.deadline)
     );
-    assert!(expired.processes >= 10 && processes::of(data).unwrap().is_empty());
+    assert!(expired.processes >= 6 && processes::of(data).unwrap().is_empty());
     sessions.iter_mut().for_each(|it| drop(it.wait()));
 
     // Backends that outlive their postmaster are ended too.

@@ -88,7 +88,8 @@ pub fn check_none_alive(data: &Path) -> Result<()> {
     })
 }
 
-/// The processes whose title contains `word`: `walreceiver`, `startup`, `checkpointer` …
+/// The processes whose title contains `word`: `walreceiver`, `startup`, `checkpointer` … A process
+/// that is just being started has no title yet and is missing.
 /// Errors: as [`of`].
 pub fn titled(data: &Path, word: &str) -> Result<Vec<Process>> {
     let mut found = of(data)?;
@@ -177,12 +178,28 @@ pub fn postmaster(data: &Path) -> Result<Option<Postmaster>> {
     Ok(living.map(|pid| Postmaster { pid, status }))
 }
 
-/// Removes a `postmaster.pid` that no living process owns; `false` if there was none. PostgreSQL
-/// and pg_rewind refuse to work beside one whose number is a zombie's or was reused.
+/// Removes a `postmaster.pid` that no living process owns, and the lock of its Unix socket; `false`
+/// if there was none. PostgreSQL and pg_rewind refuse to work beside one whose number is a zombie's
+/// or was reused, and where nobody reaps orphans at once every killed server leaves such a pair.
 /// Errors: [`Error::Alive`], [`Error::File`].
 pub fn remove_stale_lock(data: &Path) -> Result<bool> {
     check_none_alive(data)?;
-    durable::remove(&data.join("postmaster.pid"))
+    let path = data.join("postmaster.pid");
+    let Some(text) = durable::read(&path)? else {
+        return Ok(false);
+    };
+    // Number, data folder, start time, port, socket folder …; the socket's lock begins likewise.
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    if let [pid, folder, _, port, socket_folder, ..] = lines[..]
+        && !socket_folder.is_empty()
+    {
+        let lock = Path::new(socket_folder).join(format!(".s.PGSQL.{port}.lock"));
+        let owner = durable::read(&lock)?.unwrap_or_default();
+        if owner.lines().map(str::trim).take(2).eq([pid, folder]) {
+            durable::remove(&lock)?;
+        }
+    }
+    durable::remove(&path)
 }
 
 /// Sends a signal to a process if it still belongs to this data folder. `false` if it does not.
@@ -286,12 +303,8 @@ mod tests {
             .current_dir(&data)
             .spawn()
             .unwrap();
-        assert!(
-            titled(&link, "sleep 60")
-                .unwrap()
-                .iter()
-                .any(|it| it.pid == sleeper.id() as i32)
-        );
+        let pid = sleeper.id() as i32;
+        assert!(of(&link).unwrap().iter().any(|it| it.pid == pid));
         assert!(matches!(check_none_alive(&data), Err(Error::Alive { .. })));
         // A reused number in postmaster.pid is not our postmaster.
         fs::write(
