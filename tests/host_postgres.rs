@@ -544,9 +544,9 @@ async fn the_leash_ends_an_instance() {
     leash.signal(Signal::CONT);
     eventually(|| processes::of(data).unwrap().is_empty());
     println!("after the gap: {:?}", clock::boottime().since(resumed));
-    let log = fs::read_to_string(runtime.path().join("leash/leash.log")).unwrap();
-    assert_eq!(log.matches("expired at").count(), 3, "{log}");
-    println!("{log}");
+    let log = || fs::read_to_string(runtime.path().join("leash/leash.log")).unwrap();
+    eventually(|| log().matches("expired at").count() == 3);
+    println!("{}", log());
     let status = fs::read_to_string(format!("/proc/{}/status", leash.0)).unwrap();
     println!(
         "{}",

@@ -91,9 +91,22 @@ impl Drop for Host {
             .flatten()
             .flatten()
         {
-            let _ = processes::kill_all(&entry.path(), SOON);
+            stop_tidily(&entry.path());
         }
     }
+}
+
+/// An immediate stop, because a killed server leaves its shared memory behind.
+fn stop_tidily(data: &Path) {
+    let asked = clock::monotonic();
+    while let Ok(Some(postmaster)) = processes::postmaster(data) {
+        if clock::monotonic().since(asked) > Duration::from_secs(3) {
+            break;
+        }
+        processes::signal(data, postmaster.pid, rustix::process::Signal::QUIT);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let _ = processes::kill_all(data, SOON);
 }
 
 impl Node {
