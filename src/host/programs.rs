@@ -241,4 +241,28 @@ mod tests {
             "{text}"
         );
     }
+
+    #[tokio::test]
+    async fn a_program_is_heard_and_ended() {
+        let script = |text: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", text]);
+            command
+        };
+        let short = Duration::from_millis(200);
+        let long = Duration::from_secs(30);
+        let output = run(script("echo out"), long, |_| ()).await.unwrap();
+        assert_eq!(output, "out\n");
+        let failed = run(script("echo why >&2; exit 3"), long, |_| ()).await;
+        assert!(
+            matches!(&failed, Err(Error::Program { stderr, .. }) if stderr == "why"),
+            "{failed:?}"
+        );
+        // Its child, which holds the pipes, is ended with it.
+        let late = run(script("echo busy >&2; sleep 60; true"), short, |_| ()).await;
+        assert!(
+            matches!(&late, Err(Error::Deadline { stderr, .. }) if stderr == "busy"),
+            "{late:?}"
+        );
+    }
 }

@@ -5,7 +5,7 @@
 //! the control file lags. The walk starts at a known record boundary and follows the newest genuine
 //! history that the segments themselves confirm; a timeline is changed only at the LSN at which
 //! the history says it was left. Files are read through the page cache: nothing waits for the disk
-//! to flush.
+//! to flush, and what a receiver wrote but had not flushed counts, too, until a power cut.
 
 use std::collections::BTreeMap;
 
