@@ -26,9 +26,12 @@
 //! `tests/simulation/` runs the pure modules against thousands of seeded worlds.
 #![forbid(unsafe_code)]
 
+pub mod clock;
 pub mod control;
 pub mod decision;
 pub mod duty;
+pub mod host;
+pub mod leash;
 pub mod model;
 pub mod recovery;
 pub mod state;
