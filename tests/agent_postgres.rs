@@ -1,6 +1,7 @@
 //! The agent on real PostgreSQL 15, driven by a fake peer. Needs root and a user `postgres`.
 
 #![expect(clippy::print_stdout, reason = "tests print what they measured")]
+#![expect(clippy::unwrap_used, reason = "a test ends with the first surprise")]
 
 mod agent_rig;
 
