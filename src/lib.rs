@@ -26,12 +26,15 @@
 //! `tests/simulation/` runs the pure modules against thousands of seeded worlds.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod clock;
 pub mod control;
 pub mod decision;
 pub mod duty;
+pub mod gate;
 pub mod host;
 pub mod leash;
 pub mod model;
+pub mod provider;
 pub mod recovery;
 pub mod state;

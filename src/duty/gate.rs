@@ -46,13 +46,8 @@ impl fmt::Display for Refusal {
 /// so it is refused once one of those was admitted.
 pub fn admit(record: Option<&PromiseRecord>, order: Order) -> Result<PromiseRecord, Refusal> {
     let record = record.ok_or(Refusal::NotAdopted)?;
-    let stale = if broken!(Gate) {
-        false
-    } else if broken!(GateOrder) {
-        order.epoch < record.order.epoch
-    } else {
-        order < record.order
-    };
+    let within_epoch = broken!(GateOrder) && order.epoch == record.order.epoch;
+    let stale = order < record.order && !within_epoch && !broken!(Gate);
     if stale {
         return Err(Refusal::Stale {
             promised: record.order,

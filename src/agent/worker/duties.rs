@@ -1,0 +1,103 @@
+//! The duty under way: one act at a time, each decided on a look that began after the last one.
+
+use super::*;
+
+impl Worker {
+    pub(super) async fn continue_duty(&mut self, local: Local) {
+        let now = clock::boottime();
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let act = running.duty.next(&local);
+        if running.must_pause(&act, now) {
+            running.look_at = now.after(PATIENT_LOOK);
+            return;
+        }
+        match act {
+            Act::Look => {
+                let fences = matches!(running.action, Action::Fence);
+                let promotes = local.promotion_asked && local.session.is_some();
+                let pause = if fences || promotes {
+                    BUSY_LOOK
+                } else {
+                    PATIENT_LOOK
+                };
+                running.look_at = now.after(pause);
+            }
+            Act::Renew => {
+                running.look_at = now.after(PATIENT_LOOK);
+                self.renew(now);
+            }
+            Act::Finish(outcome) => self.finish(outcome),
+            act => {
+                running.progressed(now);
+                tracing::debug!(?act, order = %running.admission.order(), "act");
+                if act == Act::AskPromotion
+                    && let Err(error) = self.promise.note_promotion(true).await
+                {
+                    self.finish(Outcome::Failed(crate::agent::chain(&error)));
+                    return;
+                }
+                self.begin_act(act, local);
+            }
+        }
+    }
+
+    pub(super) fn begin_act(&mut self, act: Act, local: Local) {
+        let Some(running) = &self.running else { return };
+        let (tools, by, within) = (self.tools.clone(), running.admission, running.sql_within());
+        let done = act.clone();
+        let handle = self
+            .tasks
+            .spawn(async move { Done::Acted(perform(&tools, &by, &done, &local, within).await) });
+        self.acting = Some(Acting { act, handle });
+    }
+
+    pub(super) async fn on_acted(&mut self, result: Result<Option<Outcome>, String>) {
+        let Some(acting) = self.acting.take() else {
+            return;
+        };
+        let ran = self.known.processes.is_running;
+        if acting.act == Act::StopAll && result.is_ok() {
+            let reason = ran.then_some(Stopped::Ordered);
+            self.all_stopped(reason).await;
+        }
+        self.trust_from_now();
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let now = clock::boottime();
+        running.look_at = now;
+        running.progressed(now);
+        match result {
+            Ok(None) => {}
+            Ok(Some(outcome)) => self.finish(outcome),
+            Err(why) => {
+                tracing::warn!(act = ?acting.act, why, "an act failed");
+                if let Some(outcome) = running.duty.failed(&acting.act, &why) {
+                    self.finish(outcome);
+                }
+            }
+        }
+    }
+
+    pub(super) fn finish(&mut self, outcome: Outcome) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        let took_ms = clock::boottime().since(running.began).as_millis() as u64;
+        tracing::info!(
+            instance = %self.tools.hands.instance(),
+            action = running.action.name(),
+            order = %running.admission.order(),
+            took_ms,
+            ?outcome,
+            "the command ended"
+        );
+        for waiter in running.waiters {
+            self.send(waiter, outcome.clone());
+        }
+        self.publish();
+        self.look_anew();
+    }
+}

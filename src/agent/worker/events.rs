@@ -1,0 +1,262 @@
+//! What happened: a look or an act ended, the postmaster died, the lease or the first commit came.
+
+use super::*;
+
+impl Worker {
+    pub(super) fn on_death(&mut self) {
+        let pid = self.death.take().map(|(pid, _)| pid);
+        let stops_it = matches!(&self.acting, Some(acting) if acting.act == Act::StopAll);
+        if self.stopping.is_none() && !stops_it {
+            let lapsed = self.lease.has_lapsed(clock::boottime());
+            let reason = if lapsed {
+                Stopped::LeaseEnded
+            } else {
+                Stopped::Died
+            };
+            tracing::warn!(pid, "the postmaster ended");
+            self.stop(reason, "its postmaster ended");
+        }
+    }
+
+    /// Stops everything at once, whatever else is under way.
+    pub(super) fn stop(&mut self, reason: Stopped, why: &str) {
+        if self.stopping.is_some() {
+            return;
+        }
+        tracing::warn!(instance = %self.tools.hands.instance(), why, "every process is being stopped");
+        self.stopping = Some(reason);
+        let hands = Arc::clone(&self.tools.hands);
+        self.tasks.spawn(async move {
+            let stopped = hands.stop_all().await;
+            Done::Stopped(stopped.map_err(|error| crate::agent::chain(&error)))
+        });
+    }
+
+    pub(super) fn on_cancelled(&mut self, error: JoinError) {
+        if error.is_panic() {
+            std::panic::resume_unwind(error.into_panic());
+        }
+        if self
+            .acting
+            .as_ref()
+            .is_some_and(|acting| acting.handle.id() == error.id())
+        {
+            self.acting = None;
+            self.trust_from_now();
+        }
+    }
+
+    pub(super) fn trust_from_now(&mut self) {
+        self.first_trusted = self.looks + 1;
+        if let Some(running) = &mut self.running {
+            running.first_look = self.looks + 1;
+        }
+        self.look_anew();
+    }
+
+    pub(super) async fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Looked(seen) => {
+                let ours = self
+                    .looking
+                    .as_ref()
+                    .is_some_and(|it| it.number == seen.number);
+                if let Some(looking) = self.looking.take_if(|_| ours) {
+                    self.on_seen(*seen, looking.questions, looking.is_for_duty)
+                        .await;
+                }
+            }
+            Done::Acted(result) => self.on_acted(result).await,
+            Done::Stopped(result) => {
+                let reason = self.stopping.take();
+                match result {
+                    Ok(()) => self.all_stopped(reason).await,
+                    Err(error) => tracing::error!(error, "not every process could be stopped"),
+                }
+                self.trust_from_now();
+            }
+            Done::Disarmed(Ok(())) => {}
+            Done::Disarmed(Err(error)) => tracing::debug!(error, "the leash stays armed"),
+            Done::Armed(lease, Ok(())) => {
+                if Some(lease.order.epoch) == self.promise.epoch() {
+                    self.lease.hold(lease);
+                    self.armed = Some(lease.order);
+                    if let Some(running) = &mut self.running {
+                        running.look_at = clock::boottime();
+                    }
+                    self.publish();
+                }
+            }
+            Done::Armed(_, Err(error)) => {
+                tracing::error!(
+                    error,
+                    "the leash did not take the deadline: the lease does not count"
+                );
+            }
+            Done::Barrier(epoch, result) => {
+                self.barrier = None;
+                match result {
+                    Ok(lsn) => {
+                        tracing::info!(%epoch, %lsn, "the first commit of the epoch is acknowledged");
+                        self.known.first_commit = Some((epoch, lsn));
+                        self.publish();
+                    }
+                    Err(error) => {
+                        tracing::debug!(error, "the first commit is not acknowledged yet");
+                        self.barrier_at = clock::boottime().after(BARRIER_AGAIN);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Nothing runs any more: no lease is needed, and no promotion is under way.
+    pub(super) async fn all_stopped(&mut self, reason: Option<Stopped>) {
+        self.known.processes = Processes::default();
+        self.known.reading = None;
+        self.known.has_answered = false;
+        self.known.stopped = reason.or(self.known.stopped);
+        self.timeline = Timeline::default();
+        self.death = None;
+        self.lease.drop_it();
+        let leash = self.tools.leash.clone();
+        self.tasks
+            .spawn(async move { Done::Disarmed(leash.disarm().await) });
+        if let Err(error) = self.promise.note_promotion(false).await {
+            tracing::error!(error = %crate::agent::chain(&error), "the promise could not be kept");
+        }
+        self.publish();
+    }
+
+    pub(super) async fn on_seen(
+        &mut self,
+        seen: Seen,
+        questions: Vec<Question>,
+        is_for_duty: bool,
+    ) {
+        let before = std::mem::discriminant(&self.known.report(seen.began).database);
+        self.learn(&seen);
+        let asked = self.promise.promotion_asked();
+        let opened = seen
+            .reading
+            .as_ref()
+            .is_some_and(|it| !it.session.in_recovery);
+        let owns = self
+            .acting
+            .as_ref()
+            .is_some_and(|it| runs_processes(&it.act));
+        let trusted = seen.number >= self.first_trusted && !owns && self.stopping.is_none();
+        let undone = !seen.processes.is_running && trusted;
+        if asked && undone {
+            // Left behind, the file would promote it as soon as it runs.
+            let hands = Arc::clone(&self.tools.hands);
+            if hands.stop_all().await.is_err() {
+                return;
+            }
+        }
+        if asked
+            && (opened || undone)
+            && let Err(error) = self.promise.note_promotion(false).await
+        {
+            tracing::error!(error = %crate::agent::chain(&error), "the promise could not be kept");
+        }
+        let local = self.local(&seen);
+        if let Some(local) = &local {
+            for question in questions {
+                self.answer(question, local);
+            }
+        } else {
+            self.questions.extend(questions);
+        }
+        if std::mem::discriminant(&self.known.report(seen.began).database) != before {
+            self.publish();
+        }
+        let Some(local) = local else { return };
+        if trusted && let Some(why) = rules::must_stop(&local) {
+            let lapsed = self.lease.has_lapsed(clock::boottime());
+            let reason = match (seen.processes.postmaster, self.lease.ends_at()) {
+                (None, _) => Stopped::Died,
+                // A live lease is void once a newer epoch was promised, which was an order.
+                (Some(_), Some(_)) if !lapsed => Stopped::Ordered,
+                (Some(_), _) => Stopped::LeaseEnded,
+            };
+            self.stop(reason, why);
+            return;
+        }
+        let wanted = self
+            .running
+            .as_ref()
+            .is_some_and(|running| seen.number >= running.first_look);
+        if is_for_duty && wanted && self.acting.is_none() && self.stopping.is_none() {
+            self.continue_duty(local).await;
+        }
+    }
+
+    pub(super) fn learn(&mut self, seen: &Seen) {
+        let known = &mut self.known;
+        known.looked_at = seen.began;
+        if known.processes.postmaster != seen.processes.postmaster {
+            known.has_answered = false;
+            self.timeline = Timeline::default();
+        }
+        let ended = known.processes.is_running && !seen.processes.is_running;
+        if ended && self.stopping.is_none() && self.acting.is_none() {
+            known.stopped = Some(Stopped::Died);
+        }
+        known.processes = seen.processes;
+        known.has_answered |= seen.reading.is_some();
+        known.is_starting = seen.is_starting;
+        known.reading = seen.reading.clone();
+        if let Some(reading) = &seen.reading {
+            self.timeline = self.timeline.max(reading.session.position.timeline);
+        }
+        if let Some(data) = &seen.data {
+            known.data = Some(data.clone());
+        }
+        match (seen.processes.postmaster, &self.death) {
+            (Some(pid), Some((watched, _))) if pid == *watched => {}
+            (Some(pid), _) => match Death::watch(&self.tools.hands.config().data, pid) {
+                Ok(death) => self.death = death.map(|death| (pid, death)),
+                Err(error) => tracing::error!(%error, "the postmaster cannot be watched"),
+            },
+            (None, _) => self.death = None,
+        }
+    }
+
+    pub(super) fn local(&self, seen: &Seen) -> Option<Local> {
+        let data: Data = seen.data.clone().or_else(|| self.known.data.clone())?;
+        let lease = self.lease.live(self.promise.epoch(), clock::boottime());
+        Some(seen.local(
+            &self.tools.hands,
+            data,
+            lease.map(|lease| lease.order.epoch),
+            self.promise.promotion_asked(),
+        ))
+    }
+
+    pub(super) fn answer(&mut self, question: Question, local: &Local) {
+        match question {
+            Question::Ask(waiter, epoch) => {
+                let heard = local.session.as_ref().and_then(|it| it.streams.as_ref());
+                let answer = Answer {
+                    epoch,
+                    would_promise: gate::would_promise(self.promise.record(), epoch),
+                    hears_primary: heard.is_some_and(|(_, silent)| *silent < DEAF_AFTER),
+                    incarnation: local.incarnation(),
+                };
+                self.send(waiter, Outcome::Answer(answer));
+            }
+            Question::Locate(waiter, order) => {
+                let open = local.session.as_ref().filter(|it| !it.in_recovery);
+                let outcome = match open {
+                    Some(session) if local.lease == Some(order.epoch) => {
+                        Outcome::At(session.position.lsn)
+                    }
+                    Some(_) => Outcome::Failed("it holds no lease of this epoch".to_owned()),
+                    None => Outcome::Failed("it is not a primary that answers".to_owned()),
+                };
+                self.send(waiter, outcome);
+            }
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The one task that owns the instance: events in, one look or act at a time out.
+//!
+//! It never waits for PostgreSQL, the data disk or a peer: looks and acts run beside it, so that
+//! renewals, reports, a dead postmaster and the end of a lease are always dealt with at once. The only
+//! thing it waits for is the fsync of the promise.
+
+mod duties;
+mod events;
+mod peers;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::sleep;
+
+use crate::agent::hands::Processes;
+use crate::agent::health::Health;
+use crate::agent::lease::LeaseKeeper;
+use crate::agent::observe::{Ask, Seen, look};
+use crate::agent::perform::{Tools, is_droppable, perform, runs_processes};
+use crate::agent::report::Known;
+use crate::agent::running::{Running, Waiter};
+use crate::agent::session::{Incoming, SessionId};
+use crate::clock;
+use crate::control::{AgentMessage, PeerMessage, REPORT_EVERY};
+use crate::duty::{Act, Data, Lease, Local, Outcome, gate, watch as rules};
+use crate::gate::{GateError, PromiseStore};
+use crate::host::processes::Death;
+use crate::model::view::DEAF_AFTER;
+use crate::model::{Answer, Epoch, Lsn, Order, Report, Stopped, Timeline, Timestamp};
+use crate::provider::DatabaseProvider;
+use crate::recovery::{Action, Step};
+
+/// How often to look while nothing is to be done.
+const IDLE_LOOK: Duration = Duration::from_secs(1);
+/// How often to look while a duty waits for something.
+const BUSY_LOOK: Duration = Duration::from_millis(3);
+/// How often to look while a duty waits for a lease, a server to start or a source.
+const PATIENT_LOOK: Duration = Duration::from_millis(15);
+/// How often the data folder is read while nothing is to be done.
+const FOLDER_EVERY: Duration = Duration::from_secs(5);
+/// How long SQL may take in a look for reports.
+const IDLE_SQL: Duration = Duration::from_secs(1);
+/// The longest checkpoint after a promotion that the first commit waits for.
+const CHECKPOINT_WITHIN: Duration = Duration::from_secs(600);
+/// A barrier that failed is tried again after this.
+const BARRIER_AGAIN: Duration = Duration::from_millis(500);
+
+/// Where the worker says what it knows.
+#[derive(Debug)]
+pub struct Outlets {
+    /// For the peers.
+    pub reports: watch::Sender<Option<Report>>,
+    /// For the health listener.
+    pub health: watch::Sender<Health>,
+    /// The Raft group that is obeyed.
+    pub group: watch::Sender<Option<String>>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    session: SessionId,
+    outbox: mpsc::Sender<AgentMessage>,
+    group: Option<String>,
+}
+
+/// A question that is answered from a look which begins after it came.
+#[derive(Debug)]
+enum Question {
+    Ask(Waiter, Epoch),
+    Locate(Waiter, Order),
+}
+
+#[derive(Debug)]
+struct Looking {
+    number: u64,
+    handle: AbortHandle,
+    questions: Vec<Question>,
+    is_for_duty: bool,
+}
+
+#[derive(Debug)]
+struct Acting {
+    act: Act,
+    handle: AbortHandle,
+}
+
+enum Done {
+    Looked(Box<Seen>),
+    Acted(Result<Option<Outcome>, String>),
+    Stopped(Result<(), String>),
+    Disarmed(Result<(), String>),
+    Armed(Lease, Result<(), String>),
+    Barrier(Epoch, Result<Lsn, String>),
+}
+
+/// The worker of one agent.
+pub struct Worker {
+    tools: Tools,
+    promise: PromiseStore,
+    lease: LeaseKeeper,
+    known: Known,
+    peers: BTreeMap<usize, Peer>,
+    incoming: mpsc::Receiver<Incoming>,
+    outlets: Outlets,
+    tasks: JoinSet<Done>,
+    running: Option<Running>,
+    acting: Option<Acting>,
+    looking: Option<Looking>,
+    questions: Vec<Question>,
+    looks: u64,
+    /// Looks before this one say nothing about what runs now.
+    first_trusted: u64,
+    look_at: Timestamp,
+    folder_read_at: Timestamp,
+    death: Option<(i32, Death)>,
+    /// The highest timeline that the present postmaster was seen to replay.
+    timeline: Timeline,
+    stopping: Option<Stopped>,
+    armed: Option<Order>,
+    barrier: Option<Epoch>,
+    barrier_at: Timestamp,
+    adopt_at: Timestamp,
+    adopt_serial: u64,
+    publish_at: Timestamp,
+}
+
+impl Worker {
+    /// A worker that has not looked yet.
+    pub fn new(
+        tools: Tools,
+        promise: PromiseStore,
+        incoming: mpsc::Receiver<Incoming>,
+        outlets: Outlets,
+    ) -> Worker {
+        Worker {
+            tools,
+            promise,
+            lease: LeaseKeeper::default(),
+            known: Known::default(),
+            peers: BTreeMap::new(),
+            incoming,
+            outlets,
+            tasks: JoinSet::new(),
+            running: None,
+            acting: None,
+            looking: None,
+            questions: Vec::new(),
+            looks: 0,
+            first_trusted: 0,
+            look_at: Timestamp::default(),
+            folder_read_at: Timestamp::default(),
+            death: None,
+            timeline: Timeline::default(),
+            stopping: None,
+            armed: None,
+            barrier: None,
+            barrier_at: Timestamp::default(),
+            adopt_at: Timestamp::default(),
+            adopt_serial: 0,
+            publish_at: Timestamp::default(),
+        }
+    }
+
+    /// Works until dropped, or until every session ended.
+    pub async fn run(mut self) {
+        self.take_over().await;
+        loop {
+            self.drive().await;
+            let until = self.wake_at();
+            let pause = until.since(clock::boottime());
+            tokio::select! {
+                biased;
+                () = died(self.death.as_ref()) => self.on_death(),
+                Some(ended) = self.tasks.join_next_with_id() => match ended {
+                    Ok((_, done)) => self.on_done(done).await,
+                    Err(error) => self.on_cancelled(error),
+                },
+                incoming = self.incoming.recv() => match incoming {
+                    Some(incoming) => self.on_incoming(incoming).await,
+                    None => return,
+                },
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// A lease that the leash still holds from before a restart, if it is of the epoch promised.
+    async fn take_over(&mut self) {
+        if let Some(lease) = self.tools.leash.held().await
+            && Some(lease.order.epoch) == self.promise.epoch()
+        {
+            tracing::info!(epoch = %lease.order.epoch, "the lease is taken over from the leash");
+            self.armed = Some(lease.order);
+            self.lease.take_over(lease, clock::boottime());
+        }
+    }
+
+    fn wake_at(&self) -> Timestamp {
+        let mut wake = self.publish_at.min(self.look_due());
+        if self.promise.record().is_none() {
+            wake = wake.min(self.adopt_at);
+        }
+        for moment in [self.lease.ends_at(), self.renewal_due()]
+            .into_iter()
+            .flatten()
+        {
+            wake = wake.min(moment);
+        }
+        if let Some(running) = &self.running
+            && self.acting.is_none()
+        {
+            wake = wake.min(running.deadline);
+        }
+        wake
+    }
+
+    fn look_due(&self) -> Timestamp {
+        match (&self.looking, &self.running) {
+            (Some(_), _) => Timestamp(u64::MAX),
+            (None, _) if !self.questions.is_empty() => Timestamp::default(),
+            (None, Some(running)) if self.acting.is_none() => running.look_at.min(self.look_at),
+            (None, _) => self.look_at,
+        }
+    }
+
+    fn renewal_due(&self) -> Option<Timestamp> {
+        let promotes =
+            matches!(&self.running, Some(it) if matches!(it.action, Action::Promote { .. }));
+        let needed = promotes || self.known.processes.is_running || self.looks < 2;
+        self.lease.renew_at().filter(|_| needed)
+    }
+
+    async fn drive(&mut self) {
+        let now = clock::boottime();
+        if self.promise.record().is_none() && now >= self.adopt_at {
+            self.adopt_at = now.after(REPORT_EVERY);
+            self.adopt_serial += 1;
+            let serial = self.adopt_serial;
+            self.tell_all(|| AgentMessage::Adopt { serial });
+        }
+        if self.lease.has_lapsed(now) {
+            self.lease.drop_it();
+            if self.known.processes.is_running || self.looks < 2 {
+                self.stop(Stopped::LeaseEnded, "its lease ended");
+            }
+        }
+        if self.renewal_due().is_some_and(|due| now >= due) {
+            self.renew(now);
+        }
+        self.give_up_late(now);
+        if self.looking.is_none() && now >= self.look_due() {
+            self.begin_look(now);
+        }
+        self.begin_barrier(now);
+        if now >= self.publish_at {
+            self.publish();
+        }
+    }
+
+    fn renew(&mut self, now: Timestamp) {
+        if let Some(serial) = self.lease.request(now) {
+            self.tell_all(|| AgentMessage::Renew { serial });
+        }
+    }
+
+    fn give_up_late(&mut self, now: Timestamp) {
+        let late = |running: &Running| self.acting.is_none() && now >= running.deadline;
+        if let Some(running) = self.running.as_ref().filter(|running| late(running)) {
+            let took = now.since(running.began).as_secs_f32();
+            let words = self.tools.hands.last_words().unwrap_or_default();
+            let name = running.action.name();
+            self.finish(Outcome::Failed(format!(
+                "{name} got nowhere for {took:.1} s; PostgreSQL's log ends with: {words}"
+            )));
+        }
+    }
+
+    fn begin_look(&mut self, now: Timestamp) {
+        self.looks += 1;
+        let is_for_duty = self.running.is_some() && self.acting.is_none();
+        let asked = !self.questions.is_empty();
+        let folder_is_due = is_for_duty || asked || now.since(self.folder_read_at) >= FOLDER_EVERY;
+        if folder_is_due {
+            self.folder_read_at = now;
+        }
+        let ask = Ask {
+            number: self.looks,
+            new_session: is_for_duty || asked,
+            sql_within: match &self.running {
+                Some(running) if is_for_duty => running.sql_within(),
+                _ if asked => Duration::from_millis(300),
+                _ => IDLE_SQL,
+            },
+            data: self.known.data.clone().filter(|_| !folder_is_due),
+            timeline: self.timeline,
+            postmaster: self.known.processes.postmaster,
+        };
+        let tools = self.tools.clone();
+        let handle = self.tasks.spawn(async move {
+            Done::Looked(Box::new(look(tools.hands, tools.provider, ask).await))
+        });
+        self.looking = Some(Looking {
+            number: self.looks,
+            handle,
+            questions: std::mem::take(&mut self.questions),
+            is_for_duty,
+        });
+        self.look_at = now.after(IDLE_LOOK);
+    }
+
+    /// A look under way is of no use for what came meanwhile: begin another.
+    fn look_anew(&mut self) {
+        if let Some(looking) = self.looking.take() {
+            looking.handle.abort();
+            self.questions.extend(looking.questions);
+        }
+        self.look_at = clock::boottime();
+    }
+
+    fn begin_barrier(&mut self, now: Timestamp) {
+        let is_open = self
+            .known
+            .reading
+            .as_ref()
+            .is_some_and(|reading| !reading.session.in_recovery);
+        let Some(lease) = self.lease.live(self.promise.epoch(), now) else {
+            return;
+        };
+        let epoch = lease.order.epoch;
+        let is_known = self.known.first_commit.is_some_and(|(of, _)| of == epoch);
+        let idle = self.running.is_none() && self.barrier.is_none() && now >= self.barrier_at;
+        if !is_open || is_known || !idle {
+            return;
+        }
+        self.barrier = Some(epoch);
+        let provider = Arc::clone(&self.tools.provider);
+        self.tasks.spawn(async move {
+            // Before anybody rewinds: pg_rewind believes what the last checkpoint says.
+            let acknowledged = match provider.checkpoint(CHECKPOINT_WITHIN).await {
+                Ok(()) => provider.barrier(epoch).await,
+                Err(error) => Err(error),
+            };
+            Done::Barrier(
+                epoch,
+                acknowledged.map_err(|error| crate::agent::chain(&error)),
+            )
+        });
+    }
+
+    fn publish(&mut self) {
+        let now = clock::boottime();
+        self.publish_at = now.after(REPORT_EVERY);
+        if self.known.data.is_none() {
+            return;
+        }
+        self.known.promised = self.promise.record().map(|it| it.order);
+        self.known.lease = self.lease.live(self.promise.epoch(), now);
+        self.outlets
+            .reports
+            .send_replace(Some(self.known.report(now)));
+        self.outlets.health.send_replace(self.known.health(now));
+    }
+}
+
+async fn died(death: Option<&(i32, Death)>) {
+    match death {
+        Some((_, death)) if death.wait().await.is_ok() => {}
+        _ => std::future::pending().await,
+    }
+}

@@ -1,0 +1,186 @@
+//! What peers say, and what is said to them.
+
+use super::*;
+
+impl Worker {
+    pub(super) async fn on_incoming(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Opened(session, outbox) => {
+                let peer = Peer {
+                    session,
+                    outbox,
+                    group: None,
+                };
+                self.peers.insert(session.peer, peer);
+                self.adopt_at = Timestamp::default();
+            }
+            Incoming::Closed(session) => {
+                if self
+                    .peers
+                    .get(&session.peer)
+                    .is_some_and(|it| it.session == session)
+                {
+                    self.peers.remove(&session.peer);
+                }
+            }
+            Incoming::Said(session, message) => self.on_message(session, message).await,
+        }
+    }
+
+    pub(super) async fn on_message(&mut self, session: SessionId, message: PeerMessage) {
+        let Some(peer) = self
+            .peers
+            .get_mut(&session.peer)
+            .filter(|it| it.session == session)
+        else {
+            return;
+        };
+        if let PeerMessage::Welcome { group, .. } = message {
+            peer.group = Some(group);
+            return;
+        }
+        let Some(group) = peer.group.clone() else {
+            tracing::warn!("a peer that has not said its Raft group is not obeyed");
+            return;
+        };
+        if self.promise.record().is_some_and(|it| it.group != group) {
+            return;
+        }
+        match message {
+            PeerMessage::Welcome { .. } => {}
+            PeerMessage::Granted {
+                serial,
+                order,
+                length,
+            } => self.on_granted(serial, order, length).await,
+            PeerMessage::Adopted { serial, order } => {
+                if (1..=self.adopt_serial).contains(&serial) {
+                    self.on_adopted(group, order).await;
+                }
+            }
+            PeerMessage::Declined { serial, why } => tracing::debug!(serial, why, "declined"),
+            PeerMessage::Command { id, step } => {
+                self.on_command(Waiter { session, id }, step).await;
+            }
+        }
+    }
+
+    pub(super) async fn on_adopted(&mut self, group: String, order: Order) {
+        if self.promise.record().is_some() {
+            return;
+        }
+        match self.promise.adopt(&group, order).await {
+            Ok(()) => {
+                tracing::info!(%order, group, "the present epoch is adopted");
+                self.outlets.group.send_replace(Some(group));
+                self.publish();
+            }
+            Err(error) => {
+                tracing::error!(error = %crate::agent::chain(&error), "adopt the present epoch")
+            }
+        }
+    }
+
+    pub(super) async fn on_granted(&mut self, serial: u64, order: Order, length: Duration) {
+        let Some(record) = self.promise.record() else {
+            return;
+        };
+        let promised = record.order;
+        if order.epoch < promised.epoch {
+            return;
+        }
+        let Some(lease) = self.lease.granted(serial, order, length) else {
+            return;
+        };
+        if order > promised
+            && let Err(error) = self.promise.admit(order).await
+        {
+            tracing::error!(error = %crate::agent::chain(&error), "a lease is not admitted");
+            return;
+        }
+        let is_new = self.armed != Some(order);
+        let leash = self.tools.leash.clone();
+        self.tasks
+            .spawn(async move { Done::Armed(lease, leash.arm(lease, is_new).await) });
+    }
+
+    pub(super) async fn on_command(&mut self, waiter: Waiter, step: Step) {
+        let Step {
+            instance,
+            order,
+            action,
+        } = step;
+        if instance != *self.tools.hands.instance() {
+            let why = format!("this is the agent of {}", self.tools.hands.instance());
+            self.send(waiter, Outcome::Failed(why));
+            return;
+        }
+        if let Action::Ask { epoch } = action {
+            self.questions.push(Question::Ask(waiter, epoch));
+            self.look_anew();
+            return;
+        }
+        let admission = match self.promise.admit(order).await {
+            Ok(admission) => admission,
+            Err(GateError::Refused(refusal)) => {
+                tracing::info!(action = action.name(), %order, %refusal, "refused");
+                self.send(waiter, Outcome::Refused(refusal));
+                return;
+            }
+            Err(error) => {
+                self.send(waiter, Outcome::Failed(crate::agent::chain(&error)));
+                return;
+            }
+        };
+        if let Action::Locate { .. } = action {
+            self.questions.push(Question::Locate(waiter, order));
+            self.look_anew();
+            return;
+        }
+        if let Some(running) = &mut self.running {
+            if running.is_same(&action, order) {
+                running.admission = admission;
+                running.waiters.push(waiter);
+                return;
+            }
+            self.replace(order);
+        }
+        let now = clock::boottime();
+        self.running = Running::new(action, admission, waiter, now, self.looks + 1);
+        self.look_anew();
+    }
+
+    /// A newer command takes the place of the one under way.
+    pub(super) fn replace(&mut self, order: Order) {
+        if let Some(acting) = &self.acting
+            && is_droppable(&acting.act)
+        {
+            acting.handle.abort();
+        }
+        self.finish(Outcome::Failed(format!("replaced by command {order}")));
+    }
+
+    pub(super) fn send(&mut self, waiter: Waiter, outcome: Outcome) {
+        let peer = self.peers.get(&waiter.session.peer);
+        let Some(peer) = peer.filter(|it| it.session == waiter.session) else {
+            return;
+        };
+        let message = AgentMessage::Outcome {
+            id: waiter.id,
+            outcome,
+        };
+        if peer.outbox.try_send(message).is_err() {
+            tracing::warn!(
+                peer = waiter.session.peer,
+                "a peer does not read; an outcome is lost to it"
+            );
+        }
+    }
+
+    pub(super) fn tell_all(&self, message: impl Fn() -> AgentMessage) {
+        for peer in self.peers.values() {
+            // Full: its session is ending, and the next one asks anew.
+            let _ = peer.outbox.try_send(message());
+        }
+    }
+}
