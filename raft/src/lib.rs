@@ -1,2 +1,64 @@
-//! Replicated state machines.
+//! A replicated state machine: three or five peers agree on one order of commands and apply it.
+//!
+//! What a caller sees is [`Consensus`], a cheap handle on the local peer, over a [`StateMachine`] of its own.
+//! The protocol is openraft's; this crate adds what openraft leaves open: a log that is really on the platter
+//! when it says so, snapshots in plain files, the wire between peers, and a small honest API. It knows nothing
+//! of what the commands mean.
+//!
+//! From the bottom up:
+//!
+//! | module | subject |
+//! |---|---|
+//! | `record` | the one envelope of everything stored or sent: version, checksum, body |
+//! | `durable_file` | replace a small file so that a power cut leaves the old or the new one |
+//! | `group_id`, `identity` | which group and peer a folder belongs to, and whether it has held data |
+//! | `types` | openraft's types, filled in once |
+//! | `sled_files`, `log_parts`, `log`, `log_writer` | the durable log and vote |
+//! | `machine`, `snapshot_file` | applying committed commands; snapshots |
+//! | `wire`, `network`, `handle`, `serve` | calls between peers, sent and answered |
+//! | `config`, `start`, `consensus`, `transfer`, `status`, `error` | what a caller touches |
+//!
+//! openraft is named only in this crate. sled is named only in `sled_files` and `log`.
+//!
+//! Rules that keep a group sound, for whoever runs one:
+//! * The folder of a peer is never emptied and reused under the same id: a peer that forgot its vote can elect
+//!   two leaders. A peer that lost its folder comes back under a fresh id.
+//! * A term alone is no fencing token, because two leaders may share a term. The index of an applied command is.
+//! * A proposal that ended in [`ProposeError::Unknown`] may still be applied, so commands carry what their
+//!   state machine needs to recognise a repetition.
 #![forbid(unsafe_code)]
+
+mod config;
+mod consensus;
+mod durable_file;
+mod error;
+#[cfg(test)]
+mod formats;
+mod group_id;
+mod handle;
+mod identity;
+mod log;
+mod log_parts;
+mod log_writer;
+mod machine;
+mod network;
+mod record;
+mod serve;
+mod sled_files;
+mod snapshot_file;
+mod start;
+mod state_machine;
+mod status;
+mod transfer;
+mod types;
+mod wire;
+
+pub use config::{Config, Timing};
+pub use consensus::{Applied, Consensus, Leadership};
+pub use error::{ConfirmError, ProposeError, StartError, Stopped, TransferError};
+pub use group_id::{GroupId, InvalidGroupId};
+pub use record::{RecordError, seal, unseal};
+pub use serve::serve;
+pub use state_machine::StateMachine;
+pub use status::{Role, Status, View};
+pub use wire::{MAX_COMMAND_BYTES, MAX_SNAPSHOT_BYTES, PATH_PREFIX};

@@ -1,0 +1,149 @@
+//! The errors a caller can meet, each with what it may do about it.
+
+use std::io;
+
+use crate::{GroupId, RecordError};
+
+/// Why a peer does not start. None of them goes away by itself, except [`StartError::InUse`].
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The timings contradict each other.
+    #[error("configuration is refused: {0}")]
+    Config(String),
+    /// The folder cannot be created.
+    #[error("cannot prepare the folder")]
+    Folder(#[source] io::Error),
+    /// Another process, or a peer that is still shutting down, holds the folder.
+    #[error("the folder is in use by another peer")]
+    InUse,
+    /// The identity of the folder cannot be read or written.
+    #[error("cannot use the identity of the folder")]
+    Identity(#[source] io::Error),
+    /// The folder holds a log and no identity, so it cannot be told whose log it is.
+    #[error("the folder holds a log, yet no identity")]
+    Unmarked,
+    /// The folder belongs to another group.
+    #[error("the folder belongs to group {found}, not to {expected}")]
+    OtherGroup {
+        /// Group that the folder is marked with.
+        found: GroupId,
+        /// Group of the configuration.
+        expected: GroupId,
+    },
+    /// The folder belongs to another peer of the group.
+    #[error("the folder belongs to peer {found}, not to {expected}")]
+    OtherPeer {
+        /// Peer that the folder is marked with.
+        found: u64,
+        /// Peer of the configuration.
+        expected: u64,
+    },
+    /// The folder has held votes or entries and they are gone. This peer must come back under a fresh id.
+    #[error("the log is empty, yet this folder has held data: the log is lost")]
+    LogLost,
+    /// The log cannot be opened or does not check out.
+    #[error("cannot open the log")]
+    Log(#[source] io::Error),
+    /// The snapshot cannot be read or does not check out.
+    #[error("cannot read the snapshot")]
+    Snapshot(#[source] io::Error),
+    /// openraft refused to start over this store.
+    #[error("cannot start: {0}")]
+    Engine(String),
+}
+
+/// Why a proposal did not end in a reply.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// Not accepted, and never will be: this peer is not the leader, or cannot prove that it still is.
+    #[error("not the leader (leader: {leader:?})")]
+    NotLeader {
+        /// The leader as far as this peer knows; `None` also while a leader waits for its lease.
+        leader: Option<u64>,
+    },
+    /// Whether the command was or will be applied is not known.
+    #[error("outcome unknown")]
+    Unknown,
+    /// This peer has stopped. The command may have been accepted before.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// Not accepted: the command is over the limit.
+    #[error("command of {bytes} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Encoded length of the command.
+        bytes: usize,
+        /// Most bytes of a command.
+        limit: usize,
+    },
+    /// Not accepted: the command has no encoded form.
+    #[error("cannot encode the command")]
+    Command(#[source] RecordError),
+    /// Applied, but its reply has no encoded form.
+    #[error("cannot decode the reply of the command applied at index {index}")]
+    Reply {
+        /// Where the command stands in the log.
+        index: u64,
+        /// What is wrong with the reply.
+        #[source]
+        source: RecordError,
+    },
+}
+
+/// Why leadership was not confirmed. A read that depends on it must not be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfirmError {
+    /// This peer is not the leader.
+    #[error("not the leader (leader: {leader:?})")]
+    NotLeader {
+        /// The leader as far as this peer knows.
+        leader: Option<u64>,
+    },
+    /// No majority answered, or the state did not catch up, before the deadline.
+    #[error("a majority did not confirm leadership in time")]
+    Unconfirmed,
+    /// This peer has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why leadership was not handed over.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// This peer has no leadership to hand over.
+    #[error("not the leader (leader: {leader:?})")]
+    NotLeader {
+        /// The leader as far as this peer knows.
+        leader: Option<u64>,
+    },
+    /// The target has no vote, or is this peer.
+    #[error("peer {to} cannot take over: it is not another voter")]
+    NotAVoter {
+        /// The target.
+        to: u64,
+    },
+    /// The target misses too many entries. Try again when it has caught up.
+    #[error("peer {to} is {entries} entries behind")]
+    Behind {
+        /// The target.
+        to: u64,
+        /// Entries it has yet to receive.
+        entries: u64,
+    },
+    /// The target did not take over in time; an election decides who leads.
+    #[error("peer {to} did not take over in time")]
+    NotTaken {
+        /// The target.
+        to: u64,
+    },
+    /// This peer has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// This peer has stopped, on request or because its store failed. Only a new start helps.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this peer has stopped: {reason}")]
+pub struct Stopped {
+    /// Why, in words for people.
+    pub reason: String,
+}

@@ -1,0 +1,115 @@
+//! The bytes of everything that is stored or sent, held against a golden file.
+//!
+//! A difference means that an older or newer peer cannot read what this one writes: give the record a new version,
+//! or take back what changed (openraft's own types are in here too). Then, and only then, renew `formats.txt`.
+
+use openraft::{
+    BasicNode, EntryPayload, Membership,
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+        VoteRequest, VoteResponse,
+    },
+};
+use serde::Serialize;
+
+use crate::{
+    record,
+    snapshot_file::Image,
+    types::{CommandBytes, Entry, LogId, StoredMembership, TypeConfig, Vote},
+    wire::SnapshotRequest,
+};
+
+fn line(name: &str, value: &impl Serialize) -> String {
+    let bytes = record::seal(value).unwrap();
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{name} {hex}\n")
+}
+
+#[test]
+fn stored_and_sent_bytes_are_as_ever() {
+    let leader = openraft::vote::leader_id_adv::LeaderId {
+        term: 3,
+        node_id: 2,
+    };
+    let log_id: LogId = LogId::new(leader, 7);
+    let vote = Vote::new(3, 2);
+    let nodes = [(1, BasicNode::new("one:1")), (2, BasicNode::new("two:2"))];
+    let membership =
+        Membership::new(vec![[1, 2].into()], std::collections::BTreeMap::from(nodes)).unwrap();
+    let stored = StoredMembership::new(Some(log_id), membership.clone());
+    let entry = |payload| Entry { log_id, payload };
+    let command = entry(EntryPayload::Normal(CommandBytes(b"command".to_vec())));
+    let image = Image {
+        applied: Some(log_id),
+        membership: stored,
+        state: b"state".to_vec(),
+    };
+
+    let lines = [
+        line("vote", &vote),
+        line("log-id", &log_id),
+        line("committed", &Some(log_id)),
+        line("blank-entry", &entry(EntryPayload::Blank)),
+        line("command-entry", &command),
+        line(
+            "membership-entry",
+            &entry(EntryPayload::Membership(membership)),
+        ),
+        line("snapshot", &image),
+        line(
+            "append",
+            &AppendEntriesRequest::<TypeConfig> {
+                vote,
+                prev_log_id: Some(log_id),
+                entries: vec![command],
+                leader_commit: Some(log_id),
+            },
+        ),
+        line(
+            "append-success",
+            &AppendEntriesResponse::<TypeConfig>::Success,
+        ),
+        line(
+            "append-partial",
+            &AppendEntriesResponse::<TypeConfig>::PartialSuccess(Some(log_id)),
+        ),
+        line(
+            "append-conflict",
+            &AppendEntriesResponse::<TypeConfig>::Conflict,
+        ),
+        line(
+            "append-higher-vote",
+            &AppendEntriesResponse::<TypeConfig>::HigherVote(vote),
+        ),
+        line(
+            "vote-request",
+            &VoteRequest::<TypeConfig>::new(vote, Some(log_id)),
+        ),
+        line(
+            "vote-answer",
+            &VoteResponse::<TypeConfig>::new(vote, Some(log_id), true),
+        ),
+        line(
+            "transfer",
+            &TransferLeaderRequest::<TypeConfig>::new(vote, 2, Some(log_id)),
+        ),
+        line(
+            "snapshot-request",
+            &SnapshotRequest {
+                vote,
+                meta: image.meta(),
+                image: b"image".to_vec(),
+            },
+        ),
+        line(
+            "snapshot-answer",
+            &SnapshotResponse::<TypeConfig>::new(vote),
+        ),
+    ];
+    let written = lines.concat();
+    assert_eq!(
+        written,
+        include_str!("formats.txt"),
+        "written now:\n{written}"
+    );
+}

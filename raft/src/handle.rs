@@ -1,0 +1,148 @@
+//! Answers the calls of the other peers.
+//!
+//! A call is refused, in plain words, before its body is read if it is not for this peer, and before its body is
+//! decoded if it is too long. Whatever is decoded is openraft's to judge.
+
+use std::{error::Error, fmt::Display};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{Method, Request, Response, StatusCode, body::Body};
+
+use crate::{
+    Consensus, StateMachine, record,
+    types::Snapshot,
+    wire::{Call, Misrouted, Question, Route, SnapshotRequest},
+};
+
+/// Why a call is not answered.
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    text: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, text: impl Display) -> Self {
+        Self {
+            status,
+            text: text.to_string(),
+        }
+    }
+}
+
+impl From<Misrouted> for Refusal {
+    fn from(misrouted: Misrouted) -> Self {
+        let status = match misrouted {
+            Misrouted::Header(_) | Misrouted::Protocol(_) => StatusCode::BAD_REQUEST,
+            Misrouted::Group(_) | Misrouted::Recipient(_) => StatusCode::MISDIRECTED_REQUEST,
+        };
+        Self::new(status, misrouted)
+    }
+}
+
+impl<S: StateMachine> Consensus<S> {
+    /// Answers one HTTP request of another peer; mount it for everything below
+    /// [`PATH_PREFIX`](crate::PATH_PREFIX).
+    ///
+    /// A request that is not answered gets a status and a line of text: 404 and 405 for what is no call, 400 if its
+    /// headers or body cannot be read, 408 if its body does not arrive, 413 if it is too long, 421 if it is meant for
+    /// another group or peer, 503 if this peer has stopped. Dropping the future leaves the call unanswered; its
+    /// effect may or may not take place, as with any lost answer.
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (status, body) = match self.answer(request).await {
+            Ok(record) => (StatusCode::OK, record),
+            Err(refusal) => {
+                tracing::warn!(peer = self.id(), status = %refusal.status, reason = %refusal.text, "refused a call");
+                (refusal.status, refusal.text.into_bytes())
+            }
+        };
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = status;
+        response
+    }
+
+    async fn answer<B>(&self, request: Request<B>) -> Result<Vec<u8>, Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let path = request.uri().path();
+        let call = Call::at(path)
+            .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, format!("no call at {path}")))?;
+        if request.method() != Method::POST {
+            return Err(Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "calls are posted",
+            ));
+        }
+        Route::check(request.headers(), self.group(), self.id())?;
+        let body = self.body(request, call.limit()).await?;
+        let raft = self.raft();
+        match call {
+            Call::Append => respond(&body, call, |question| raft.append_entries(question)).await,
+            Call::Vote => respond(&body, call, |question| raft.vote(question)).await,
+            Call::PreVote => respond(&body, call, |question| raft.pre_vote(question)).await,
+            Call::Transfer => {
+                respond(&body, call, |question| {
+                    raft.handle_transfer_leader(question)
+                })
+                .await
+            }
+            Call::Snapshot => {
+                respond(&body, call, |SnapshotRequest { vote, meta, image }| {
+                    raft.install_full_snapshot(
+                        vote,
+                        Snapshot {
+                            meta,
+                            snapshot: image.into(),
+                        },
+                    )
+                })
+                .await
+            }
+        }
+    }
+
+    async fn body<B>(&self, request: Request<B>, limit: usize) -> Result<Bytes, Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let body = Limited::new(request.into_body(), limit).collect();
+        match tokio::time::timeout(self.timing().snapshot_transfer, body).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("body is over {limit} bytes"),
+            )),
+            Ok(Err(error)) => Err(Refusal::new(StatusCode::BAD_REQUEST, error)),
+            Err(_) => Err(Refusal::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "body did not arrive in time",
+            )),
+        }
+    }
+}
+
+async fn respond<Q, F, E>(
+    body: &[u8],
+    call: Call,
+    ask: impl FnOnce(Q) -> F,
+) -> Result<Vec<u8>, Refusal>
+where
+    Q: Question,
+    F: Future<Output = Result<Q::Answer, E>>,
+    E: Display,
+{
+    let question = record::unseal(body, call.limit())
+        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error))?;
+    let answer = ask(question)
+        .await
+        .map_err(|error| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error))?;
+    record::seal(&answer).map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error))
+}

@@ -1,0 +1,142 @@
+//! The mark on a folder: which peer of which group it belongs to, and whether it has ever held data.
+//!
+//! It lies beside the log, in a file of its own, because the log cannot tell its own loss: after a fault of the disk
+//! sled opens an empty store without a word, and a peer that forgot its vote may vote twice. The mark is set after
+//! the first data is on the platter and before that data is acknowledged, so a crash between the two only leaves a
+//! log without its mark, which the next start repairs; an acknowledged vote is never without it.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{GroupId, durable_file, error::StartError, record};
+
+const NAME: &str = "identity";
+const LIMIT: usize = 256;
+
+/// What a folder says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    group: GroupId,
+    id: u64,
+    /// The log of this folder has held a vote or an entry.
+    holds_data: bool,
+}
+
+/// The identity file of one folder.
+#[derive(Debug)]
+pub(crate) struct IdentityFile {
+    folder: PathBuf,
+    identity: Identity,
+}
+
+impl IdentityFile {
+    /// Whether `folder` is marked.
+    pub(crate) fn exists(folder: &Path) -> bool {
+        folder.join(NAME).exists()
+    }
+
+    /// Opens the mark of `folder`, or sets it if the folder has none.
+    ///
+    /// # Errors
+    /// [`StartError::OtherGroup`] or [`StartError::OtherPeer`] if the folder is not ours; [`StartError::Identity`]
+    /// if the mark cannot be read or written.
+    pub(crate) fn open(folder: &Path, group: GroupId, id: u64) -> Result<Self, StartError> {
+        let found = match durable_file::read(folder, NAME).map_err(StartError::Identity)? {
+            Some(bytes) => record::unseal(&bytes, LIMIT).map(Some).map_err(|error| {
+                StartError::Identity(io::Error::new(io::ErrorKind::InvalidData, error))
+            })?,
+            None => None,
+        };
+        let fresh = Identity {
+            group,
+            id,
+            holds_data: false,
+        };
+        let identity: Identity = found.unwrap_or(fresh);
+        if identity.group != group {
+            return Err(StartError::OtherGroup {
+                found: identity.group,
+                expected: group,
+            });
+        }
+        if identity.id != id {
+            return Err(StartError::OtherPeer {
+                found: identity.id,
+                expected: id,
+            });
+        }
+        let file = Self {
+            folder: folder.to_owned(),
+            identity,
+        };
+        if found.is_none() {
+            file.write().map_err(StartError::Identity)?;
+        }
+        Ok(file)
+    }
+
+    /// Whether the log of this folder has ever held a vote or an entry.
+    pub(crate) fn holds_data(&self) -> bool {
+        self.identity.holds_data
+    }
+
+    /// Notes for ever that the log holds data. Call it when that data is on the platter, before it is acknowledged.
+    pub(crate) fn note_data(&mut self) -> io::Result<()> {
+        if self.identity.holds_data {
+            return Ok(());
+        }
+        self.identity.holds_data = true;
+        self.write()
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let record = record::seal(&self.identity).map_err(io::Error::other)?;
+        durable_file::replace(&self.folder, NAME, &record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: GroupId = GroupId::from_bytes([1; 16]);
+
+    #[test]
+    fn a_folder_keeps_its_owner_and_its_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = IdentityFile::open(folder.path(), GROUP, 1).unwrap();
+        assert!(!file.holds_data());
+        file.note_data().unwrap();
+        assert!(
+            IdentityFile::open(folder.path(), GROUP, 1)
+                .unwrap()
+                .holds_data()
+        );
+        let other_peer = IdentityFile::open(folder.path(), GROUP, 2).unwrap_err();
+        assert!(matches!(
+            other_peer,
+            StartError::OtherPeer {
+                found: 1,
+                expected: 2
+            }
+        ));
+        let other_group =
+            IdentityFile::open(folder.path(), GroupId::from_bytes([2; 16]), 1).unwrap_err();
+        assert!(matches!(other_group, StartError::OtherGroup { .. }));
+    }
+
+    #[test]
+    fn a_damaged_mark_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        IdentityFile::open(folder.path(), GROUP, 1).unwrap();
+        let mut bytes = std::fs::read(folder.path().join(NAME)).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(folder.path().join(NAME), bytes).unwrap();
+        let error = IdentityFile::open(folder.path(), GROUP, 1).unwrap_err();
+        assert!(matches!(error, StartError::Identity(_)), "{error}");
+    }
+}

@@ -1,0 +1,258 @@
+//! The log against openraft's own suite, across restarts, and against damage.
+
+use std::{path::PathBuf, time::Duration};
+
+use openraft::{
+    EntryPayload, StorageError,
+    testing::log::{StoreBuilder, Suite},
+    type_config::TypeConfigExt,
+};
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    GroupId, RecordError, StateMachine, View, machine::Machine, snapshot_file::SnapshotFile,
+    types::CommandBytes, wire::MAX_COMMAND_BYTES,
+};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Keeps nothing: the suite is about the log.
+#[derive(Clone)]
+struct Nothing;
+
+impl StateMachine for Nothing {
+    type Command = ();
+    type Reply = ();
+
+    fn apply(&mut self, _index: u64, _command: ()) {}
+
+    fn encode(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn decode(_bytes: &[u8]) -> Result<Self, RecordError> {
+        Ok(Self)
+    }
+}
+
+fn open(folder: &Path) -> Result<(Log, watch::Receiver<()>), StartError> {
+    let identity = IdentityFile::open(folder, GroupId::from_bytes([1; 16]), 1)?;
+    Log::open(&folder.join("log"), identity)
+}
+
+async fn close(log: Log, mut closed: watch::Receiver<()>) {
+    drop(log);
+    let closed = tokio::time::timeout(DEADLINE, closed.changed()).await;
+    closed
+        .expect("the log is closed in time")
+        .expect_err("nothing is ever sent");
+}
+
+fn log_id(term: u64, index: u64) -> LogId {
+    let committed = openraft::vote::leader_id_adv::LeaderId { term, node_id: 1 };
+    LogId::new(committed, index)
+}
+
+fn entry(term: u64, index: u64, bytes: usize) -> Entry {
+    Entry {
+        log_id: log_id(term, index),
+        payload: EntryPayload::Normal(CommandBytes(vec![index as u8; bytes])),
+    }
+}
+
+async fn append(log: &mut Log, entries: impl IntoIterator<Item = Entry> + Send) {
+    let entries: Vec<Entry> = entries.into_iter().collect();
+    let (done, flushed) = TypeConfig::oneshot();
+    log.append(entries, IOFlushed::signal(done)).await.unwrap();
+    flushed.await.unwrap().unwrap();
+}
+
+struct Builder;
+
+impl StoreBuilder<TypeConfig, Log, Machine<Nothing>, TempDir> for Builder {
+    async fn build(&self) -> Result<(TempDir, Log, Machine<Nothing>), StorageError<TypeConfig>> {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, _) = open(folder.path()).unwrap();
+        let (view, _) = watch::channel(View::FIRST);
+        let machine = Machine::open(SnapshotFile::new(folder.path()), Nothing, view).unwrap();
+        Ok((folder, log, machine))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_passes_the_suite_of_openraft() {
+    Suite::<TypeConfig, Log, Machine<Nothing>, Builder, TempDir>::test_all(Builder)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn vote_and_entries_outlive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, closed) = open(folder.path()).unwrap();
+    assert!(log.is_fresh());
+    let vote = Vote::new(3, 2);
+    log.save_vote(&vote).await.unwrap();
+    append(&mut log, (0..10).map(|index| entry(1, index, 10))).await;
+    log.truncate_after(Some(log_id(1, 6))).await.unwrap();
+    append(&mut log, [entry(2, 7, 10_000)]).await;
+    log.save_committed(Some(log_id(1, 5))).await.unwrap();
+    log.purge(log_id(1, 2)).await.unwrap();
+    close(log, closed).await;
+
+    let (mut log, _) = open(folder.path()).unwrap();
+    assert_eq!(log.read_vote().await.unwrap(), Some(vote));
+    assert_eq!(log.read_committed().await.unwrap(), Some(log_id(1, 5)));
+    let state = log.get_log_state().await.unwrap();
+    assert_eq!(
+        (state.last_purged_log_id, state.last_log_id),
+        (Some(log_id(1, 2)), Some(log_id(2, 7)))
+    );
+    let entries = log.try_get_log_entries(..).await.unwrap();
+    let expected: Vec<_> = (3..7)
+        .map(|index| entry(1, index, 10))
+        .chain([entry(2, 7, 10_000)])
+        .collect();
+    assert_eq!(entries, expected);
+}
+
+#[tokio::test]
+async fn a_lost_log_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, closed) = open(folder.path()).unwrap();
+    log.save_vote(&Vote::new(1, 1)).await.unwrap();
+    close(log, closed).await;
+    std::fs::remove_dir_all(folder.path().join("log")).unwrap();
+    let error = open(folder.path()).err().unwrap();
+    assert!(matches!(error, StartError::LogLost), "{error}");
+}
+
+#[tokio::test]
+async fn a_log_in_use_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_log, _closed) = open(folder.path()).unwrap();
+    assert!(matches!(open(folder.path()), Err(StartError::InUse)));
+}
+
+/// Opens a log of five entries after `damage` was done to its tree of entries.
+async fn open_damaged(damage: impl FnOnce(&sled::Tree)) -> Result<u64, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, closed) = open(folder.path()).unwrap();
+    append(&mut log, (0..5).map(|index| entry(1, index, 10_000))).await;
+    damage(&log.entries);
+    log.writer.flush().await.unwrap();
+    close(log, closed).await;
+    let describe = |error: StartError| match error {
+        StartError::Log(error) => error.to_string(),
+        other => format!("unexpected: {other}"),
+    };
+    let (log, _) = open(folder.path()).map_err(describe)?;
+    Ok(log.last_index().unwrap().unwrap())
+}
+
+#[tokio::test]
+async fn damage_to_the_log_is_noticed_when_it_is_opened() {
+    let key = |index, part: u16| {
+        let mut key = log_parts::first_key(index);
+        key[8..].copy_from_slice(&part.to_be_bytes());
+        key
+    };
+    let hole =
+        open_damaged(|tree| (0..3).for_each(|part| drop(tree.remove(key(2, part)).unwrap()))).await;
+    assert_eq!(hole.unwrap_err(), "log has entry 3 where 2 is due");
+    let lost_part = open_damaged(|tree| drop(tree.remove(key(2, 1)).unwrap())).await;
+    assert_eq!(lost_part.unwrap_err(), "log entry 2 lacks part 1");
+    let flipped = open_damaged(|tree| {
+        let mut part = tree.get(key(2, 1)).unwrap().unwrap().to_vec();
+        part[100] ^= 1;
+        tree.insert(key(2, 1), part).unwrap();
+    });
+    assert_eq!(flipped.await.unwrap_err(), "record fails its checksum");
+}
+
+#[tokio::test]
+async fn a_last_entry_cut_short_by_a_crash_is_dropped() {
+    let last = open_damaged(|tree| {
+        let (key, _) = tree.last().unwrap().unwrap();
+        tree.remove(key).unwrap();
+    });
+    assert_eq!(last.await, Ok(3));
+}
+
+#[tokio::test]
+async fn a_purge_cut_short_by_a_crash_is_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, closed) = open(folder.path()).unwrap();
+    append(&mut log, (0..500).map(|index| entry(1, index, 10))).await;
+    log.write_mark(PURGED, &log_id(1, 399)).unwrap();
+    close(log, closed).await;
+    let (log, _) = open(folder.path()).unwrap();
+    assert_eq!(log.entries.len(), 100);
+}
+
+#[tokio::test]
+async fn a_purge_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(folder.path()).unwrap();
+    append(&mut log, (0..1000).map(|index| entry(1, index, 10))).await;
+    log.purge(log_id(1, 999)).await.unwrap();
+    assert_eq!(
+        log.get_log_state().await.unwrap().last_log_id,
+        Some(log_id(1, 999))
+    );
+    assert_eq!(log.try_get_log_entries(..).await.unwrap(), []);
+    let emptied = async {
+        while !log.entries.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, emptied)
+        .await
+        .expect("purged entries are removed in time");
+}
+
+#[tokio::test]
+async fn appends_that_wait_together_share_a_flush() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(folder.path()).unwrap();
+    let mut answers = Vec::new();
+    for index in 0..500 {
+        let (done, flushed) = TypeConfig::oneshot();
+        log.append([entry(1, index, 100)], IOFlushed::signal(done))
+            .await
+            .unwrap();
+        answers.push(flushed);
+    }
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+    let flushes = log.writer.flushes.flushes.load(Relaxed);
+    assert_eq!(log.writer.flushes.writes.load(Relaxed), 500);
+    assert!(flushes < 250, "{flushes} flushes for 500 appends");
+}
+
+#[tokio::test]
+async fn the_largest_entries_stay_inside_the_file_of_sled() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, closed) = open(folder.path()).unwrap();
+    // Bytes that do not repeat, overwritten and purged in between: every way in which sled folds its leaves.
+    for round in 0..4 {
+        let first = round * 50;
+        append(
+            &mut log,
+            (first..first + 100).map(|index| entry(round, index, MAX_COMMAND_BYTES)),
+        )
+        .await;
+        log.truncate_after(Some(log_id(round, first + 49)))
+            .await
+            .unwrap();
+        if let Some(purged) = first.checked_sub(20) {
+            log.purge(log_id(round, purged)).await.unwrap();
+        }
+    }
+    close(log, closed).await;
+    let blobs: PathBuf = folder.path().join("log/blobs");
+    assert_eq!(std::fs::read_dir(blobs).unwrap().count(), 0);
+    open(folder.path()).unwrap();
+}

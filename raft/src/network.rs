@@ -1,0 +1,205 @@
+//! Calls to the other peers.
+//!
+//! Each target has one connection for entries, one for heartbeats and one for snapshots, so that none waits behind
+//! another. Every call has the deadline that openraft gives it. An answer that is not an answer (refused, wrong
+//! group, stopped) counts as unreachable, because openraft repeats other failures at once and would spin.
+
+use std::{future::Future, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use openraft::{
+    BasicNode, OptionalSend, RPCTypes,
+    errors::{NetworkError, ReplicationClosed, StreamingError, Timeout, Unreachable},
+    network::{RPCOption, RaftNetworkFactory, v2::RaftNetworkV2},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+        TransferLeaderResponse, VoteRequest, VoteResponse,
+    },
+};
+
+use crate::{
+    GroupId, record,
+    types::{RpcError, Snapshot, TypeConfig, Vote},
+    wire::{Call, MAX_ANSWER_BYTES, PATH_PREFIX, Question, Route, SnapshotRequest},
+};
+
+/// Limit for making a connection, besides the deadline of the call.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
+/// An unused connection is closed after this time.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Makes the callers, one for each target and purpose.
+pub(crate) struct Network {
+    pub(crate) group: GroupId,
+    pub(crate) id: u64,
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Caller;
+
+    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Caller {
+        Caller::new(
+            Route {
+                group: self.group,
+                from: self.id,
+                to: target,
+            },
+            node.addr.clone(),
+        )
+    }
+}
+
+/// Calls one peer.
+pub(crate) struct Caller {
+    route: Route,
+    /// `host:port`.
+    address: String,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+impl Caller {
+    fn new(route: Route, address: String) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(1)
+            .build(connector);
+        Self {
+            route,
+            address,
+            client,
+        }
+    }
+
+    async fn ask<Q: Question>(
+        &self,
+        call: Call,
+        kind: RPCTypes,
+        question: &Q,
+        option: &RPCOption,
+    ) -> Result<Q::Answer, RpcError> {
+        let body =
+            record::seal(question).map_err(|error| RpcError::Network(NetworkError::new(&error)))?;
+        let deadline = option.soft_ttl();
+        match tokio::time::timeout(deadline, self.exchange(call, body)).await {
+            Ok(answer) => {
+                let answer = answer?;
+                record::unseal(&answer, MAX_ANSWER_BYTES).map_err(|error| unreachable(&error))
+            }
+            Err(_) => Err(RpcError::Timeout(Timeout {
+                action: kind,
+                id: self.route.from,
+                target: self.route.to,
+                timeout: deadline,
+            })),
+        }
+    }
+
+    async fn exchange(&self, call: Call, body: Vec<u8>) -> Result<Bytes, RpcError> {
+        let uri = format!("http://{}{PATH_PREFIX}{}", self.address, call.name());
+        let uri: Uri = uri
+            .parse()
+            .map_err(|error: hyper::http::uri::InvalidUri| unreachable(&error))?;
+        let mut request = Request::new(Full::new(Bytes::from(body)));
+        *request.method_mut() = hyper::Method::POST;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = self.route.headers();
+
+        let answer =
+            self.client
+                .request(request)
+                .await
+                .map_err(|error| match error.is_connect() {
+                    true => unreachable(&error),
+                    false => RpcError::Network(NetworkError::new(&error)),
+                })?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES)
+            .collect()
+            .await;
+        let body = body
+            .map_err(|error| RpcError::Network(NetworkError::from_string(error)))?
+            .to_bytes();
+        if status == StatusCode::OK {
+            Ok(body)
+        } else {
+            let text = format!(
+                "peer {} answers {status}: {}",
+                self.route.to,
+                String::from_utf8_lossy(&body)
+            );
+            Err(RpcError::Unreachable(Unreachable::from_string(text)))
+        }
+    }
+}
+
+fn unreachable(error: &(impl std::error::Error + 'static)) -> RpcError {
+    RpcError::Unreachable(Unreachable::new(error))
+}
+
+impl RaftNetworkV2<TypeConfig> for Caller {
+    type SnapshotData = Bytes;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
+        self.ask(Call::Append, RPCTypes::AppendEntries, &request, &option)
+            .await
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        self.ask(Call::Vote, RPCTypes::Vote, &request, &option)
+            .await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        self.ask(Call::PreVote, RPCTypes::Vote, &request, &option)
+            .await
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
+        self.ask(Call::Transfer, RPCTypes::TransferLeader, &request, &option)
+            .await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let request = SnapshotRequest {
+            vote,
+            meta: snapshot.meta,
+            image: snapshot.snapshot.to_vec(),
+        };
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            answer = self.ask(Call::Snapshot, RPCTypes::InstallSnapshot, &request, &option) => Ok(answer?),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Peers of one group in one process, each on a runtime of its own, so that one can be killed without grace.
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use raft::{
+    Applied, Config, Consensus, GroupId, RecordError, Role, StartError, StateMachine, Status,
+    Timing,
+};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, runtime::Runtime, task::JoinSet};
+
+/// Nothing these tests wait for takes longer on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const GROUP: GroupId = GroupId::from_bytes(*b"a group of tests");
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Command {
+    One(u32),
+    Many(Vec<u32>),
+    Panic,
+}
+
+/// The numbers it was given, in order, each once; replies with how many there are.
+#[derive(Debug, Clone, Default)]
+pub struct Numbers(pub Vec<u32>);
+
+impl StateMachine for Numbers {
+    type Command = Command;
+    type Reply = usize;
+
+    fn apply(&mut self, _index: u64, command: Command) -> usize {
+        let numbers = match command {
+            Command::One(number) => vec![number],
+            Command::Many(numbers) => numbers,
+            Command::Panic => panic!("as it was told"),
+        };
+        for number in numbers {
+            if !self.0.contains(&number) {
+                self.0.push(number);
+            }
+        }
+        self.0.len()
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        raft::seal(&self.0).unwrap()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        Ok(Self(raft::unseal(bytes, raft::MAX_SNAPSHOT_BYTES)?))
+    }
+}
+
+struct Running {
+    runtime: Runtime,
+    consensus: Consensus<Numbers>,
+    /// Aborted with the runtime.
+    _server: JoinSet<std::io::Result<()>>,
+}
+
+pub struct Peers {
+    /// Removed with the peers.
+    _folders: TempDir,
+    configs: BTreeMap<u64, Config>,
+    running: BTreeMap<u64, Running>,
+    /// Where the tests themselves wait.
+    runtime: Runtime,
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// Polls `condition` until it holds.
+pub fn is_soon(what: &str, mut condition: impl FnMut() -> bool) {
+    #[expect(clippy::disallowed_methods, reason = "a test waits for real peers")]
+    let now = Instant::now;
+    let deadline = now() + DEADLINE;
+    while !condition() {
+        assert!(now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+impl Peers {
+    pub fn start(count: u64) -> Self {
+        Self::start_with(count, |_| {})
+    }
+
+    pub fn start_with(count: u64, change: impl Fn(&mut Config)) -> Self {
+        let folders = tempfile::tempdir().unwrap();
+        let addresses: BTreeMap<u64, SocketAddr> = {
+            let reserve = |_| std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let listeners: Vec<_> = (0..count).map(reserve).collect();
+            (1..)
+                .zip(listeners)
+                .map(|(id, listener)| (id, listener.local_addr().unwrap()))
+                .collect()
+        };
+        let members: BTreeMap<u64, String> = addresses
+            .iter()
+            .map(|(id, at)| (*id, at.to_string()))
+            .collect();
+        let configs = addresses.keys().map(|&id| {
+            let mut config = Config {
+                id,
+                group: GROUP,
+                folder: folders.path().join(id.to_string()),
+                members: members.clone(),
+                timing: Timing::lan(),
+                snapshot_every: 5000,
+                keep_before_snapshot: 1000,
+            };
+            change(&mut config);
+            (id, config)
+        });
+        let configs = configs.collect();
+        let mut peers = Self {
+            _folders: folders,
+            configs,
+            running: BTreeMap::new(),
+            runtime: runtime(),
+        };
+        for id in 1..=count {
+            peers.restart(id);
+        }
+        peers
+    }
+
+    /// Starts a peer that does not run, as soon as its folder is free.
+    pub fn restart(&mut self, id: u64) {
+        let config = &self.configs[&id];
+        let runtime = runtime();
+        let mut consensus = None;
+        is_soon("the folder is free", || {
+            match runtime.block_on(Consensus::start(config.clone(), Numbers::default())) {
+                Ok(started) => {
+                    consensus = Some(started);
+                    true
+                }
+                Err(StartError::InUse) => false,
+                Err(error) => panic!("peer {id} does not start: {error:?}"),
+            }
+        });
+        let consensus = consensus.unwrap();
+        let mut listener = None;
+        is_soon("the port is free", || {
+            listener = runtime
+                .block_on(TcpListener::bind(&config.members[&id]))
+                .ok();
+            listener.is_some()
+        });
+        let mut server = JoinSet::new();
+        let served = raft::serve(listener.unwrap(), consensus.clone(), std::future::pending());
+        server.spawn_on(served, runtime.handle());
+        self.running.insert(
+            id,
+            Running {
+                runtime,
+                consensus,
+                _server: server,
+            },
+        );
+    }
+
+    /// Stops a peer in the middle of whatever it does.
+    pub fn kill(&mut self, id: u64) {
+        let Running {
+            runtime, consensus, ..
+        } = self.running.remove(&id).unwrap();
+        runtime.shutdown_background();
+        drop(consensus);
+    }
+
+    /// Stops a peer in order.
+    pub fn shutdown(&mut self, id: u64) {
+        let Running {
+            runtime, consensus, ..
+        } = self.running.remove(&id).unwrap();
+        runtime.block_on(consensus.shutdown());
+    }
+
+    pub fn ids(&self) -> Vec<u64> {
+        self.running.keys().copied().collect()
+    }
+
+    pub fn others(&self, id: u64) -> Vec<u64> {
+        self.ids()
+            .into_iter()
+            .filter(|other| *other != id)
+            .collect()
+    }
+
+    pub fn consensus(&self, id: u64) -> Consensus<Numbers> {
+        self.running[&id].consensus.clone()
+    }
+
+    pub fn status(&self, id: u64) -> Status {
+        self.running[&id].consensus.status()
+    }
+
+    pub fn config(&self, id: u64) -> Config {
+        self.configs[&id].clone()
+    }
+
+    pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async {
+            tokio::time::timeout(DEADLINE, future)
+                .await
+                .expect("not in time")
+        })
+    }
+
+    /// The one peer that leads, as it and a majority say.
+    pub fn leader(&self) -> u64 {
+        let mut leader = None;
+        is_soon("there is a leader", || {
+            let leading = |id: &u64| self.running[id].consensus.status().role == Role::Leader;
+            let confirmed = |id: &u64| {
+                let consensus = self.consensus(*id);
+                self.wait(consensus.confirm_leadership(Duration::from_secs(1)))
+                    .is_ok()
+            };
+            leader = self
+                .ids()
+                .into_iter()
+                .find(|id| leading(id) && confirmed(id));
+            leader.is_some()
+        });
+        leader.unwrap()
+    }
+
+    /// Adds a number through whoever leads.
+    pub fn add(&self, number: u32) -> Applied<usize> {
+        let mut applied = None;
+        is_soon("the number is added", || {
+            applied = self.ids().into_iter().find_map(|id| {
+                self.wait(self.consensus(id).propose(Command::One(number)))
+                    .ok()
+            });
+            applied.is_some()
+        });
+        applied.unwrap()
+    }
+
+    /// All running peers come to hold exactly `numbers`.
+    pub fn all_have(&self, numbers: Vec<u32>) {
+        for id in self.ids() {
+            is_soon(&format!("peer {id} has all numbers"), || {
+                self.running[&id].consensus.read(|state| state.0 == numbers)
+            });
+        }
+    }
+}
