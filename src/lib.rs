@@ -8,4 +8,5 @@ pub mod host;
 pub mod leash;
 pub mod model;
 pub mod recovery;
+pub mod server;
 pub mod state;
