@@ -5,6 +5,7 @@ pub mod control;
 pub mod decision;
 pub mod duty;
 pub mod host;
+pub mod http;
 pub mod leash;
 pub mod model;
 pub mod recovery;
