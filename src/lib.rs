@@ -1,8 +1,10 @@
 //! Primacy keeps exactly one primary in every database cluster it looks after.
 #![forbid(unsafe_code)]
+pub mod cli;
 pub mod clock;
 pub mod control;
 pub mod decision;
+pub mod dev;
 pub mod duty;
 pub mod host;
 pub mod http;
@@ -11,3 +13,4 @@ pub mod model;
 pub mod recovery;
 pub mod server;
 pub mod state;
+pub mod telemetry;
