@@ -1,8 +1,11 @@
 //! Primacy keeps exactly one primary in every database cluster it looks after.
 #![forbid(unsafe_code)]
+pub mod clock;
 pub mod control;
 pub mod decision;
 pub mod duty;
+pub mod host;
+pub mod leash;
 pub mod model;
 pub mod recovery;
 pub mod state;

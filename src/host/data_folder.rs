@@ -1,0 +1,200 @@
+//! The data folder (PGDATA): what it holds, whose it is, and the marks that we put into it.
+//!
+//! Never deletes data: what must make room is renamed aside. All functions block on the disk.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::account::Account;
+use super::durable;
+use super::error::{Error, Result, on};
+use super::processes;
+use crate::model::{Incarnation, InstanceId};
+
+const INCARNATION: &str = "primacy.incarnation";
+const STANDBY_SIGNAL: &str = "standby.signal";
+const PROMOTE_TRIGGER: &str = "promote";
+
+/// What was found at the path of a data folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing is there.
+    Absent,
+    /// An empty folder.
+    Empty,
+    /// Something that is no database cluster (a lost+found, a half-made copy): hands off.
+    NotEmptyNoCluster,
+    /// A database cluster, made by this major version.
+    Cluster {
+        /// The text of `PG_VERSION`, such as `15`.
+        version: String,
+    },
+}
+
+/// Looks what a data folder holds. Errors: [`Error::File`].
+pub fn inspect(data: &Path) -> Result<Content> {
+    let mut entries = match fs::read_dir(data) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::Absent),
+        Err(error) => return Err(on("list", data)(error)),
+    };
+    if entries.next().is_none() {
+        return Ok(Content::Empty);
+    }
+    match durable::read(&data.join("PG_VERSION"))? {
+        Some(version) if data.join("global/pg_control").exists() => Ok(Content::Cluster {
+            version: version.trim().to_owned(),
+        }),
+        _ => Ok(Content::NotEmptyNoCluster),
+    }
+}
+
+/// Checks that the folder belongs to the user that runs PostgreSQL.
+/// Errors: [`Error::ForeignOwner`] with the `chown` line, [`Error::File`].
+pub fn check_owner(data: &Path, account: Account) -> Result<()> {
+    let owner = fs::metadata(data).map_err(on("look at", data))?.uid();
+    if owner == account.uid && !account.is_root() {
+        return Ok(());
+    }
+    Err(Error::ForeignOwner {
+        folder: data.to_owned(),
+        owner,
+        wanted: account.uid,
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+struct Filling {
+    instance: InstanceId,
+    incarnation: Incarnation,
+}
+
+/// Notes durably which filling of the folder this is. Errors: [`Error::File`].
+pub fn write_incarnation(
+    data: &Path,
+    instance: &InstanceId,
+    incarnation: Incarnation,
+) -> Result<()> {
+    let filling = Filling {
+        instance: instance.clone(),
+        incarnation,
+    };
+    let text = serde_json::to_string(&filling).expect("two plain fields become JSON");
+    durable::write(&data.join(INCARNATION), format!("{text}\n").as_bytes())
+}
+
+/// Reads the filling back. `None` if there is no note, or if it names another instance, as in a
+/// copy that was cloned or rewound from that one. Errors: [`Error::File`], [`Error::Malformed`].
+pub fn read_incarnation(data: &Path, instance: &InstanceId) -> Result<Option<Incarnation>> {
+    let path = data.join(INCARNATION);
+    let Some(text) = durable::read(&path)? else {
+        return Ok(None);
+    };
+    let filling: Filling = serde_json::from_str(&text).map_err(|error| Error::Malformed {
+        path,
+        reason: format!("{error}; remove it, the instance then has to be admitted anew"),
+    })?;
+    Ok((filling.instance == *instance).then_some(filling.incarnation))
+}
+
+/// Makes the next start a standby's, durably. Errors: [`Error::File`].
+pub fn create_standby_signal(data: &Path) -> Result<()> {
+    durable::create(&data.join(STANDBY_SIGNAL), b"").map(drop)
+}
+
+/// Makes the next start a primary's, durably; `false` if it would have been one anyway.
+/// Errors: [`Error::File`].
+pub fn remove_standby_signal(data: &Path) -> Result<bool> {
+    durable::remove(&data.join(STANDBY_SIGNAL))
+}
+
+/// Whether the next start would be a standby's.
+pub fn has_standby_signal(data: &Path) -> bool {
+    data.join(STANDBY_SIGNAL).exists()
+}
+
+/// Removes the file by which `pg_ctl promote` and `pg_promote()` ask for a promotion: left behind
+/// it would promote the instance as soon as it runs. `false` if there was none.
+/// Errors: [`Error::File`].
+pub fn remove_promote_trigger(data: &Path) -> Result<bool> {
+    durable::remove(&data.join(PROMOTE_TRIGGER))
+}
+
+/// Renames the folder to `<data>.old-<stamp>` and returns that path; nothing is deleted.
+/// Errors: [`Error::Alive`] while processes work in it, [`Error::NotEmpty`] if the stamp was used
+/// before, [`Error::File`].
+pub fn rename_aside(data: &Path, stamp: &str) -> Result<PathBuf> {
+    processes::check_none_alive(data)?;
+    let aside = beside(data, &format!(".old-{stamp}"));
+    durable::rename(data, &aside)?;
+    Ok(aside)
+}
+
+/// The path with `suffix` added to its last part.
+pub(crate) fn beside(data: &Path, suffix: &str) -> PathBuf {
+    let plain: PathBuf = data.components().collect();
+    let mut name = plain.into_os_string();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_told_apart() {
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("data");
+        assert_eq!(inspect(&data).unwrap(), Content::Absent);
+        fs::create_dir(&data).unwrap();
+        assert_eq!(inspect(&data).unwrap(), Content::Empty);
+        fs::write(data.join("PG_VERSION"), "15\n").unwrap();
+        assert_eq!(inspect(&data).unwrap(), Content::NotEmptyNoCluster);
+        fs::create_dir(data.join("global")).unwrap();
+        fs::write(data.join("global/pg_control"), "").unwrap();
+        let version = "15".to_owned();
+        assert_eq!(inspect(&data).unwrap(), Content::Cluster { version });
+    }
+
+    #[test]
+    fn an_incarnation_belongs_to_one_instance() {
+        let data = tempfile::tempdir().unwrap();
+        let [a, b] = ["pg-a", "pg-b"].map(|name| InstanceId::new(name).unwrap());
+        assert_eq!(read_incarnation(data.path(), &a).unwrap(), None);
+        write_incarnation(data.path(), &a, Incarnation(3)).unwrap();
+        assert_eq!(
+            read_incarnation(data.path(), &a).unwrap(),
+            Some(Incarnation(3))
+        );
+        assert_eq!(read_incarnation(data.path(), &b).unwrap(), None);
+    }
+
+    #[test]
+    fn a_foreign_folder_is_refused_with_the_remedy() {
+        let data = tempfile::tempdir().unwrap();
+        let other = Account { uid: 4711, gid: 1 };
+        let text = check_owner(data.path(), other).unwrap_err().to_string();
+        assert!(text.contains("chown -R 4711"), "{text}");
+    }
+
+    #[test]
+    fn old_data_is_renamed_not_deleted() {
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("data");
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("precious"), "x").unwrap();
+        let aside = rename_aside(&root.path().join("data/"), "t1").unwrap();
+        assert_eq!(aside, root.path().join("data.old-t1"));
+        assert!(aside.join("precious").exists() && !data.exists());
+        fs::create_dir(&data).unwrap();
+        assert!(matches!(
+            rename_aside(&data, "t1"),
+            Err(Error::NotEmpty { .. })
+        ));
+    }
+}

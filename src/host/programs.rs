@@ -1,0 +1,244 @@
+//! PostgreSQL's programs: where they are, and how one of them is run to its end.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{ChildStderr, Command};
+
+use super::account::Account;
+use super::error::{Error, Result, on};
+
+/// The oldest major version that is supported.
+pub const OLDEST_SUPPORTED: u32 = 15;
+
+/// The folder with PostgreSQL's programs and the user that runs them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binaries {
+    /// The folder with `postgres`, `pg_rewind` and the others.
+    pub folder: PathBuf,
+    /// The user that owns the data folder.
+    pub account: Account,
+    /// The major version, at least [`OLDEST_SUPPORTED`].
+    pub version: u32,
+}
+
+impl Binaries {
+    /// Finds the programs: in `folder` if given, else the newest of `/usr/lib/postgresql/*/bin`,
+    /// and asks `postgres --version`. `account` is needed when this process is root. Blocks.
+    /// Errors: [`Error::NoBinaries`] (missing or too old), [`Error::Root`].
+    pub fn find(folder: Option<&Path>, account: Option<Account>) -> Result<Binaries> {
+        let account = account.unwrap_or_else(Account::own);
+        if account.is_root() {
+            return Err(Error::Root);
+        }
+        let folder = match folder {
+            Some(folder) => folder.to_owned(),
+            None => newest_debian_folder(),
+        };
+        let version = version_in(&folder).map_err(|reason| Error::NoBinaries {
+            folder: folder.clone(),
+            reason,
+        })?;
+        Ok(Binaries {
+            folder,
+            account,
+            version,
+        })
+    }
+
+    /// A command for one of the programs: as the right user, in the C locale, without the
+    /// variables by which the environment could point it at another server.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        self.clean(Command::new(self.folder.join(program)))
+    }
+
+    /// Gives any command the user and the clean environment of PostgreSQL's programs.
+    pub(crate) fn clean(&self, mut command: Command) -> Command {
+        if rustix::process::geteuid().is_root() {
+            command.uid(self.account.uid).gid(self.account.gid);
+        }
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("PG") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .env("LC_ALL", "C")
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+/// Runs a program to its end and returns its stdout. `on_line` sees each line of stderr.
+/// The program gets a process group of its own, and the whole group is killed when the deadline
+/// passes or the future is dropped (pg_rewind and pg_basebackup have children that write).
+///
+/// Errors: [`Error::Program`] with the end of its stderr, [`Error::Deadline`], [`Error::File`].
+pub(crate) async fn run(
+    mut command: Command,
+    deadline: Duration,
+    mut on_line: impl FnMut(&str),
+) -> Result<String> {
+    let path = PathBuf::from(command.as_std().get_program());
+    let program = path
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let mut child = command
+        .current_dir("/")
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(on("run", &path))?;
+    let group = Group(child.id());
+    let mut output = child.stdout.take();
+    let errors = child.stderr.take();
+    let mut said = Vec::new();
+    let mut text = String::new();
+    let finished = tokio::time::timeout(deadline, async {
+        let read = async {
+            match output.as_mut() {
+                Some(output) => output.read_to_string(&mut text).await,
+                None => Ok(0),
+            }
+        };
+        let (_, ()) = tokio::join!(read, listen(errors, &mut said, &mut on_line));
+        child.wait().await
+    })
+    .await;
+    let stderr = said.join("\n");
+    match finished {
+        Ok(Ok(status)) => {
+            group.ended();
+            if status.success() {
+                Ok(text)
+            } else {
+                Err(Error::Program {
+                    program,
+                    status: status.to_string(),
+                    stderr,
+                })
+            }
+        }
+        Ok(Err(error)) => Err(on("wait for", &path)(error)),
+        Err(_) => {
+            drop(group);
+            child.wait().await.map_err(on("wait for", &path))?;
+            Err(Error::Deadline {
+                program,
+                after: deadline,
+                stderr,
+            })
+        }
+    }
+}
+
+/// How many lines of a program's stderr an error keeps.
+const KEPT_LINES: usize = 40;
+
+async fn listen(
+    errors: Option<ChildStderr>,
+    said: &mut Vec<String>,
+    on_line: &mut impl FnMut(&str),
+) {
+    let Some(errors) = errors else { return };
+    let mut lines = BufReader::new(errors).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        on_line(&line);
+        if said.len() == KEPT_LINES {
+            said.remove(0);
+        }
+        said.push(line);
+    }
+}
+
+/// Kills a process group when dropped before its end was seen.
+struct Group(Option<u32>);
+
+impl Group {
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0.and_then(|id| Pid::from_raw(id as i32)) {
+            // It may have ended in between.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+fn newest_debian_folder() -> PathBuf {
+    let root = Path::new("/usr/lib/postgresql");
+    let newest = std::fs::read_dir(root)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .max();
+    match newest {
+        Some(version) => root.join(version.to_string()).join("bin"),
+        None => root.join(OLDEST_SUPPORTED.to_string()).join("bin"),
+    }
+}
+
+fn version_in(folder: &Path) -> std::result::Result<u32, String> {
+    let program = folder.join("postgres");
+    let is_program = program.metadata().is_ok_and(|it| it.mode() & 0o111 != 0);
+    if !is_program {
+        return Err("'postgres' is not there".to_owned());
+    }
+    let output = std::process::Command::new(&program)
+        .arg("--version")
+        .output()
+        .map_err(|error| format!("'postgres --version' does not run: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    match major_version(&text) {
+        Some(version) if version >= OLDEST_SUPPORTED => Ok(version),
+        Some(version) => Err(format!("version {version} is too old")),
+        None => Err(format!("'postgres --version' says '{}'", text.trim())),
+    }
+}
+
+/// `postgres (PostgreSQL) 15.18 (Debian …)` → 15; betas and release candidates too.
+fn major_version(text: &str) -> Option<u32> {
+    let number = text.split(") ").nth(1)?;
+    let digits: String = number.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read() {
+        for (text, version) in [
+            ("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", 15),
+            ("postgres (PostgreSQL) 9.6.2", 9),
+            ("postgres (PostgreSQL) 17beta1", 17),
+        ] {
+            assert_eq!(major_version(text), Some(version), "{text}");
+        }
+        assert_eq!(major_version("nonsense"), None);
+    }
+
+    #[test]
+    fn a_folder_without_programs_is_named() {
+        let account = Some(Account { uid: 1, gid: 1 });
+        let error = Binaries::find(Some(Path::new("/nowhere/bin")), account).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("/nowhere/bin") && text.contains("install"),
+            "{text}"
+        );
+    }
+}

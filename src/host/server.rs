@@ -1,0 +1,139 @@
+//! Starting and stopping the server.
+//!
+//! The postmaster runs in a session of its own and outlives the agent. It is started directly:
+//! `pg_ctl` would poll every 100 ms and take a zombie for a living server. That it may be started
+//! at all, and as what, is decided elsewhere; nothing here checks a lease.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::process::Command;
+
+use super::data_folder;
+use super::error::{Error, Result, on};
+use super::processes::{self, Death, Killed};
+use super::programs::Binaries;
+use crate::clock;
+
+/// Starts the server in `data` and returns the number of its postmaster at once. Its output is
+/// appended to `log`. Whether it is ready is seen over SQL or in [`processes::postmaster`]; whether
+/// it failed, by a [`Death`]. A stale lock file is removed first. Must be called within a tokio
+/// runtime, whose process reaps the postmaster as long as it lives.
+///
+/// Errors: [`Error::Alive`] if processes already work in the folder, [`Error::ForeignOwner`],
+/// [`Error::Program`] if it died at once, [`Error::File`].
+pub async fn start(binaries: &Binaries, data: &Path, log: &Path) -> Result<i32> {
+    data_folder::check_owner(data, binaries.account)?;
+    processes::remove_stale_lock(data)?;
+    let output = open_log(log, data)?;
+    let errors = output.try_clone().map_err(on("open", log))?;
+    let data = fs::canonicalize(data).map_err(on("find", data))?;
+    // The working folder is the data folder from the first instruction on, so that whoever kills
+    // the instance in this moment finds the newborn server too.
+    let mut command = binaries.clean(Command::new("setsid"));
+    command
+        .arg(binaries.folder.join("postgres"))
+        .arg("-D")
+        .arg(&data)
+        .current_dir(&data)
+        .env_remove("LC_ALL")
+        .stdout(output)
+        .stderr(errors)
+        .kill_on_drop(false);
+    let mut child = command.spawn().map_err(on("start postgres in", &data))?;
+    let pid = child.id().map_or(0, |id| id as i32);
+    match child.try_wait() {
+        Ok(None) => Ok(pid),
+        Ok(Some(status)) => Err(Error::Program {
+            program: "postgres".to_owned(),
+            status: status.to_string(),
+            stderr: log_end(log),
+        }),
+        Err(error) => Err(on("start postgres in", &data)(error)),
+    }
+}
+
+/// The last lines of the server's log, to say why a start failed. Blocks; empty if unreadable.
+pub fn log_end(log: &Path) -> String {
+    let bytes = fs::read(log).unwrap_or_default();
+    let tail = &bytes[bytes.len().saturating_sub(2_000)..];
+    String::from_utf8_lossy(tail).trim().to_owned()
+}
+
+/// How the server is asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGINT: end sessions, write a checkpoint, send the last WAL to connected standbys.
+    Fast,
+    /// SIGQUIT: leave at once; the next start recovers.
+    Immediate,
+    /// SIGKILL to every process; what fencing uses.
+    Kill,
+}
+
+/// What a stop took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// The postmaster did as asked within the deadline.
+    pub as_asked: bool,
+    /// What had to be killed afterwards; no processes if all went well.
+    pub killed: Killed,
+    /// From the request to the proof that no process is left.
+    pub took: Duration,
+}
+
+/// How long processes may survive SIGKILL (uninterruptible disk waits) before that is an error.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Stops the server and returns only when no process of it is left: asks the postmaster, waits up
+/// to `deadline`, then kills all. Nothing running is success. If the future is dropped, what was
+/// asked still happens, but nobody escalates.
+/// Errors: [`Error::Alive`] if processes survive SIGKILL for 10 s, [`Error::File`].
+pub async fn stop(data: &Path, how: Stop, deadline: Duration) -> Result<Stopped> {
+    let began = clock::monotonic();
+    let asked = match how {
+        Stop::Fast => Some(Signal::INT),
+        Stop::Immediate => Some(Signal::QUIT),
+        Stop::Kill => None,
+    };
+    let mut as_asked = asked.is_none();
+    let postmaster = match asked {
+        Some(signal) => processes::postmaster(data)?.map(|found| (signal, found.pid)),
+        None => None,
+    };
+    if let Some((signal, pid)) = postmaster
+        && let Some(death) = Death::watch(data, pid)?
+    {
+        processes::signal(data, pid, signal);
+        as_asked = matches!(
+            tokio::time::timeout(deadline, death.wait()).await,
+            Ok(Ok(()))
+        );
+    }
+    let folder: PathBuf = data.to_owned();
+    let killed = tokio::task::spawn_blocking(move || processes::kill_all(&folder, KILL_DEADLINE))
+        .await
+        .expect("looking for processes does not panic")?;
+    Ok(Stopped {
+        as_asked,
+        killed,
+        took: clock::monotonic().since(began),
+    })
+}
+
+fn open_log(log: &Path, data: &Path) -> Result<fs::File> {
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(log)
+        .map_err(on("open", log))?;
+    let owner = fs::metadata(data).map_err(on("look at", data))?;
+    if rustix::process::geteuid().is_root() {
+        fchown(&file, Some(owner.uid()), Some(owner.gid())).map_err(on("chown", log))?;
+    }
+    Ok(file)
+}

@@ -1,0 +1,247 @@
+//! The settings that we manage, and nothing else of the user's configuration.
+//!
+//! They live in `primacy.conf`, included at the very end of `postgresql.conf`. PostgreSQL reads
+//! `postgresql.auto.conf` after that, so our names must not stand there: clones and pg_rewind bring
+//! the source's along. Changes of ours are written whole; PostgreSQL sees them after a reload. All
+//! functions block on the disk.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::durable;
+use super::error::{Error, Result};
+
+/// The file with our settings, in the data folder.
+pub const FILE: &str = "primacy.conf";
+const INCLUDE: &str = "include_if_exists = 'primacy.conf'";
+
+/// Names and values of settings, unquoted.
+pub type Settings = BTreeMap<String, String>;
+
+/// Where the server of an instance listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// `listen_addresses`, such as `*`.
+    pub addresses: String,
+    /// The TCP port and the number of the Unix socket.
+    pub port: u16,
+    /// The folder of the Unix socket.
+    pub socket_folder: String,
+}
+
+/// What every managed instance needs; `extra` is added and wins.
+pub fn base(listen: &Listen, max_connections: u32, extra: &Settings) -> Settings {
+    let port = listen.port.to_string();
+    let max_connections = max_connections.to_string();
+    let fixed = [
+        ("listen_addresses", listen.addresses.as_str()),
+        ("port", &port),
+        ("unix_socket_directories", &listen.socket_folder),
+        ("max_connections", &max_connections),
+        ("hot_standby", "on"),
+        ("wal_level", "replica"),
+        ("max_wal_senders", "20"),
+        ("max_replication_slots", "20"),
+        ("wal_log_hints", "on"),
+        ("wal_keep_size", "256MB"),
+        ("wal_receiver_timeout", "1s"),
+        ("wal_receiver_status_interval", "1s"),
+        ("wal_sender_timeout", "5s"),
+        ("wal_retrieve_retry_interval", "100ms"),
+        ("recovery_target_timeline", "latest"),
+        ("restart_after_crash", "off"),
+        ("synchronous_commit", "on"),
+        ("default_transaction_read_only", "off"),
+    ];
+    let mut settings: Settings = fixed
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    settings.extend(extra.clone());
+    settings
+}
+
+/// Writes `primacy.conf`, makes `postgresql.conf` include it last, and takes the names out of
+/// `postgresql.auto.conf`. Idempotent. `also_ours` are names that we manage but do not set now,
+/// such as `primary_conninfo` on a primary.
+///
+/// Errors: [`Error::Malformed`] if `postgresql.conf` is not in the data folder or a name is not one
+/// of PostgreSQL's, [`Error::File`].
+pub fn write(data: &Path, settings: &Settings, also_ours: &[&str]) -> Result<()> {
+    let path = data.join(FILE);
+    let mut text = String::from("# Written by primacy; changes made here are lost.\n");
+    for (name, value) in settings {
+        if !is_name(name) {
+            return Err(Error::Malformed {
+                path,
+                reason: format!("'{name}' is not the name of a setting; correct the configuration"),
+            });
+        }
+        text.push_str(&format!("{name} = {}\n", quoted(value)));
+    }
+    durable::write(&path, text.as_bytes())?;
+    include_last(data)?;
+    let ours = settings
+        .keys()
+        .map(String::as_str)
+        .chain(also_ours.iter().copied());
+    neutralise_auto_conf(data, ours)
+}
+
+/// Reads `primacy.conf` back; empty if there is none. Errors: [`Error::File`].
+pub fn read(data: &Path) -> Result<Settings> {
+    let text = durable::read(&data.join(FILE))?.unwrap_or_default();
+    let line = |line: &str| -> Option<(String, String)> {
+        let (name, value) = line.split_once(" = ")?;
+        let plain = unquoted(value)?;
+        is_name(name).then(|| (name.to_owned(), plain))
+    };
+    Ok(text.lines().filter_map(line).collect())
+}
+
+/// Writes `pg_hba.conf` from whole lines, which apply from the next reload. Errors: [`Error::File`].
+pub fn write_hba(data: &Path, rules: &[String]) -> Result<()> {
+    let mut text = String::from("# Written by primacy; changes made here are lost.\n");
+    for rule in rules {
+        text.push_str(rule);
+        text.push('\n');
+    }
+    durable::write(&data.join("pg_hba.conf"), text.as_bytes())
+}
+
+fn include_last(data: &Path) -> Result<()> {
+    let path = data.join("postgresql.conf");
+    let Some(text) = durable::read(&path)? else {
+        return Err(Error::Malformed {
+            path,
+            reason: "it is missing; keep the configuration in the data folder".to_owned(),
+        });
+    };
+    match with_include_last(&text) {
+        Some(changed) => durable::write(&path, changed.as_bytes()),
+        None => Ok(()),
+    }
+}
+
+/// `None` if nothing has to change.
+fn with_include_last(text: &str) -> Option<String> {
+    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with('#');
+    if text.lines().rfind(is_code) == Some(INCLUDE) {
+        return None;
+    }
+    let mut changed = String::with_capacity(text.len() + 64);
+    for line in text.lines().filter(|line| *line != INCLUDE) {
+        changed.push_str(line);
+        changed.push('\n');
+    }
+    changed.push_str(INCLUDE);
+    changed.push('\n');
+    Some(changed)
+}
+
+fn neutralise_auto_conf<'a>(data: &Path, ours: impl Iterator<Item = &'a str>) -> Result<()> {
+    let path = data.join("postgresql.auto.conf");
+    let Some(text) = durable::read(&path)? else {
+        return Ok(());
+    };
+    let ours: Vec<String> = ours.map(str::to_ascii_lowercase).collect();
+    let kept = without(&text, &ours);
+    if kept == text {
+        return Ok(());
+    }
+    durable::write(&path, kept.as_bytes())
+}
+
+fn without(text: &str, ours: &[String]) -> String {
+    let sets_ours = |line: &str| {
+        let is_end = |c: char| c == '=' || c.is_whitespace();
+        let name = line.trim_start().split(is_end).next().unwrap_or("");
+        ours.contains(&name.to_ascii_lowercase())
+    };
+    text.split_inclusive('\n')
+        .filter(|line| !sets_ours(line))
+        .collect()
+}
+
+fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(plain)
+}
+
+/// A value as PostgreSQL's configuration files want it.
+pub fn quoted(value: &str) -> String {
+    let escaped = value
+        .replace('\\', "\\\\")
+        .replace('\'', "''")
+        .replace('\n', "\\n")
+        .replace('\r', "\\r");
+    format!("'{escaped}'")
+}
+
+fn unquoted(text: &str) -> Option<String> {
+    let inner = text.strip_prefix('\'')?.strip_suffix('\'')?;
+    let mut value = String::new();
+    let mut signs = inner.chars();
+    while let Some(sign) = signs.next() {
+        value.push(match sign {
+            '\'' => signs.next()?,
+            '\\' => match signs.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                other => other,
+            },
+            other => other,
+        });
+    }
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_survive_quoting() {
+        for value in [
+            "",
+            "plain",
+            "it's",
+            r"a\b",
+            "two\nlines",
+            "'",
+            r"\'",
+            "host='x y'",
+        ] {
+            assert_eq!(unquoted(&quoted(value)).as_deref(), Some(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn ours_win_and_the_users_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        std::fs::write(data.join("postgresql.conf"), "port = 1\n").unwrap();
+        let auto = "# x\nPrimary_Conninfo = 'host=a'\nwork_mem = '8MB'\nport=3\n";
+        std::fs::write(data.join("postgresql.auto.conf"), auto).unwrap();
+        let settings = Settings::from([("port".to_owned(), "it's 7".to_owned())]);
+        for _ in 0..2 {
+            write(data, &settings, &["primary_conninfo"]).unwrap();
+            let text = |name| std::fs::read_to_string(data.join(name)).unwrap();
+            assert_eq!(text("postgresql.conf"), format!("port = 1\n{INCLUDE}\n"));
+            assert_eq!(text("postgresql.auto.conf"), "# x\nwork_mem = '8MB'\n");
+            assert_eq!(read(data).unwrap(), settings);
+        }
+        let bad = Settings::from([("port = 1\nfsync".to_owned(), "off".to_owned())]);
+        assert!(matches!(
+            write(data, &bad, &[]),
+            Err(Error::Malformed { .. })
+        ));
+    }
+
+    #[test]
+    fn the_include_moves_to_the_end() {
+        let moved = with_include_last(&format!("{INCLUDE}\nport = 2\n# end\n")).unwrap();
+        assert_eq!(moved, format!("port = 2\n# end\n{INCLUDE}\n"));
+        assert_eq!(with_include_last(&moved), None);
+    }
+}

@@ -1,0 +1,270 @@
+//! Real PostgreSQL instances in a temporary folder.
+
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use primacy::clock;
+use primacy::host::settings::{self, Listen, Settings};
+use primacy::host::wal_page::Wal;
+use primacy::host::wal_scan::{self, Scan};
+use primacy::host::{Account, Binaries, control_file, data_folder, processes, server, tools};
+use primacy::model::{Lsn, Timeline, WalPosition};
+
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// A temporary folder whose instances are killed when it goes.
+pub struct Host {
+    pub folder: tempfile::TempDir,
+    pub binaries: Binaries,
+}
+
+/// One instance in a [`Host`].
+pub struct Node {
+    pub data: PathBuf,
+    pub port: u16,
+    socket: PathBuf,
+    binaries: Binaries,
+}
+
+impl Host {
+    pub fn new() -> Host {
+        let own = Account::own();
+        let account = if own.is_root() {
+            Account::named("postgres").unwrap()
+        } else {
+            own
+        };
+        let folder = tempfile::Builder::new()
+            .prefix("primacy-")
+            .tempdir()
+            .unwrap();
+        chown(folder.path(), Some(account.uid), Some(account.gid)).unwrap();
+        let all = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), all).unwrap();
+        let binaries = Binaries::find(None, Some(account)).unwrap();
+        Host { folder, binaries }
+    }
+
+    pub fn node(&self, name: &str, port: u16) -> Node {
+        Node {
+            data: self.folder.path().join(name),
+            port,
+            socket: self.folder.path().to_owned(),
+            binaries: self.binaries.clone(),
+        }
+    }
+
+    /// A running primary.
+    pub async fn primary(&self, name: &str, port: u16) -> Node {
+        let node = self.node(name, port);
+        tools::initdb(&self.binaries, &node.data, "postgres", SOON)
+            .await
+            .unwrap();
+        node.configure(&node.data, "");
+        node.start().await;
+        node
+    }
+
+    /// A running standby of `source`.
+    pub async fn standby(&self, name: &str, port: u16, source: &Node) -> Node {
+        let node = self.node(name, port);
+        node.clone_from(source, name).await;
+        node.start().await;
+        node.until("select count(*) = 1 from pg_stat_wal_receiver where status = 'streaming'");
+        node
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        for entry in std::fs::read_dir(self.folder.path())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let _ = processes::kill_all(&entry.path(), SOON);
+        }
+    }
+}
+
+impl Node {
+    pub fn conninfo(&self) -> String {
+        let socket = self.socket.display();
+        format!(
+            "host={socket} port={} user=postgres dbname=postgres",
+            self.port
+        )
+    }
+
+    pub fn settings(&self, conninfo: &str) -> Settings {
+        let listen = Listen {
+            addresses: String::new(),
+            port: self.port,
+            socket_folder: self.socket.display().to_string(),
+        };
+        let extra = [
+            ("shared_buffers", "16MB"),
+            ("autovacuum", "off"),
+            ("primary_conninfo", conninfo),
+            ("min_wal_size", "32MB"),
+            ("max_wal_size", "64MB"),
+        ];
+        let extra = extra.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        settings::base(&listen, 20, &Settings::from(extra))
+    }
+
+    pub fn configure(&self, data: &Path, conninfo: &str) {
+        settings::write(data, &self.settings(conninfo), &[]).unwrap();
+        let rules = ["local all all trust", "local replication all trust"];
+        settings::write_hba(data, &rules.map(str::to_owned)).unwrap();
+    }
+
+    pub async fn clone_from(&self, source: &Node, stamp: &str) -> tools::Cloned {
+        let conninfo = source.conninfo();
+        let from = tools::Source {
+            conninfo: &conninfo,
+            passfile: None,
+        };
+        let prepare = |fresh: &Path| {
+            self.configure(fresh, &conninfo);
+            Ok(())
+        };
+        tools::clone_beside(
+            &self.binaries,
+            from,
+            &self.data,
+            stamp,
+            SOON,
+            |_| (),
+            prepare,
+        )
+        .await
+        .unwrap()
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.socket.join(format!("{}.log", self.port))
+    }
+
+    /// Starts and waits until sessions are accepted.
+    pub async fn start(&self) {
+        server::start(&self.binaries, &self.data, &self.log())
+            .await
+            .unwrap();
+        eventually(|| {
+            let status = processes::postmaster(&self.data)
+                .unwrap()
+                .map(|it| it.status);
+            matches!(status.as_deref(), Some("ready" | "standby"))
+        });
+    }
+
+    pub async fn stop(&self, how: server::Stop) -> server::Stopped {
+        server::stop(&self.data, how, SOON).await.unwrap()
+    }
+
+    pub fn psql(&self, sql: &str) -> Command {
+        let mut command = Command::new(self.binaries.folder.join("psql"));
+        command.args([
+            "-XAtq",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            &self.conninfo(),
+            "-c",
+            sql,
+        ]);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    pub fn try_sql(&self, sql: &str) -> Option<String> {
+        let output = self.psql(sql).stderr(Stdio::null()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        output.status.success().then(|| text.trim().to_owned())
+    }
+
+    pub fn sql(&self, sql: &str) -> String {
+        self.try_sql(sql)
+            .unwrap_or_else(|| panic!("{sql}: {}", server::log_end(&self.log())))
+    }
+
+    /// A session that is busy for long.
+    pub fn session(&self, sql: &str) -> Child {
+        self.psql(sql)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    pub fn until(&self, sql: &str) {
+        eventually(|| self.try_sql(sql).as_deref() == Some("t"));
+    }
+
+    pub fn lsn(&self, function: &str) -> Lsn {
+        self.sql(&format!("select {function}()")).parse().unwrap()
+    }
+
+    pub fn wal(&self) -> Wal {
+        let control = control_file::read(&self.data).unwrap();
+        Wal {
+            folder: self.data.join("pg_wal"),
+            segment_size: control.segment_size,
+            system: control.system,
+        }
+    }
+
+    /// Scans from the latest checkpoint.
+    pub fn scan(&self) -> Scan {
+        let control = control_file::read(&self.data).unwrap();
+        wal_scan::scan(&self.wal(), wal_scan::start_from(&control)).unwrap()
+    }
+
+    /// What `pg_waldump` takes for the end, from a position in a file of the given timeline.
+    pub fn waldump_end(&self, start: WalPosition) -> Lsn {
+        let output = Command::new(self.binaries.folder.join("pg_waldump"))
+            .env("LC_ALL", "C")
+            .arg("-p")
+            .arg(self.data.join("pg_wal"))
+            .args([
+                "-t",
+                &start.timeline.to_string(),
+                "-s",
+                &start.lsn.to_string(),
+            ])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let at = text.split("invalid record length at ").nth(1);
+        let at = at.unwrap_or_else(|| panic!("{text}"));
+        at.split(':').next().unwrap().parse().unwrap()
+    }
+
+    pub fn follow(&self, source: &Node) {
+        self.configure(&self.data, &source.conninfo());
+        self.sql("select pg_reload_conf()");
+    }
+
+    pub fn remove_trigger(&self) {
+        data_folder::remove_promote_trigger(&self.data).unwrap();
+    }
+}
+
+pub fn at(timeline: u32, lsn: Lsn) -> WalPosition {
+    WalPosition {
+        timeline: Timeline(timeline),
+        lsn,
+    }
+}
+
+/// Waits for a condition, up to a deadline.
+pub fn eventually(mut condition: impl FnMut() -> bool) {
+    let began = clock::monotonic();
+    while !condition() {
+        assert!(clock::monotonic().since(began) < SOON, "it did not happen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
