@@ -170,7 +170,7 @@ impl Peer {
             let message: AgentMessage = tokio::select! {
                 message = outbox.recv() => {
                     let frame = encode(&message.unwrap()).unwrap();
-                    if framed.send(frame.into()).await.is_err() {
+                    if framed.send(bytes::Bytes::from(frame)).await.is_err() {
                         return;
                     }
                     continue;
@@ -180,11 +180,24 @@ impl Peer {
                     _ => return,
                 },
             };
+            let reply = self.hear(message, &mut whose, &sender);
+            if let Some(reply) = reply {
+                sender.send(reply).await.unwrap();
+            }
+        }
+    }
+
+    fn hear(
+        &self,
+        message: AgentMessage,
+        whose: &mut Option<InstanceId>,
+        sender: &mpsc::Sender<PeerMessage>,
+    ) -> Option<PeerMessage> {
             let mut heard = self.heard.lock().unwrap();
-            let reply = match message {
+        match message {
                 AgentMessage::Hello { instance, .. } => {
                     heard.sessions.insert(instance.clone(), sender.clone());
-                    whose = Some(instance);
+                    *whose = Some(instance);
                     None
                 }
                 AgentMessage::Report(report) => {
@@ -206,12 +219,7 @@ impl Peer {
                     heard.outcomes.insert(id, outcome);
                     None
                 }
-            };
-            drop(heard);
-            if let Some(reply) = reply {
-                sender.send(reply).await.unwrap();
             }
-        }
     }
 }
 
@@ -318,6 +326,15 @@ impl Rig {
         self.agents.insert(instance.clone(), Agent { stop, tasks });
     }
 
+    /// Starts an agent and waits until it has a promise.
+    pub async fn start_adopted(&mut self, instance: &InstanceId) {
+        self.start(instance);
+        let adopted = |report: &Report| report.promised.is_some();
+        self.peer
+            .until_reported("the epoch is adopted", instance, adopted)
+            .await;
+    }
+
     pub async fn stop(&mut self, instance: &InstanceId) {
         let mut agent = self.agents.remove(instance).unwrap();
         agent.stop.send(()).unwrap();
@@ -374,7 +391,7 @@ impl Rig {
 
     /// `a` is initialised and promoted in epoch 1 on timeline 2.
     pub async fn primary(&mut self, a: &InstanceId, names: &str) -> Source {
-        self.start(a);
+        self.start_adopted(a).await;
         let action = Action::Initialise {
             incarnation: Incarnation(1),
         };
@@ -411,7 +428,7 @@ impl Rig {
     pub async fn pair(&mut self, a: &InstanceId, b: &InstanceId) -> Source {
         let name = cluster::application_name(b, Incarnation(1), Epoch(1));
         let mut source = self.primary(a, &format!("ANY 1 (\"{name}\")")).await;
-        self.start(b);
+        self.start_adopted(b).await;
         let action = Action::Rebuild {
             source: source.clone(),
             incarnation: Incarnation(1),
