@@ -62,12 +62,13 @@ impl Promoting {
             lineage.current = session.position.timeline;
             return Act::Finish(Outcome::Evidence(Evidence::Promoted { instance, lineage }));
         }
+        if local.promotion_asked {
+            // It removes its `standby.signal` before it opens.
+            return Act::Look;
+        }
         if !standby_signal {
             // Crash recovery of a primary that somebody else started: it would open on its old timeline.
             return Act::StopAll;
-        }
-        if local.promotion_asked {
-            return Act::Look;
         }
         // A promotion takes the number after the highest one that a file uses.
         if *highest_timeline >= self.timeline && !broken!(AllocatedTimeline) {

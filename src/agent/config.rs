@@ -1,0 +1,236 @@
+//! The configuration of one agent: a TOML file, checked as a whole before anything starts.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::model::{Address, ClusterName, InstanceId, Zone};
+
+/// One agent, one instance.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentConfig {
+    /// The cluster that the instance belongs to.
+    pub cluster: ClusterName,
+    /// The name of the instance.
+    pub instance: InstanceId,
+    /// Its failure domain.
+    pub zone: Zone,
+    /// Where the peers answer, `host:port` each.
+    pub peers: Vec<String>,
+    /// The agent's own state: promise, leash, sockets, passwords. Never inside the data folder, and
+    /// better not on its disk.
+    pub folder: PathBuf,
+    /// PGDATA.
+    pub data: PathBuf,
+    /// The host name or address under which the instance and its standbys reach PostgreSQL.
+    pub host: String,
+    /// The TCP port of PostgreSQL.
+    pub port: u16,
+    /// What PostgreSQL listens on; `host` if absent.
+    pub listen: Option<String>,
+    /// Where health checks are answered.
+    pub health: SocketAddr,
+    /// The folder with PostgreSQL's programs; searched for if absent.
+    pub binaries: Option<PathBuf>,
+    /// The program whose `leash` verb is the leash; this one if absent.
+    pub leash: Option<PathBuf>,
+    /// The user that runs PostgreSQL, needed if the agent runs as root.
+    pub run_as: Option<String>,
+    /// The database superuser.
+    #[serde(default = "superuser")]
+    pub superuser: String,
+    /// How standbys connect.
+    pub replication: Role,
+    /// A role for applications, created with the first data.
+    pub application: Option<Role>,
+    /// From where databases may be reached: `samenet`, or networks such as `10.0.0.0/8`.
+    #[serde(default = "same_network")]
+    pub access: Vec<String>,
+    /// Allows addresses that other machines can reach although nothing is encrypted yet.
+    #[serde(default)]
+    pub insecure_listen: bool,
+}
+
+/// A database role with its password.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    /// Its name.
+    #[serde(default = "replication_user")]
+    pub user: String,
+    /// A file with nothing but its password.
+    pub password_file: PathBuf,
+}
+
+fn superuser() -> String {
+    "postgres".to_owned()
+}
+
+fn replication_user() -> String {
+    "primacy_replication".to_owned()
+}
+
+fn same_network() -> Vec<String> {
+    vec!["samenet".to_owned()]
+}
+
+/// A configuration that cannot work, in one sentence that names the field and the next step.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidConfig(pub String);
+
+impl AgentConfig {
+    /// Reads and checks TOML text. Errors: one sentence that names the field and the next step.
+    pub fn parse(text: &str) -> Result<AgentConfig, InvalidConfig> {
+        let config: AgentConfig = toml::from_str(text)
+            .map_err(|error| InvalidConfig(format!("the agent's configuration does not parse: {error}")))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Every contradiction, the first one found. Reads no files.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        let invalid = |text: String| Err(InvalidConfig(text));
+        if self.peers.is_empty() {
+            return invalid("`peers` is empty; list where every peer answers, such as \"10.0.0.1:7001\"".to_owned());
+        }
+        let not_an_address = |peer: &&String| {
+            let port = peer.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+            !matches!(port, Some(Ok(1..)))
+        };
+        if let Some(peer) = self.peers.iter().find(not_an_address) {
+            return invalid(format!("`peers` lists \"{peer}\", which is no host:port; write it as \"10.0.0.1:7001\""));
+        }
+        for (field, path) in [("folder", &self.folder), ("data", &self.data)] {
+            if !path.is_absolute() {
+                return invalid(format!("`{field}` is the relative path {}; write it from the root, because PostgreSQL works in another folder", path.display()));
+            }
+        }
+        if self.folder.starts_with(&self.data) {
+            return invalid("`folder` lies inside `data`; move it out, because the promise must outlive the data".to_owned());
+        }
+        if self.data == self.folder {
+            return invalid("`data` and `folder` are the same folder; give the agent one of its own".to_owned());
+        }
+        // A socket's address holds 107 bytes.
+        if self.folder.as_os_str().len() > 80 {
+            return invalid("`folder` is longer than 80 characters, too long for the sockets in it; use a shorter path".to_owned());
+        }
+        if self.port == 0 || self.health.port() == 0 {
+            return invalid("`port` and the port of `health` must be fixed numbers; zero cannot be found by others".to_owned());
+        }
+        if self.port == self.health.port() {
+            return invalid(format!("`port` and `health` both use {}; give the health endpoint another port", self.port));
+        }
+        if let Some(role) = &self.application
+            && (role.user == self.replication.user || role.user == self.superuser)
+        {
+            return invalid(format!("`application.user` is '{}', which another role has; use a role of its own", role.user));
+        }
+        if self.replication.user == self.superuser {
+            return invalid("`replication.user` is the superuser; use a role of its own, it only replicates".to_owned());
+        }
+        let quoted = |text: &str| text.chars().any(|c| c.is_control() || c == '\'' || c == '"' || c == '\\');
+        for (field, text) in [
+            ("superuser", &self.superuser),
+            ("host", &self.host),
+            ("replication.user", &self.replication.user),
+        ] {
+            if text.is_empty() || quoted(text) {
+                return invalid(format!("`{field}` is empty or holds quotes; use plain letters, digits, dots, '-' and '_'"));
+            }
+        }
+        if self.insecure_listen {
+            return Ok(());
+        }
+        let is_local = |host: &str| {
+            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        };
+        if !self.health.ip().is_loopback() {
+            return invalid("`health` can be reached from other machines; bind it to a loopback address or set insecure_listen = true".to_owned());
+        }
+        if !self.listen().split(',').all(|host| is_local(host.trim())) {
+            return invalid("PostgreSQL would listen beyond this machine without encryption; set `listen` to a loopback address or insecure_listen = true".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Where the instance answers SQL.
+    pub fn address(&self) -> Address {
+        Address {
+            host: self.host.clone(),
+            port: self.port,
+        }
+    }
+
+    /// What PostgreSQL listens on.
+    pub fn listen(&self) -> &str {
+        self.listen.as_deref().unwrap_or(&self.host)
+    }
+
+    /// The folder with PostgreSQL's socket.
+    pub fn socket_folder(&self) -> PathBuf {
+        self.folder.join("run")
+    }
+}
+
+impl Role {
+    /// Reads the password. Errors: one sentence with the next step.
+    pub fn password(&self) -> Result<String, InvalidConfig> {
+        read_password(&self.password_file)
+    }
+}
+
+fn read_password(file: &Path) -> Result<String, InvalidConfig> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        InvalidConfig(format!("the password file {} cannot be read ({error}); create it with the password as its only line", file.display()))
+    })?;
+    let password = text.trim_end_matches(['\n', '\r']);
+    if password.is_empty() || password.contains(['\n', '\0']) {
+        return Err(InvalidConfig(format!("the password file {} must hold the password as its only line", file.display())));
+    }
+    Ok(password.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        cluster = "main"
+        instance = "pg-a"
+        zone = "a"
+        peers = ["127.0.0.1:7001"]
+        folder = "/var/lib/primacy/pg-a"
+        data = "/var/lib/postgresql/pg-a"
+        host = "127.0.0.1"
+        port = 5432
+        health = "127.0.0.1:8008"
+        [replication]
+        password_file = "/etc/primacy/replication"
+    "#;
+
+    #[test]
+    fn contradictions_name_the_field() {
+        let config = AgentConfig::parse(GOOD).unwrap();
+        assert_eq!(config.replication.user, "primacy_replication");
+        for (from, to, field) in [
+            ("[\"127.0.0.1:7001\"]", "[]", "`peers`"),
+            ("127.0.0.1:7001", "127.0.0.1", "`peers`"),
+            ("/var/lib/postgresql/pg-a", "pg-a", "`data`"),
+            ("/var/lib/primacy/pg-a", "/var/lib/postgresql/pg-a/x", "`folder`"),
+            ("8008", "5432", "`health`"),
+            ("127.0.0.1:8008", "0.0.0.0:8008", "insecure_listen"),
+            ("host = \"127.0.0.1\"", "host = \"10.1.2.3\"", "insecure_listen"),
+            ("zone = ", "zoen = ", "zoen"),
+        ] {
+            let text = GOOD.replace(from, to);
+            let error = AgentConfig::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(field), "{to}: {error}");
+        }
+        let open = format!("insecure_listen = true\n{}", GOOD.replace("127.0.0.1:8008", "0.0.0.0:8008"));
+        assert!(AgentConfig::parse(&open).is_ok());
+    }
+}

@@ -1,0 +1,130 @@
+//! One look at the host: processes without SQL, SQL with a deadline, then the data folder.
+//!
+//! The folder is read after SQL: an instance that was seen out of recovery has written its history file
+//! before. A disk that does not answer costs a deadline and leaves the folder as it was last seen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::hands::{Hands, Processes};
+use crate::clock;
+use crate::duty::{Data, Local};
+use crate::model::{Epoch, Timeline, Timestamp};
+use crate::provider::{DatabaseProvider, Postgres, Reading};
+
+/// How long a look waits for the data disk.
+const DISK_WITHIN: Duration = Duration::from_millis(500);
+
+/// How to look.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Counts looks; a duty believes only those that began after its last act.
+    pub number: u64,
+    /// Whether a new session is needed, which alone shows settings in force.
+    pub new_session: bool,
+    /// How long SQL may take.
+    pub sql_within: Duration,
+    /// What was seen of the folder before; none to read it again.
+    pub data: Option<Data>,
+    /// The highest timeline that this postmaster was seen to replay.
+    pub timeline: Timeline,
+    /// Whether to skip SQL, because nothing of PostgreSQL ran a moment ago.
+    pub postmaster: Option<i32>,
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub struct Seen {
+    /// The number of the look.
+    pub number: u64,
+    /// When it began.
+    pub began: Timestamp,
+    /// Whether SQL was asked through a new session.
+    pub new_session: bool,
+    /// The processes.
+    pub processes: Processes,
+    /// What SQL said; none if it did not answer.
+    pub reading: Option<Reading>,
+    /// Whether the server says that it takes no sessions yet.
+    pub is_starting: bool,
+    /// The folder.
+    pub data: Option<Data>,
+}
+
+/// Looks once. Takes no longer than the deadlines of SQL and of the disk.
+pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Seen {
+    let began = clock::boottime();
+    let processes = {
+        let hands = Arc::clone(&hands);
+        let known = ask.postmaster;
+        blocking(move || hands.processes(known)).await
+    };
+    let mut seen = Seen {
+        number: ask.number,
+        began,
+        new_session: ask.new_session,
+        processes,
+        reading: None,
+        is_starting: false,
+        data: None,
+    };
+    if seen.processes.postmaster.is_some() {
+        let read = if ask.new_session {
+            provider.look(ask.sql_within).await
+        } else {
+            provider.glance(ask.sql_within).await
+        };
+        match read {
+            Ok(mut reading) => {
+                if reading.timeline().is_none() {
+                    let replayed = hands.replayed_timeline(reading.startup_process);
+                    reading.session.position.timeline = replayed.max(ask.timeline);
+                }
+                seen.reading = Some(reading);
+            }
+            Err(error) => {
+                seen.is_starting = error.is_not_now() || error.evidence_of_death();
+                tracing::debug!(%error, "no answer over SQL");
+            }
+        }
+    }
+    seen.data = match ask.data {
+        Some(data) => Some(data),
+        None => {
+            let stopped = !seen.processes.is_running;
+            let read = blocking(move || hands.data(stopped));
+            tokio::time::timeout(DISK_WITHIN, read).await.ok()
+        }
+    };
+    seen
+}
+
+impl Seen {
+    /// What duties look at.
+    pub fn local(
+        &self,
+        hands: &Hands,
+        data: Data,
+        lease: Option<Epoch>,
+        promotion_asked: bool,
+    ) -> Local {
+        Local {
+            now: clock::boottime(),
+            instance: hands.instance().clone(),
+            data,
+            is_running: self.processes.is_running,
+            has_postmaster: self.processes.postmaster.is_some(),
+            session: self.reading.as_ref().map(|reading| reading.session.clone()),
+            lease,
+            promotion_asked,
+        }
+    }
+}
+
+/// Runs blocking work on its own thread.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+    }
+}

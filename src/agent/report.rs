@@ -1,0 +1,117 @@
+//! From what was seen to what is said: the report of an agent, as a function of values.
+
+use crate::duty::{Data, Lease};
+use crate::model::{
+    Database, Epoch, Lsn, Order, Receiver, Report, Stopped, Timestamp, WalPosition,
+};
+use crate::provider::Reading;
+
+use super::hands::Processes;
+use super::health::Health;
+
+/// Everything that a report is made of.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// The highest order on disk.
+    pub promised: Option<Order>,
+    /// The folder, as last seen.
+    pub data: Option<Data>,
+    /// The processes, as last seen.
+    pub processes: Processes,
+    /// The last SQL answer of the present postmaster, if the last look got one.
+    pub reading: Option<Reading>,
+    /// Whether the present postmaster ever answered.
+    pub has_answered: bool,
+    /// Whether it said that it takes no sessions yet.
+    pub is_starting: bool,
+    /// Why nothing runs, if nothing does.
+    pub stopped: Option<Stopped>,
+    /// Where the first commit of an epoch ends.
+    pub first_commit: Option<(Epoch, Lsn)>,
+    /// The live lease.
+    pub lease: Option<Lease>,
+    /// When the last look began.
+    pub looked_at: Timestamp,
+}
+
+impl Known {
+    /// The report, as of now.
+    pub fn report(&self, now: Timestamp) -> Report {
+        let (identity, incarnation) = match &self.data {
+            Some(Data::Cluster {
+                identity,
+                incarnation,
+                ..
+            }) => (Some(*identity), *incarnation),
+            Some(Data::Empty | Data::Foreign { .. }) | None => (None, None),
+        };
+        Report {
+            promised: self.promised,
+            incarnation,
+            identity,
+            database: self.database(),
+            lease: self.lease.map(|lease| crate::model::LeaseReport {
+                epoch: lease.order.epoch,
+                remaining: lease.until.since(now),
+            }),
+        }
+    }
+
+    fn database(&self) -> Database {
+        if !self.processes.is_running {
+            return match &self.data {
+                Some(Data::Empty) => Database::Absent,
+                _ => Database::Stopped(self.stopped.unwrap_or(Stopped::Found)),
+            };
+        }
+        let Some(reading) = &self.reading else {
+            return if self.has_answered && !self.is_starting {
+                Database::Unresponsive
+            } else {
+                Database::Starting
+            };
+        };
+        let session = &reading.session;
+        if !session.in_recovery {
+            return Database::Primary {
+                position: session.position,
+                synchronous_standby_names: session.synchronous_standby_names.clone(),
+                first_commit: self.first_commit,
+                standbys: reading.standbys.clone(),
+            };
+        }
+        let flushed = reading.received.unwrap_or(session.position);
+        Database::Standby {
+            flushed: WalPosition {
+                timeline: flushed.timeline,
+                lsn: flushed.lsn,
+            },
+            replayed: session.position.lsn,
+            receiver: match &session.streams {
+                Some((application_name, silent_for)) => Receiver::Streaming {
+                    application_name: application_name.clone(),
+                    silent_for: *silent_for,
+                },
+                None => Receiver::None,
+            },
+        }
+    }
+
+    /// What health checks are answered from.
+    pub fn health(&self, now: Timestamp) -> Health {
+        let report = self.report(now);
+        let lag = match &report.database {
+            Database::Standby {
+                flushed, replayed, ..
+            } => Some(flushed.lsn.0.saturating_sub(replayed.0)),
+            _ => None,
+        };
+        Health {
+            turned_at: now,
+            looked_at: self.looked_at,
+            lease_until: self.lease.map(|lease| lease.until).unwrap_or_default(),
+            report: Some(report),
+            lag,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The command under way: its duty, who waits for it, and how long it may take.
+
+use std::time::Duration;
+
+use crate::duty::{Act, Duty};
+use crate::gate::Admission;
+use crate::model::{Order, Timestamp};
+use crate::recovery::Action;
+
+use super::session::SessionId;
+
+/// Who waits for the outcome of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiter {
+    /// Over which session it came.
+    pub session: SessionId,
+    /// Its number there.
+    pub id: u64,
+}
+
+/// A command under way.
+#[derive(Debug)]
+pub struct Running {
+    /// What was ordered.
+    pub action: Action,
+    /// That it is on disk.
+    pub admission: Admission,
+    /// How far it got.
+    pub duty: Duty,
+    /// Who waits.
+    pub waiters: Vec<Waiter>,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it is given up.
+    pub deadline: Timestamp,
+    /// Looks before this one are too old for it.
+    pub first_look: u64,
+    /// When to look next.
+    pub look_at: Timestamp,
+    started_at: Option<Timestamp>,
+}
+
+/// A server that ends right after its start is not started again before this has passed.
+const BETWEEN_STARTS: Duration = Duration::from_millis(500);
+
+impl Running {
+    /// A command that was just admitted; none for a question.
+    pub fn new(
+        action: Action,
+        admission: Admission,
+        waiter: Waiter,
+        now: Timestamp,
+        first_look: u64,
+    ) -> Option<Running> {
+        let duty = Duty::new(&action, admission.order(), now)?;
+        Some(Running {
+            deadline: now.after(patience(&action)),
+            action,
+            admission,
+            duty,
+            waiters: vec![waiter],
+            began: now,
+            first_look,
+            look_at: now,
+            started_at: None,
+        })
+    }
+
+    /// Whether a command of this order asks for the same, so that it joins.
+    pub fn is_same(&self, action: &Action, order: Order) -> bool {
+        self.action == *action && self.admission.order().epoch == order.epoch
+    }
+
+    /// How long SQL may take: a fence must be proven or the instance stopped within 100 ms.
+    pub fn sql_within(&self) -> Duration {
+        match self.action {
+            Action::Fence => Duration::from_millis(150),
+            _ => Duration::from_secs(1),
+        }
+    }
+
+    /// Notes that something was done; long work gets new time by it.
+    pub fn progressed(&mut self, now: Timestamp) {
+        if matches!(self.action, Action::Rebuild { .. } | Action::Initialise { .. }) {
+            self.deadline = now.after(patience(&self.action));
+        }
+    }
+
+    /// Whether an act must wait a moment because the same was done just before.
+    pub fn must_pause(&mut self, act: &Act, now: Timestamp) -> bool {
+        if !matches!(act, Act::StartStandby { .. }) {
+            return false;
+        }
+        let early = self
+            .started_at
+            .is_some_and(|at| now.since(at) < BETWEEN_STARTS);
+        if !early {
+            self.started_at = Some(now);
+        }
+        early
+    }
+}
+
+/// How long without progress until a command is given up; below the leader's patience.
+fn patience(action: &Action) -> Duration {
+    match action {
+        Action::Follow { .. } => Duration::from_secs(8),
+        Action::Rebuild { .. } | Action::Initialise { .. } => Duration::from_secs(60),
+        Action::Promote { .. } => Duration::from_secs(9),
+        Action::Ask { .. }
+        | Action::Fence
+        | Action::Configure { .. }
+        | Action::Locate { .. } => action.timeout().mul_f32(0.9),
+    }
+}

@@ -1,0 +1,239 @@
+//! The connection to one peer: opened again for ever, never trusted with a wait.
+//!
+//! It carries reports and answers out and commands in. It decides nothing; the one thing it refuses
+//! is a peer of another Raft group.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http_body_util::Empty;
+use hyper::header::{CONNECTION, HOST, UPGRADE};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+use crate::control::{
+    AgentMessage, FRAME_LIMIT, FrameError, PeerMessage, REPORT_EVERY, SESSION_PATH,
+    SESSION_PROTOCOL, decode, encode,
+};
+use crate::model::{ClusterName, InstanceId, Report};
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+const WRITE_WITHIN: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How many messages may wait for a peer that does not read. More are dropped: its session is ending.
+const OUTBOX: usize = 64;
+
+/// One session of a peer, for as long as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionId {
+    /// Which of the configured peers.
+    pub peer: usize,
+    /// Counts its sessions.
+    pub number: u64,
+}
+
+/// What a session tells the worker.
+#[derive(Debug)]
+pub enum Incoming {
+    /// It stands; messages for the peer go here.
+    Opened(SessionId, mpsc::Sender<AgentMessage>),
+    /// The peer said something.
+    Said(SessionId, PeerMessage),
+    /// It ended.
+    Closed(SessionId),
+}
+
+/// What every session needs.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    /// Whom the agent serves.
+    pub cluster: ClusterName,
+    /// Whose agent it is.
+    pub instance: InstanceId,
+    /// The Raft group that is obeyed; none before the first adoption.
+    pub group: watch::Receiver<Option<String>>,
+    /// The latest report; none before the first look.
+    pub reports: watch::Receiver<Option<Report>>,
+    /// The worker. Bounded: a busy worker slows the peers down.
+    pub worker: mpsc::Sender<Incoming>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("connect")]
+    Connect(#[source] std::io::Error),
+    #[error("upgrade the connection")]
+    Upgrade(#[source] hyper::Error),
+    #[error("the peer answers {0}")]
+    Status(StatusCode),
+    #[error("{0} took too long")]
+    Deadline(&'static str),
+    #[error("the connection ended")]
+    Ended,
+    #[error("transfer a frame")]
+    Transfer(#[source] std::io::Error),
+    #[error("understand a frame")]
+    Frame(#[from] FrameError),
+    #[error("the peer belongs to Raft group {theirs}, this agent obeys {ours}; check `peers`, or move the state folder away if the cluster was built anew")]
+    ForeignGroup { ours: String, theirs: String },
+    #[error("the worker ended")]
+    NoWorker,
+}
+
+impl Sessions {
+    /// Keeps a session to this peer until dropped.
+    pub async fn keep(self, peer: usize, address: String) {
+        let mut pause = FIRST_PAUSE;
+        let mut was_reported = false;
+        for number in 0u64.. {
+            let id = SessionId { peer, number };
+            let mut opened = false;
+            let end = self.clone().run(id, &address, &mut opened).await;
+            if opened {
+                pause = FIRST_PAUSE;
+                was_reported = false;
+                if self.worker.send(Incoming::Closed(id)).await.is_err() {
+                    return;
+                }
+            }
+            match end {
+                SessionError::NoWorker => return,
+                SessionError::ForeignGroup { .. } => {
+                    tracing::error!(peer = %address, error = %end, "session refused");
+                    pause = LONGEST_PAUSE;
+                }
+                other if !was_reported => {
+                    tracing::warn!(peer = %address, error = %crate::agent::chain(&other), "no session");
+                    was_reported = true;
+                }
+                _ => {}
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn run(self, id: SessionId, address: &str, opened: &mut bool) -> SessionError {
+        match self.talk(id, address, opened).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    async fn talk(
+        mut self,
+        id: SessionId,
+        address: &str,
+        opened: &mut bool,
+    ) -> Result<std::convert::Infallible, SessionError> {
+        let connected = timeout(CONNECT_WITHIN, upgraded(address)).await;
+        // The driver of the HTTP connection ends with the upgrade.
+        let (upgraded, _driver) = connected.map_err(|_| SessionError::Deadline("connecting"))??;
+        let codec = LengthDelimitedCodec::builder()
+            .max_frame_length(FRAME_LIMIT)
+            .new_codec();
+        let mut framed = Framed::new(TokioIo::new(upgraded), codec);
+        let hello = AgentMessage::Hello {
+            cluster: self.cluster.clone(),
+            instance: self.instance.clone(),
+            group: self.group.borrow().clone(),
+        };
+        write(&mut framed, &hello).await?;
+        let (outbox, mut messages) = mpsc::channel(OUTBOX);
+        let worker = self.worker.clone();
+        let tell = |incoming| async {
+            let told = worker.send(incoming).await;
+            told.map_err(|_| SessionError::NoWorker)
+        };
+        *opened = true;
+        tell(Incoming::Opened(id, outbox)).await?;
+        self.reports.mark_changed();
+        loop {
+            tokio::select! {
+                frame = framed.next() => {
+                    let frame = frame.ok_or(SessionError::Ended)?.map_err(SessionError::Transfer)?;
+                    let message: PeerMessage = decode(&frame)?;
+                    if let PeerMessage::Welcome { group, .. } = &message
+                        && let Some(ours) = self.group.borrow().clone()
+                        && ours != *group
+                    {
+                        return Err(SessionError::ForeignGroup { ours, theirs: group.clone() });
+                    }
+                    tell(Incoming::Said(id, message)).await?;
+                }
+                message = messages.recv() => {
+                    let message = message.ok_or(SessionError::NoWorker)?;
+                    write(&mut framed, &message).await?;
+                }
+                changed = self.reports.changed() => {
+                    changed.map_err(|_| SessionError::NoWorker)?;
+                    self.report(&mut framed).await?;
+                }
+                // The worker publishes at least this often; a report is due even if it is busy.
+                () = sleep(REPORT_EVERY + REPORT_EVERY / 4) => self.report(&mut framed).await?,
+            }
+        }
+    }
+
+    async fn report(&mut self, framed: &mut Connection) -> Result<(), SessionError> {
+        let report = self.reports.borrow_and_update().clone();
+        match report {
+            Some(report) => write(framed, &AgentMessage::Report(report)).await,
+            None => Ok(()),
+        }
+    }
+}
+
+type Connection = Framed<TokioIo<hyper::upgrade::Upgraded>, LengthDelimitedCodec>;
+
+async fn write(framed: &mut Connection, message: &AgentMessage) -> Result<(), SessionError> {
+    let frame = Bytes::from(encode(message)?);
+    timeout(WRITE_WITHIN, framed.send(frame))
+        .await
+        .map_err(|_| SessionError::Deadline("writing"))?
+        .map_err(SessionError::Transfer)
+}
+
+async fn upgraded(
+    address: &str,
+) -> Result<(hyper::upgrade::Upgraded, JoinSet<()>), SessionError> {
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(SessionError::Connect)?;
+    stream.set_nodelay(true).map_err(SessionError::Connect)?;
+    // A peer whose host died is given up after this, although nothing resets the connection.
+    rustix::net::sockopt::set_tcp_user_timeout(&stream, 2_000)
+        .map_err(|error| SessionError::Connect(error.into()))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(SessionError::Upgrade)?;
+    let mut driver = JoinSet::new();
+    driver.spawn(async move {
+        // Its error is the request's error too.
+        let _ = connection.with_upgrades().await;
+    });
+    let request = Request::get(SESSION_PATH)
+        .header(HOST, address)
+        .header(CONNECTION, "Upgrade")
+        .header(UPGRADE, SESSION_PROTOCOL)
+        .body(Empty::<Bytes>::new())
+        .expect("constant headers and a configured address make a request");
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(SessionError::Upgrade)?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(SessionError::Status(response.status()));
+    }
+    let upgraded = hyper::upgrade::on(response)
+        .await
+        .map_err(SessionError::Upgrade)?;
+    Ok((upgraded, driver))
+}

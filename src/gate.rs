@@ -1,0 +1,212 @@
+//! The promise on disk, and the admissions that only it can give.
+//!
+//! An [`Admission`] exists only after the order it speaks for was fsynced, file and folder, outside the
+//! data folder and under a lock that one agent holds. Everything that changes an instance takes
+//! `&Admission`, so that forgetting the gate does not compile. The rules themselves are the pure
+//! [`crate::duty::gate`].
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::duty::gate::{self, PromiseRecord, Refusal};
+use crate::host::{Error, durable};
+use crate::model::{Epoch, Order};
+
+const PROMISE: &str = "promise.json";
+const LOCK: &str = "lock";
+
+/// Proof that an order was admitted and is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    order: Order,
+}
+
+impl Admission {
+    /// The order that was admitted.
+    pub fn order(&self) -> Order {
+        self.order
+    }
+}
+
+/// Why there is no admission.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// The rules say no; nothing was written.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// Another process holds the promise.
+    #[error("another agent runs in {}; stop it or give this one a folder of its own", folder.display())]
+    Locked {
+        /// The state folder.
+        folder: PathBuf,
+    },
+    /// The promise cannot be kept on disk, so nothing is promised.
+    #[error("keep the promise on disk")]
+    Disk(#[source] Error),
+}
+
+/// The promise of one instance, locked for this process.
+#[derive(Debug)]
+pub struct PromiseStore {
+    path: PathBuf,
+    record: Option<PromiseRecord>,
+    _lock: File,
+}
+
+impl PromiseStore {
+    /// Locks the folder and reads the promise. A promise that cannot be read is put aside under another
+    /// name and logged: the agent then has none and must adopt the present epoch. Blocks.
+    /// Errors: [`GateError::Locked`], [`GateError::Disk`].
+    pub fn open(folder: &Path) -> Result<PromiseStore, GateError> {
+        let disk = |action: &'static str| {
+            let path = folder.join(LOCK);
+            move |source| {
+                GateError::Disk(Error::File {
+                    action,
+                    path,
+                    source,
+                })
+            }
+        };
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(folder.join(LOCK))
+            .map_err(disk("open"))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| GateError::Locked {
+            folder: folder.to_owned(),
+        })?;
+        let path = folder.join(PROMISE);
+        let text = durable::read(&path).map_err(GateError::Disk)?;
+        let record = match text.as_deref().map(serde_json::from_str) {
+            None => None,
+            Some(Ok(record)) => Some(record),
+            Some(Err(error)) => {
+                let aside = folder.join(format!("{PROMISE}.damaged-{}", crate::clock::wall_stamp()));
+                tracing::error!(%error, kept = %aside.display(), "the promise is damaged; nothing is obeyed before the present epoch is adopted");
+                durable::rename(&path, &aside).map_err(GateError::Disk)?;
+                None
+            }
+        };
+        Ok(PromiseStore {
+            path,
+            record,
+            _lock: lock,
+        })
+    }
+
+    /// What is on disk; none before the first adoption.
+    pub fn record(&self) -> Option<&PromiseRecord> {
+        self.record.as_ref()
+    }
+
+    /// The highest epoch promised.
+    pub fn epoch(&self) -> Option<Epoch> {
+        Some(self.record.as_ref()?.order.epoch)
+    }
+
+    /// Whether a promotion was asked for and not yet seen done or undone.
+    pub fn promotion_asked(&self) -> bool {
+        self.record.as_ref().is_some_and(|it| it.promotion_asked)
+    }
+
+    /// Admits an order and returns once it is on disk.
+    /// Errors: [`GateError::Refused`]; [`GateError::Disk`], after which nothing counts as promised.
+    pub async fn admit(&mut self, order: Order) -> Result<Admission, GateError> {
+        let record = gate::admit(self.record.as_ref(), order).map_err(GateError::Refused)?;
+        self.keep(record).await?;
+        Ok(Admission { order })
+    }
+
+    /// Takes over the present epoch of a Raft group, read linearizably. Never goes back.
+    /// Errors: as [`PromiseStore::admit`].
+    pub async fn adopt(&mut self, group: &str, order: Order) -> Result<(), GateError> {
+        if self.record.is_some() {
+            return Ok(());
+        }
+        // Whether a promotion was asked for is not known any more, so it counts as asked for.
+        let record = PromiseRecord {
+            group: group.to_owned(),
+            order,
+            promotion_asked: true,
+        };
+        self.keep(record).await
+    }
+
+    /// Notes durably whether a promotion is under way. Errors: as [`PromiseStore::admit`].
+    pub async fn note_promotion(&mut self, asked: bool) -> Result<(), GateError> {
+        match &self.record {
+            Some(record) if record.promotion_asked != asked => {
+                let mut record = record.clone();
+                record.promotion_asked = asked;
+                self.keep(record).await
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn keep(&mut self, record: PromiseRecord) -> Result<(), GateError> {
+        if self.record.as_ref() == Some(&record) {
+            return Ok(());
+        }
+        let text = serde_json::to_vec(&record).expect("plain fields become JSON");
+        let path = self.path.clone();
+        let written = tokio::task::spawn_blocking(move || durable::write(&path, &text));
+        written
+            .await
+            .expect("writing a file does not panic")
+            .map_err(GateError::Disk)?;
+        self.record = Some(record);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(epoch: u64, number: u32) -> Order {
+        Order {
+            epoch: Epoch(epoch),
+            number,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_promise_outlives_its_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = PromiseStore::open(folder.path()).unwrap();
+        assert!(matches!(
+            PromiseStore::open(folder.path()),
+            Err(GateError::Locked { .. })
+        ));
+        assert!(matches!(
+            store.admit(at(1, 1)).await,
+            Err(GateError::Refused(Refusal::NotAdopted))
+        ));
+        store.adopt("g", at(2, 0)).await.unwrap();
+        assert_eq!(store.admit(at(3, 4)).await.unwrap().order(), at(3, 4));
+        store.note_promotion(false).await.unwrap();
+        drop(store);
+        let mut store = PromiseStore::open(folder.path()).unwrap();
+        assert_eq!(store.record().unwrap().group, "g");
+        assert!(!store.promotion_asked());
+        for stale in [at(2, 9), at(3, 3)] {
+            assert!(store.admit(stale).await.is_err(), "{stale}");
+        }
+        store.admit(at(3, 4)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_damaged_promise_is_kept_aside_and_not_obeyed() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(PROMISE), "{half").unwrap();
+        let store = PromiseStore::open(folder.path()).unwrap();
+        assert!(store.record().is_none());
+        assert!(!folder.path().join(PROMISE).exists());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}

@@ -1,0 +1,128 @@
+//! PostgreSQL over its Unix socket. The client library is named in this folder only.
+
+mod conninfo;
+mod reading;
+mod session;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{DatabaseProvider, ProviderError, Reading, Result};
+use crate::gate::Admission;
+use crate::model::{Epoch, Lsn};
+use session::Session;
+
+/// Where the local server answers.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// The folder with its socket.
+    pub socket_folder: PathBuf,
+    /// Its port, a part of the socket's name.
+    pub port: u16,
+    /// The superuser.
+    pub user: String,
+}
+
+/// A local PostgreSQL.
+#[derive(Debug)]
+pub struct Postgres {
+    endpoint: Endpoint,
+    kept: Mutex<Option<Session>>,
+}
+
+impl Postgres {
+    /// Nothing is opened yet.
+    pub fn new(endpoint: Endpoint) -> Postgres {
+        Postgres {
+            endpoint,
+            kept: Mutex::new(None),
+        }
+    }
+
+    fn take(&self) -> Option<Session> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.take().filter(|session| !session.is_closed())
+    }
+
+    fn keep(&self, session: Session) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+    }
+
+    async fn run(&self, statement: &str, within: Duration) -> Result<()> {
+        bounded(within, async {
+            let session = Session::open(&self.endpoint, Some(within)).await?;
+            session.rows(statement).await.map(drop)
+        })
+        .await
+    }
+}
+
+async fn bounded<T>(within: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(within, call)
+        .await
+        .unwrap_or(Err(ProviderError::Deadline(within)))
+}
+
+impl DatabaseProvider for Postgres {
+    async fn look(&self, within: Duration) -> Result<Reading> {
+        bounded(within, async {
+            let session = Session::open(&self.endpoint, Some(within)).await?;
+            reading::read(&session).await
+        })
+        .await
+    }
+
+    async fn glance(&self, within: Duration) -> Result<Reading> {
+        bounded(within, async {
+            let session = match self.take() {
+                Some(session) => session,
+                None => Session::open(&self.endpoint, Some(within)).await?,
+            };
+            let seen = reading::read(&session).await?;
+            self.keep(session);
+            Ok(seen)
+        })
+        .await
+    }
+
+    async fn promote(&self, _by: &Admission, within: Duration) -> Result<()> {
+        // Without waiting: `pg_promote(true)` polls every 100 ms.
+        self.run("SELECT pg_promote(false)", within).await
+    }
+
+    async fn pause_replay(&self, _by: &Admission, within: Duration) -> Result<()> {
+        self.run("SELECT pg_wal_replay_pause()", within).await
+    }
+
+    async fn resume_replay(&self, _by: &Admission, within: Duration) -> Result<()> {
+        self.run("SELECT pg_wal_replay_resume()", within).await
+    }
+
+    async fn checkpoint(&self, within: Duration) -> Result<()> {
+        bounded(within, async {
+            let session = Session::open(&self.endpoint, None).await?;
+            session.rows("CHECKPOINT").await.map(drop)
+        })
+        .await
+    }
+
+    async fn barrier(&self, epoch: Epoch) -> Result<Lsn> {
+        let session = Session::open(&self.endpoint, None).await?;
+        session
+            .rows("SET synchronous_commit = on; SET default_transaction_read_only = off")
+            .await?;
+        // Counted from here: a warning before the commit came back says that the wait was cancelled.
+        let warned_before = session.warnings();
+        session
+            .rows(&format!(
+                "SELECT pg_logical_emit_message(true, 'primacy', 'epoch {epoch}')"
+            ))
+            .await?;
+        if session.warnings() != warned_before {
+            return Err(ProviderError::NotAcknowledged);
+        }
+        let rows = session.rows("SELECT pg_current_wal_flush_lsn()").await?;
+        reading::lsn(rows.first().and_then(|row| row.get(0)))
+    }
+}

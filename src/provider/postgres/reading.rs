@@ -1,0 +1,124 @@
+//! The one statement that says what a session sees.
+
+use std::time::Duration;
+
+use tokio_postgres::SimpleQueryRow;
+
+use super::conninfo;
+use super::session::Session as Connection;
+use crate::duty::{Replay, Session, SourceSeen};
+use crate::model::{Address, Lsn, StandbySeen, Timeline, WalPosition};
+use crate::provider::{ProviderError, Reading, Result};
+
+// `pg_stat_wal_receiver` hides a receiver that is connecting; `pg_stat_activity` shows it.
+const STATEMENT: &str = r"
+SELECT recovering,
+       current_setting('primary_conninfo'),
+       current_setting('restore_command'),
+       current_setting('synchronous_standby_names'),
+       current_setting('synchronous_commit'),
+       current_setting('default_transaction_read_only'),
+       (SELECT string_agg(pid::text, ' ') FROM pg_stat_activity WHERE backend_type = 'walreceiver'),
+       (SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'),
+       CASE WHEN recovering THEN pg_get_wal_replay_pause_state() END,
+       CASE WHEN recovering THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END,
+       CASE WHEN NOT recovering THEN pg_walfile_name(pg_current_wal_insert_lsn()) END,
+       r.status, r.conninfo, r.flushed_lsn, r.received_tli,
+       (1000 * extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time))::bigint,
+       (SELECT string_agg(concat_ws(E'\t', application_name, state, coalesce(flush_lsn, '0/0')), E'\n')
+          FROM pg_stat_replication)
+  FROM (SELECT pg_is_in_recovery() AS recovering OFFSET 0) AS state
+  LEFT JOIN pg_stat_wal_receiver AS r ON true";
+
+pub(super) async fn read(connection: &Connection) -> Result<Reading> {
+    let rows = connection.rows(STATEMENT).await?;
+    let row = rows
+        .first()
+        .ok_or_else(|| ProviderError::Odd("no row".to_owned()))?;
+    understand(row)
+}
+
+pub(super) fn lsn(text: Option<&str>) -> Result<Lsn> {
+    let text = text.unwrap_or("0/0");
+    text.parse()
+        .map_err(|error| ProviderError::Odd(format!("{error}")))
+}
+
+fn understand(row: &SimpleQueryRow) -> Result<Reading> {
+    let text = |column: usize| row.get(column).unwrap_or_default();
+    let source = conninfo::parse(text(1));
+    let receiver = conninfo::parse(text(12));
+    let name = |settings: &std::collections::BTreeMap<String, String>| {
+        settings
+            .get("application_name")
+            .cloned()
+            .unwrap_or_default()
+    };
+    let in_recovery = text(0) == "t";
+    let timeline = if in_recovery {
+        Timeline(text(14).parse().unwrap_or_default())
+    } else {
+        Timeline(
+            text(10)
+                .get(..8)
+                .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+                .ok_or_else(|| ProviderError::Odd("no timeline".to_owned()))?,
+        )
+    };
+    let receiver_processes: Vec<i32> = text(6)
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect();
+    let silent = Duration::from_millis(text(15).parse::<i64>().unwrap_or(i64::MAX).max(0) as u64);
+    let session = Session {
+        in_recovery,
+        source: (!source.is_empty()).then(|| SourceSeen {
+            address: Address {
+                host: source.get("host").cloned().unwrap_or_default(),
+                port: source
+                    .get("port")
+                    .and_then(|port| port.parse().ok())
+                    .unwrap_or(5432),
+            },
+            application_name: name(&source),
+        }),
+        restores: !text(2).is_empty(),
+        synchronous_standby_names: text(3).to_owned(),
+        commits_wait: matches!(text(4), "on" | "remote_apply"),
+        read_only_default: text(5) == "on",
+        receivers: receiver_processes.len(),
+        streams: (text(11) == "streaming").then(|| (name(&receiver), silent)),
+        replay: match text(8) {
+            "paused" => Replay::Paused,
+            "pause requested" => Replay::Requested,
+            _ => Replay::Running,
+        },
+        position: WalPosition {
+            timeline,
+            lsn: lsn(row.get(9))?,
+        },
+    };
+    let received = match row.get(13) {
+        Some(flushed) => Some(WalPosition {
+            timeline,
+            lsn: lsn(Some(flushed))?,
+        }),
+        None => None,
+    };
+    let mut standbys = Vec::new();
+    for line in text(16).lines() {
+        let mut fields = line.split('\t');
+        standbys.push(StandbySeen {
+            application_name: fields.next().unwrap_or_default().to_owned(),
+            streaming: fields.next() == Some("streaming"),
+            flushed: lsn(fields.next())?,
+        });
+    }
+    Ok(Reading {
+        session,
+        receiver_processes,
+        startup_process: text(7).parse().ok(),
+        received,
+        standbys,
+    })
+}
