@@ -177,6 +177,7 @@ async fn a_fenced_standby_acknowledges_nothing_more_and_knows_where_it_ends() {
     let rebuild = Action::Rebuild {
         source: source.clone(),
         incarnation: Incarnation(2),
+        keep_old: false,
     };
     let outcome = rig.peer.command(&a, order(2, 6), rebuild).await;
     assert!(

@@ -451,6 +451,7 @@ impl Rig {
         let action = Action::Rebuild {
             source: source.clone(),
             incarnation: Incarnation(1),
+            keep_old: false,
         };
         let outcome = self.peer.command(b, order(1, 3), action).await;
         assert!(
