@@ -25,6 +25,16 @@ pub fn wall_text() -> String {
     rfc3339(now.tv_sec, (now.tv_nsec / 1_000_000) as u32)
 }
 
+/// The wall clock in milliseconds since 1970. For display and records; never compare it.
+pub fn wall_millis() -> u64 {
+    read(ClockId::Realtime).0
+}
+
+/// A [`wall_millis`] as RFC 3339 text in UTC.
+pub fn text_of(millis: u64) -> String {
+    rfc3339((millis / 1_000) as i64, (millis % 1_000) as u32)
+}
+
 /// The wall clock as text that is fit for a file name, such as `20260414T093000250Z`.
 pub fn wall_stamp() -> String {
     wall_text().replace(['-', ':', '.'], "")

@@ -37,4 +37,5 @@ pub mod leash;
 pub mod model;
 pub mod provider;
 pub mod recovery;
+pub mod server;
 pub mod state;

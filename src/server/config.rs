@@ -1,0 +1,222 @@
+//! The configuration of a peer: one short file, checked before anything is touched.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use raft::{GroupId, Timing};
+use serde::Deserialize;
+
+use crate::model::{PeerId, Zone};
+
+/// Why a configuration is refused: one sentence that names the field and the next step.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This peer; never used twice in its group.
+    pub id: PeerId,
+    /// The Raft group.
+    pub group: GroupId,
+    /// Its failure domain.
+    pub zone: Zone,
+    /// Where it keeps its log.
+    pub folder: PathBuf,
+    /// Where its one HTTP port listens.
+    pub listen: SocketAddr,
+    /// Every peer of the group, this one included: id to `host:port`.
+    pub peers: BTreeMap<PeerId, String>,
+    /// The pace of the group.
+    pub timing: Timing,
+    /// What is allowed and should not be; shown in every status.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    id: u64,
+    group: String,
+    zone: String,
+    folder: PathBuf,
+    listen: String,
+    peers: BTreeMap<String, String>,
+    #[serde(default)]
+    insecure_listen: bool,
+    #[serde(default)]
+    network: Network,
+}
+
+/// How far apart the peers are.
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum Network {
+    #[default]
+    Lan,
+    Wan,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            ConfigError(format!(
+                "cannot read {}: {error}; give the path of a peer's configuration with --config",
+                path.display()
+            ))
+        })?;
+        Config::parse(&text)
+            .map_err(|ConfigError(why)| ConfigError(format!("{}: {why}", path.display())))
+    }
+
+    /// Checks the text of a configuration.
+    pub fn parse(text: &str) -> Result<Config, ConfigError> {
+        let file: File = toml::from_str(text).map_err(|error| {
+            let line = error
+                .span()
+                .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            let what = error.message().replace('\n', ", ");
+            ConfigError(format!("line {line}: {what}; correct or remove it"))
+        })?;
+        check(file)
+    }
+}
+
+fn check(file: File) -> Result<Config, ConfigError> {
+    let refuse = |why: String| Err(ConfigError(why));
+    let group = file.group.parse().map_err(|_| {
+        ConfigError(format!(
+            "group '{}' is not a UUID; draw one with uuidgen and give all peers the same",
+            file.group
+        ))
+    })?;
+    let zone = Zone::new(&file.zone).map_err(|error| ConfigError(format!("zone: {error}")))?;
+    let mut peers = BTreeMap::new();
+    for (id, address) in &file.peers {
+        let Ok(number) = id.parse::<u64>() else {
+            return refuse(format!(
+                "peers: '{id}' is not a number; name peers 1, 2, 3"
+            ));
+        };
+        let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        if !matches!(port, Some(Ok(1..))) {
+            return refuse(format!(
+                "peers.{id}: '{address}' is not host:port; write for example 10.0.0.1:7001"
+            ));
+        }
+        peers.insert(PeerId(number), address.clone());
+    }
+    let twice = peers
+        .values()
+        .find(|a| peers.values().filter(|b| a == b).count() > 1);
+    if let Some(address) = twice {
+        return refuse(format!(
+            "peers: two peers have the address {address}; give each its own"
+        ));
+    }
+    if !matches!(peers.len(), 1 | 3 | 5) {
+        return refuse(format!(
+            "peers: {} peers are listed; list 3 or 5, so that a majority survives a loss",
+            peers.len()
+        ));
+    }
+    if !peers.contains_key(&PeerId(file.id)) {
+        return refuse(format!(
+            "peers: this peer, id {}, is not listed; add it with its address",
+            file.id
+        ));
+    }
+    let Ok(listen) = file.listen.parse::<SocketAddr>() else {
+        return refuse(format!(
+            "listen: '{}' is not an IP address with a port; write for example 127.0.0.1:7001",
+            file.listen
+        ));
+    };
+    let is_loopback = listen.ip().is_loopback();
+    if !is_loopback && !file.insecure_listen {
+        return refuse(format!(
+            "listen: {listen} can be reached from other hosts and nothing is encrypted or authenticated yet; \
+             listen on a loopback address, or set insecure_listen = true on a network you trust"
+        ));
+    }
+    if !file.folder.is_absolute() {
+        return refuse(format!(
+            "folder: {} is not absolute; write the whole path",
+            file.folder.display()
+        ));
+    }
+    let mut warnings = vec![];
+    if !is_loopback {
+        warnings.push(format!(
+            "peer {} listens on {listen} without encryption and authentication (insecure_listen)",
+            file.id
+        ));
+    }
+    if peers.len() == 1 {
+        warnings.push("the group has one peer: nothing is highly available".to_owned());
+    }
+    Ok(Config {
+        id: PeerId(file.id),
+        group,
+        zone,
+        folder: file.folder,
+        listen,
+        peers,
+        timing: match file.network {
+            Network::Lan => Timing::lan(),
+            Network::Wan => Timing::wan(),
+        },
+        warnings,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+id = 1
+group = "00000000-0000-0000-0000-000000000001"
+zone = "z1"
+folder = "/tmp/peer"
+listen = "127.0.0.1:7001"
+peers = {1="127.0.0.1:7001", 2="127.0.0.1:7002", 3="127.0.0.1:7003"}
+"#;
+
+    #[test]
+    fn a_good_configuration() {
+        let config = Config::parse(GOOD).unwrap();
+        assert_eq!(config.peers.len(), 3);
+        assert!(config.warnings.is_empty());
+    }
+
+    #[test]
+    fn an_open_port_must_be_asked_for_and_is_a_warning() {
+        let open = GOOD.replace("listen = \"127.0.0.1", "listen = \"0.0.0.0");
+        assert!(Config::parse(&open).is_err());
+        let asked = format!("insecure_listen = true\n{open}");
+        assert_eq!(Config::parse(&asked).unwrap().warnings.len(), 1);
+    }
+
+    #[test]
+    fn refusals_name_the_field_in_one_sentence() {
+        let cases = [
+            ("zone = \"z1\"", "zonne = \"z1\"", "zonne"),
+            ("zone = \"z1\"", "", "zone"),
+            ("zone = \"z1\"", "zone = \"Z 1\"", "zone"),
+            ("id = 1", "id = 9", "peers"),
+            ("3=\"127.0.0.1:7003\"", "3=\"127.0.0.1:7001\"", "peers"),
+            (", 3=\"127.0.0.1:7003\"", "", "peers"),
+            ("3=\"127.0.0.1:7003\"", "3=\"nowhere\"", "peers.3"),
+            ("000000000001", "00000000000x", "group"),
+            ("\"/tmp/peer\"", "\"peer\"", "folder"),
+        ];
+        for (from, to, field) in cases {
+            let ConfigError(why) = Config::parse(&GOOD.replace(from, to)).unwrap_err();
+            assert!(why.contains(field) && !why.contains('\n'), "{to}: {why}");
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The shell of a peer: it hears agents, asks the pure core what to do, has it recorded and carried out.
+//!
+//! Only the leader decides and commands; every peer observes. The shell must never decide anything that
+//! [`crate::decision`] could, and never act on a record that a majority did not confirm.
+
+pub mod calls;
+pub mod config;
+pub mod control;
+mod execute;
+pub mod lease;
+mod machine;
+pub mod observe;
+pub mod sessions;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use raft::{Consensus, Role, StartError};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::clock;
+use crate::decision::{self, Plan};
+use crate::model::{ClusterName, PeerId, View};
+use crate::state::{Change, ClusterState, Command, Reply, State};
+
+pub use config::{Config, ConfigError};
+use sessions::Sessions;
+
+/// A request line and its headers must arrive within this time.
+const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// The most bytes of a request line with its headers.
+const HEADERS_LIMIT: usize = 32 * 1024;
+/// The most connections that are served at once; further ones wait in the kernel's queue.
+const CONNECTIONS: usize = 4096;
+/// A snapshot is taken after so many log entries: each is a few hundred bytes.
+const SNAPSHOT_EVERY: u64 = 2_000;
+/// So many entries are kept for a peer that is a little behind.
+const KEEP_ENTRIES: u64 = 500;
+
+/// Why a peer does not start, or stopped. Each is one sentence with the next step.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The configuration is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The port cannot be listened on.
+    #[error("listen: cannot listen on {address}: {source}; free the port or change listen")]
+    Listen {
+        /// Of the configuration.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The folder cannot be used.
+    #[error("folder: {folder} cannot be used: {why}")]
+    Folder {
+        /// Of the configuration.
+        folder: String,
+        /// Why, with the next step.
+        why: String,
+    },
+    /// The replicated log failed while the peer ran.
+    #[error("the peer stopped: {0}; look at the folder's disk and start it again")]
+    Stopped(String),
+}
+
+/// A running peer, as its tasks and its HTTP handlers see it.
+pub struct Peer {
+    /// Its configuration.
+    pub config: Config,
+    /// The replicated state.
+    pub consensus: Consensus<State>,
+    /// What it has seen.
+    pub board: observe::Board,
+    /// Its calls to other peers.
+    pub calls: calls::Calls,
+    sessions: Sessions,
+    leases: lease::Leases,
+    under_way: execute::UnderWay,
+    upgrades: mpsc::Sender<OnUpgrade>,
+}
+
+impl Peer {
+    /// The term in which this peer leads, as far as it knows.
+    pub fn leading_term(&self) -> Option<u64> {
+        let view = *self.consensus.watch().borrow();
+        (view.role == Role::Leader).then_some(view.term)
+    }
+
+    /// The leader as far as this peer knows, and its address.
+    pub fn leader(&self) -> Option<(PeerId, String)> {
+        let leader = PeerId(self.consensus.watch().borrow().leader?);
+        Some((leader, self.config.peers.get(&leader)?.clone()))
+    }
+
+    /// The readings of one cluster now.
+    pub fn view(&self, state: &ClusterState) -> View {
+        let cluster = &state.cluster;
+        let lapse_at = self.leases.lapse_at(&cluster.name, cluster.durability);
+        let peers = self.config.peers.len();
+        self.board
+            .view(&cluster.name, clock::monotonic(), lapse_at, peers)
+    }
+
+    /// Looks at one recorded cluster together with this peer's view of it and what follows from both.
+    pub fn look<R>(
+        &self,
+        cluster: &ClusterName,
+        look: impl FnOnce(&ClusterState, &View, &Plan) -> R,
+    ) -> Option<R> {
+        self.consensus.read(|state| {
+            let state = state.clusters.get(cluster)?;
+            // The view is built after the record is held: see `lease::renew`.
+            let view = self.view(state);
+            let plan = decision::decide(state, &view);
+            Some(look(state, &view, &plan))
+        })
+    }
+
+    /// Has a change recorded, stamped with this peer's wall clock.
+    pub async fn propose(
+        &self,
+        cluster: ClusterName,
+        change: Change,
+    ) -> Result<Reply, raft::ProposeError> {
+        let command = Command {
+            cluster,
+            at: clock::wall_millis(),
+            change,
+        };
+        Ok(self.consensus.propose(command).await?.reply)
+    }
+
+    /// The commands under way, in words: instance, action and order.
+    pub fn under_way(&self, cluster: &ClusterName) -> Vec<crate::recovery::Step> {
+        self.under_way.of(cluster)
+    }
+
+    /// Hands an upgraded connection over to the sessions; false if too many wait.
+    pub fn accept_session(&self, upgrade: OnUpgrade) -> bool {
+        self.upgrades.try_send(upgrade).is_ok()
+    }
+}
+
+/// Runs a peer until `shutdown` resolves. `routes` says what its port answers.
+///
+/// # Errors
+/// [`ServerError`]; before the port and the folder were found usable nothing on disk has changed.
+pub async fn run(
+    config: Config,
+    routes: impl FnOnce(Arc<Peer>) -> Router,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServerError> {
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|source| ServerError::Listen {
+            address: config.listen,
+            source,
+        })?;
+    check_folder(&config)?;
+    let consensus = Consensus::start(raft_config(&config), State::default())
+        .await
+        .map_err(|error| folder_error(&config, error))?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::info!(peer = %config.id, zone = %config.zone, listen = %config.listen, "peer serves");
+    // When full, a new session is refused and the agent tries again.
+    let (upgrades, accepted) = mpsc::channel(64);
+    let peer = Arc::new(Peer {
+        config,
+        consensus: consensus.clone(),
+        board: observe::Board::default(),
+        calls: calls::Calls::default(),
+        sessions: Sessions::default(),
+        leases: lease::Leases::default(),
+        under_way: execute::UnderWay::default(),
+        upgrades,
+    });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve(listener, routes(peer.clone())));
+    tasks.spawn(sessions::accept(peer.clone(), accepted));
+    tasks.spawn(lead(peer.clone()));
+    let mut watch = consensus.watch();
+    let stopped = watch.wait_for(|view| view.role == Role::Stopped);
+    let result = tokio::select! {
+        () = shutdown => Ok(()),
+        _ = stopped => {
+            let why = consensus.status().stopped.unwrap_or_else(|| "its log was closed".to_owned());
+            Err(ServerError::Stopped(why))
+        }
+        Some(ended) = tasks.join_next() => {
+            let why = expect_no_panic(ended).unwrap_or_else(|| "it was cancelled".to_owned());
+            Err(ServerError::Stopped(why))
+        }
+    };
+    tasks.shutdown().await;
+    drop(peer);
+    consensus.shutdown().await;
+    result
+}
+
+/// The result of a task; a panic of a task is a panic of its owner.
+fn expect_no_panic<T>(ended: Result<T, JoinError>) -> Option<T> {
+    match ended {
+        Ok(value) => Some(value),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
+    }
+}
+
+fn raft_config(config: &Config) -> raft::Config {
+    raft::Config {
+        id: config.id.0,
+        group: config.group,
+        folder: config.folder.clone(),
+        members: config
+            .peers
+            .iter()
+            .map(|(id, address)| (id.0, address.clone()))
+            .collect(),
+        timing: config.timing,
+        snapshot_every: SNAPSHOT_EVERY,
+        keep_before_snapshot: KEEP_ENTRIES,
+    }
+}
+
+/// Refuses a folder that cannot be written, before anything is created in it.
+fn check_folder(config: &Config) -> Result<(), ServerError> {
+    let exists = config
+        .folder
+        .ancestors()
+        .find(|folder| folder.exists())
+        .unwrap_or(&config.folder);
+    let refuse = |why: String| {
+        Err(ServerError::Folder {
+            folder: config.folder.display().to_string(),
+            why,
+        })
+    };
+    if !exists.is_dir() {
+        return refuse(format!(
+            "{} is not a folder; choose another",
+            exists.display()
+        ));
+    }
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    if let Err(error) = rustix::fs::access(exists, access) {
+        return refuse(format!(
+            "{} is not writable for this user ({error}); give it to the user that runs the peer, or choose another",
+            exists.display()
+        ));
+    }
+    Ok(())
+}
+
+fn folder_error(config: &Config, error: StartError) -> ServerError {
+    let next = match &error {
+        StartError::OtherGroup { .. } | StartError::OtherPeer { .. } => {
+            "; correct group, id or folder"
+        }
+        StartError::InUse => "; stop the other process or choose another folder",
+        StartError::LogLost => {
+            "; give this peer a new id: one that forgot its votes is dangerous to the others"
+        }
+        StartError::Unmarked => "; choose an empty folder",
+        StartError::Config(_)
+        | StartError::Folder(_)
+        | StartError::Identity(_)
+        | StartError::Log(_)
+        | StartError::Snapshot(_)
+        | StartError::Engine(_) => "; look at the folder and its disk",
+    };
+    let cause = std::error::Error::source(&error).map_or(String::new(), |c| format!(": {c}"));
+    ServerError::Folder {
+        folder: config.folder.display().to_string(),
+        why: format!("{error}{cause}{next}"),
+    }
+}
+
+/// Answers the peer's one port.
+async fn serve(listener: TcpListener, routes: Router) -> String {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, routes.clone()));
+                }
+                Err(error) => {
+                    // Too many open files, or a connection that came to nothing: the listener lives.
+                    tracing::warn!(%error, "a connection was not accepted");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            },
+            Some(ended) = connections.join_next() => {
+                expect_no_panic(ended);
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, routes: Router) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WITHIN)
+        .max_buf_size(HEADERS_LIMIT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+/// Runs the control loops while this peer leads; they stop with the term.
+async fn lead(peer: Arc<Peer>) -> String {
+    let mut watch = peer.consensus.watch();
+    let mut tasks = JoinSet::new();
+    let mut leading = None;
+    loop {
+        let view = *watch.borrow_and_update();
+        let term = (view.role == Role::Leader).then_some(view.term);
+        if term != leading {
+            leading = term;
+            tasks.shutdown().await;
+            peer.under_way.clear();
+            peer.leases.lead(term, clock::monotonic());
+            match term {
+                Some(term) => {
+                    tracing::info!(term, "this peer leads");
+                    tasks.spawn(control::run(peer.clone()));
+                }
+                None => tracing::info!("this peer no longer leads"),
+            }
+        }
+        tokio::select! {
+            changed = watch.changed() => if changed.is_err() {
+                return "the replicated log ended".to_owned();
+            },
+            Some(ended) = tasks.join_next() => {
+                expect_no_panic(ended);
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What this peer has seen, per cluster and instance. Observations stay local; they are never replicated.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use tokio::sync::watch;
+
+use crate::model::view::SILENT_AFTER;
+use crate::model::{
+    Answer, ClusterName, Failure, InstanceId, Report, Sighting, Timestamp, View,
+};
+
+/// Everything this peer has seen. A short lock that is never held across an await.
+#[derive(Default)]
+pub struct Board {
+    clusters: Mutex<BTreeMap<ClusterName, Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    instances: BTreeMap<InstanceId, SeenInstance>,
+    looks: BTreeMap<InstanceId, (Timestamp, usize)>,
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct SeenInstance {
+    session: Option<u64>,
+    report: Option<(Timestamp, Report)>,
+    answer: Option<(Timestamp, Answer)>,
+    failure: Option<Failure>,
+}
+
+impl Board {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ClusterName, Seen>> {
+        self.clusters.lock().expect("no holder of the board panics")
+    }
+
+    fn change(
+        &self,
+        cluster: &ClusterName,
+        instance: &InstanceId,
+        change: impl FnOnce(&mut SeenInstance),
+    ) {
+        let mut clusters = self.lock();
+        let seen = clusters.entry(cluster.clone()).or_default();
+        change(seen.instances.entry(instance.clone()).or_default());
+        seen.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Changes with every observation of the cluster.
+    pub(super) fn watch(&self, cluster: &ClusterName) -> watch::Receiver<u64> {
+        let mut clusters = self.lock();
+        clusters.entry(cluster.clone()).or_default().changes.subscribe()
+    }
+
+    /// A session began; it takes the place of any other of this instance.
+    pub(super) fn connected(&self, cluster: &ClusterName, instance: &InstanceId, session: u64) {
+        self.change(cluster, instance, |seen| {
+            seen.session = Some(session);
+            seen.answer = None;
+        });
+    }
+
+    /// A session ended. Does nothing if another took its place.
+    pub(super) fn disconnected(&self, cluster: &ClusterName, instance: &InstanceId, session: u64) {
+        self.change(cluster, instance, |seen| {
+            seen.session.take_if(|current| *current == session);
+        });
+    }
+
+    pub(super) fn report(
+        &self,
+        cluster: &ClusterName,
+        instance: &InstanceId,
+        at: Timestamp,
+        report: Report,
+    ) {
+        self.change(cluster, instance, |seen| seen.report = Some((at, report)));
+    }
+
+    pub(super) fn answer(
+        &self,
+        cluster: &ClusterName,
+        instance: &InstanceId,
+        at: Timestamp,
+        answer: Answer,
+    ) {
+        self.change(cluster, instance, |seen| seen.answer = Some((at, answer)));
+    }
+
+    pub(super) fn failure(&self, cluster: &ClusterName, instance: &InstanceId, failure: Failure) {
+        self.change(cluster, instance, |seen| seen.failure = Some(failure));
+    }
+
+    pub(super) fn look(
+        &self,
+        cluster: &ClusterName,
+        instance: &InstanceId,
+        at: Timestamp,
+        heard_by: usize,
+    ) {
+        let mut clusters = self.lock();
+        let seen = clusters.entry(cluster.clone()).or_default();
+        seen.looks.insert(instance.clone(), (at, heard_by));
+        seen.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Whether this peer hears the agent of `instance` at `now`.
+    pub fn hears(&self, cluster: &ClusterName, instance: &InstanceId, now: Timestamp) -> bool {
+        let clusters = self.lock();
+        let seen = clusters
+            .get(cluster)
+            .and_then(|seen| seen.instances.get(instance));
+        seen.is_some_and(|seen| {
+            let recent = |(at, _): &(Timestamp, Report)| now.since(*at) <= SILENT_AFTER;
+            seen.session.is_some() && seen.report.as_ref().is_some_and(recent)
+        })
+    }
+
+    /// The readings of one cluster at `now`.
+    pub(super) fn view(
+        &self,
+        cluster: &ClusterName,
+        now: Timestamp,
+        leases_lapse_at: Timestamp,
+        peers: usize,
+    ) -> View {
+        let clusters = self.lock();
+        let Some(seen) = clusters.get(cluster) else {
+            return View {
+                now,
+                leases_lapse_at,
+                peers,
+                ..View::default()
+            };
+        };
+        let sighting = |(id, seen): (&InstanceId, &SeenInstance)| {
+            let (received_at, report) = seen.report.clone()?;
+            let sighting = Sighting {
+                report,
+                received_at,
+                connected: seen.session.is_some(),
+                answer: seen.answer.clone(),
+                failure: seen.failure.clone(),
+            };
+            Some((id.clone(), sighting))
+        };
+        View {
+            now,
+            leases_lapse_at,
+            instances: seen.instances.iter().filter_map(sighting).collect(),
+            peers,
+            looks: seen.looks.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Database;
+
+    fn report() -> Report {
+        Report {
+            promised: None,
+            incarnation: None,
+            identity: None,
+            database: Database::Absent,
+            lease: None,
+        }
+    }
+
+    #[test]
+    fn an_old_session_that_ends_does_not_hide_the_new_one() {
+        let board = Board::default();
+        let (cluster, a) = (ClusterName::new("demo").unwrap(), InstanceId::new("a").unwrap());
+        board.connected(&cluster, &a, 1);
+        board.connected(&cluster, &a, 2);
+        board.disconnected(&cluster, &a, 1);
+        board.report(&cluster, &a, Timestamp(5), report());
+        assert!(board.hears(&cluster, &a, Timestamp(6)));
+        board.disconnected(&cluster, &a, 2);
+        assert!(!board.hears(&cluster, &a, Timestamp(6)));
+        let view = board.view(&cluster, Timestamp(6), Timestamp(0), 3);
+        assert!(!view.instances[&a].connected);
+    }
+}
