@@ -33,6 +33,7 @@ pub mod decision;
 pub mod duty;
 pub mod gate;
 pub mod host;
+pub mod http;
 pub mod leash;
 pub mod model;
 pub mod provider;

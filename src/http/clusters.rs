@@ -1,0 +1,259 @@
+//! Clusters: what is recorded, what is seen, and what follows from both.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Address, ClusterName, Durability, InstanceId, Zone};
+use crate::recovery::Rejection;
+use crate::server::Peer;
+use crate::state::command::NewMember;
+use crate::state::{Change, NewCluster};
+
+use super::problem::Problem;
+use super::views::{ClusterView, InstanceView, RecoveryView, cluster_view, recovery_view};
+
+/// The body of `POST /api/v1/clusters`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewClusterBody {
+    /// Its name.
+    pub name: String,
+    /// `"async"` or `{"quorum": 1}`.
+    pub durability: DurabilityBody,
+    /// Its instances, by name.
+    pub members: BTreeMap<String, MemberBody>,
+    /// The one that is initialised; the others are cloned from it.
+    pub first: String,
+}
+
+/// How many standbys a commit waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum DurabilityBody {
+    /// None.
+    Async,
+    /// So many.
+    Quorum(u8),
+}
+
+/// One instance of a cluster to be created.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberBody {
+    /// Where it answers SQL.
+    pub host: String,
+    /// Where it answers SQL.
+    pub port: u16,
+    /// Where its agent answers health checks; `host` if absent.
+    pub health_host: Option<String>,
+    /// Where its agent answers health checks.
+    pub health_port: u16,
+    /// Its failure domain.
+    pub zone: String,
+}
+
+fn name(text: &str) -> Result<ClusterName, Problem> {
+    ClusterName::new(text).map_err(|error| {
+        Problem::new(StatusCode::NOT_FOUND, "unknown-cluster", error.to_string())
+    })
+}
+
+fn unknown(cluster: &str) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "unknown-cluster",
+        format!("there is no cluster {cluster}"),
+    )
+    .hint("GET /api/v1/clusters lists them")
+}
+
+fn view(peer: &Peer, cluster: &ClusterName) -> Option<ClusterView> {
+    let under_way = peer.under_way(cluster);
+    let warnings = peer.config.warnings.clone();
+    peer.look(cluster, |state, view, plan| {
+        cluster_view(state, view, plan, &under_way, warnings)
+    })
+}
+
+/// `GET /api/v1/clusters`: all of them.
+pub async fn list(State(peer): State<Arc<Peer>>) -> Json<Vec<ClusterView>> {
+    let names: Vec<_> = peer
+        .consensus
+        .read(|state| state.clusters.keys().cloned().collect());
+    Json(names.iter().filter_map(|name| view(&peer, name)).collect())
+}
+
+/// `GET /api/v1/clusters/{cluster}`. Fails with `unknown-cluster`.
+pub async fn one(
+    State(peer): State<Arc<Peer>>,
+    Path(cluster): Path<String>,
+) -> Result<Json<ClusterView>, Problem> {
+    let found = view(&peer, &name(&cluster)?);
+    found.map(Json).ok_or_else(|| unknown(&cluster))
+}
+
+/// `GET /api/v1/clusters/{cluster}/instances`. Fails with `unknown-cluster`.
+pub async fn instances(
+    state: State<Arc<Peer>>,
+    path: Path<String>,
+) -> Result<Json<Vec<InstanceView>>, Problem> {
+    let Json(view) = one(state, path).await?;
+    Ok(Json(view.instances))
+}
+
+/// `GET /api/v1/clusters/{cluster}/primary`: `host:port` as text. Fails with `unknown-cluster`, and with
+/// `no-primary` while none is recorded or it is not promoted yet.
+pub async fn primary(
+    State(peer): State<Arc<Peer>>,
+    Path(cluster): Path<String>,
+) -> Result<String, Problem> {
+    let found = peer.look(&name(&cluster)?, |state, _, _| {
+        let recorded = state.cluster.primary.as_ref();
+        let serving = recorded.filter(|_| state.is_established());
+        serving.map(|primary| state.cluster.members[primary].address.to_string())
+    });
+    found.ok_or_else(|| unknown(&cluster))?.ok_or_else(|| {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no-primary",
+            format!("cluster {cluster} has no primary at the moment"),
+        )
+        .hint(format!(
+            "GET /api/v1/clusters/{cluster} says what is waited for"
+        ))
+    })
+}
+
+/// `GET /api/v1/clusters/{cluster}/history`, also `/recoveries`: newest first. Fails with `unknown-cluster`.
+pub async fn history(
+    State(peer): State<Arc<Peer>>,
+    Path(cluster): Path<String>,
+) -> Result<Json<Vec<RecoveryView>>, Problem> {
+    let name = name(&cluster)?;
+    let found = peer.consensus.read(|state| {
+        let records = state.clusters.get(&name)?.history.records();
+        Some(records.rev().map(recovery_view).collect())
+    });
+    found.map(Json).ok_or_else(|| unknown(&cluster))
+}
+
+/// `POST /api/v1/clusters`: records a cluster and the permit to initialise its first instance. Answers
+/// 201 with the cluster. Fails with `bad-body`, `invalid`, `exists`, `no-leader`, `outcome-unknown`.
+pub async fn create(
+    State(peer): State<Arc<Peer>>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<ClusterView>), Problem> {
+    let body: NewClusterBody = serde_json::from_slice(&body).map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, "bad-body", error.to_string()).hint(
+            "send {\"name\", \"durability\": {\"quorum\": 1} or \"async\", \"members\": {…}, \"first\"}",
+        )
+    })?;
+    let (name, new) = checked(body)?;
+    if peer
+        .consensus
+        .read(|state| state.clusters.contains_key(&name))
+    {
+        return Err(exists(&name));
+    }
+    let reply = peer.propose(name.clone(), Change::Create(new)).await;
+    match reply {
+        Ok(Ok(_)) => {
+            tracing::info!(cluster = %name, "cluster created");
+            let view = view(&peer, &name).ok_or_else(|| unknown(name.as_str()))?;
+            Ok((StatusCode::CREATED, Json(view)))
+        }
+        Ok(Err(Rejection::Invalid(why))) if why.contains("exists") => Err(exists(&name)),
+        Ok(Err(rejection)) => Err(invalid(rejection.to_string())),
+        Err(raft::ProposeError::NotLeader { .. }) => Err(Problem::no_leader()),
+        Err(error) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "outcome-unknown",
+            format!("whether the cluster was recorded is not known: {error}"),
+        )
+        .hint(format!(
+            "GET /api/v1/clusters/{name} before trying again"
+        ))),
+    }
+}
+
+fn exists(name: &ClusterName) -> Problem {
+    Problem::new(
+        StatusCode::CONFLICT,
+        "exists",
+        format!("cluster {name} exists already"),
+    )
+    .hint("choose another name")
+}
+
+fn invalid(why: String) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", why)
+        .hint("correct the field and send it again; nothing was changed")
+}
+
+fn checked(body: NewClusterBody) -> Result<(ClusterName, NewCluster), Problem> {
+    let field = |field: &str, why: String| invalid(format!("{field}: {why}"));
+    let name =
+        ClusterName::new(&body.name).map_err(|error| field("name", error.to_string()))?;
+    let first =
+        InstanceId::new(&body.first).map_err(|error| field("first", error.to_string()))?;
+    let mut members = BTreeMap::new();
+    for (id, member) in body.members {
+        let path = format!("members.{id}");
+        let instance =
+            InstanceId::new(&id).map_err(|error| field(&path, error.to_string()))?;
+        let zone = Zone::new(&member.zone)
+            .map_err(|error| field(&format!("{path}.zone"), error.to_string()))?;
+        if member.host.is_empty() || member.port == 0 || member.health_port == 0 {
+            return Err(field(
+                &path,
+                "host, port and health_port must be given".to_owned(),
+            ));
+        }
+        let address = Address {
+            host: member.host.clone(),
+            port: member.port,
+        };
+        let twice = members
+            .iter()
+            .find(|(_, other): &(&InstanceId, &NewMember)| other.address == address);
+        if let Some((other, _)) = twice {
+            return Err(field(&path, format!("{other} has the address {address} too")));
+        }
+        let health = Address {
+            host: member.health_host.unwrap_or(member.host),
+            port: member.health_port,
+        };
+        members.insert(
+            instance,
+            NewMember {
+                address,
+                health,
+                zone,
+            },
+        );
+    }
+    let durability = match body.durability {
+        DurabilityBody::Async => Durability::Async,
+        DurabilityBody::Quorum(0) => {
+            return Err(field(
+                "durability",
+                "a quorum needs at least 1 standby; write \"async\" for none".to_owned(),
+            ));
+        }
+        DurabilityBody::Quorum(standbys) => Durability::Quorum { standbys },
+    };
+    Ok((
+        name,
+        NewCluster {
+            durability,
+            members,
+            first,
+        },
+    ))
+}

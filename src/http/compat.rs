@@ -1,0 +1,64 @@
+//! Health checks, with the paths and words that load balancers in front of orchestrators use.
+//! Never a redirect and never a soft success: a load balancer takes 200 to 399 for healthy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use raft::Role;
+
+use crate::server::Peer;
+
+/// Below the usual timeout of a health check, 1 s.
+const CONFIRM: Duration = Duration::from_millis(500);
+/// A leader that no majority has answered for this long is not healthy.
+const QUORUM_WITHIN: u64 = 2_000;
+
+/// 200 while the process answers.
+pub(super) async fn alive() -> Json<&'static str> {
+    Json("OK")
+}
+
+/// 200 while this peer knows a leader, and so can answer for the group.
+pub(super) async fn ready(State(peer): State<Arc<Peer>>) -> Response {
+    if peer.leader().is_some() {
+        Json("ready").into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, Json("no leader is known")).into_response()
+    }
+}
+
+/// 200 on the peer that leads, confirmed by a majority just now; 404 on the others.
+pub(super) async fn leader_check(State(peer): State<Arc<Peer>>) -> Response {
+    let leads = peer.leading_term().is_some()
+        && peer.consensus.confirm_leadership(CONFIRM).await.is_ok();
+    if leads {
+        Json("OK").into_response()
+    } else {
+        (StatusCode::NOT_FOUND, Json("Not leader")).into_response()
+    }
+}
+
+/// 200 while this peer is part of a group that has a leader.
+pub(super) async fn raft_health(State(peer): State<Arc<Peer>>) -> Response {
+    let status = peer.consensus.status();
+    let healthy = match status.role {
+        Role::Leader => status
+            .millis_since_quorum
+            .is_some_and(|ago| ago < QUORUM_WITHIN),
+        Role::Follower | Role::Learner => status.leader.is_some(),
+        Role::Candidate | Role::Stopped => false,
+    };
+    if healthy {
+        Json("healthy").into_response()
+    } else {
+        (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            Json("unhealthy: no leader is known"),
+        )
+            .into_response()
+    }
+}

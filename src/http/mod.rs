@@ -1,0 +1,133 @@
+//! What a peer's one port answers: people and programs (`/api/v1`), health checks, agents and other peers.
+//!
+//! Reads are linearizable unless the caller says otherwise; a follower passes them on to the leader, one
+//! hop. Every refusal is `application/problem+json` with a stable code and a hint. Request bodies are
+//! limited to [`BODY_LIMIT`]; request headers and their time by the server; every wait has a deadline.
+
+pub mod clusters;
+mod compat;
+mod forward;
+mod internal;
+pub mod peers;
+pub mod problem;
+pub mod views;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+
+use crate::control::SESSION_PATH;
+use crate::server::Peer;
+
+use problem::Problem;
+
+/// The most bytes of a request body, beside what peers send each other.
+pub const BODY_LIMIT: usize = 64 * 1024;
+/// Which peer answered.
+pub const ANSWERED_BY: HeaderName = HeaderName::from_static("primacy-answered-by");
+/// The Raft term that it knew.
+pub const RAFT_TERM: HeaderName = HeaderName::from_static("primacy-raft-term");
+
+/// Everything that [`router`] answers for people and programs, as `METHOD path`; `docs/openapi.json`
+/// describes exactly these.
+pub const ROUTES: &[(&str, &str)] = &[
+    ("get", "/livez"),
+    ("get", "/readyz"),
+    ("get", "/api/leader-check"),
+    ("get", "/api/raft-health"),
+    ("get", "/api/lb-check"),
+    ("get", "/api/v1/openapi.json"),
+    ("get", "/api/v1/leader"),
+    ("get", "/api/v1/peers"),
+    ("get", "/api/v1/clusters"),
+    ("post", "/api/v1/clusters"),
+    ("get", "/api/v1/clusters/{cluster}"),
+    ("get", "/api/v1/clusters/{cluster}/primary"),
+    ("get", "/api/v1/clusters/{cluster}/instances"),
+    ("get", "/api/v1/clusters/{cluster}/history"),
+    ("get", "/api/v1/clusters/{cluster}/recoveries"),
+];
+
+/// All routes of a peer.
+pub fn router(peer: Arc<Peer>) -> Router {
+    let led = Router::new()
+        .route("/api/v1/leader", get(peers::leader))
+        .route("/api/v1/clusters", get(clusters::list).post(clusters::create))
+        .route("/api/v1/clusters/{cluster}", get(clusters::one))
+        .route("/api/v1/clusters/{cluster}/primary", get(clusters::primary))
+        .route(
+            "/api/v1/clusters/{cluster}/instances",
+            get(clusters::instances),
+        )
+        .route("/api/v1/clusters/{cluster}/history", get(clusters::history))
+        .route(
+            "/api/v1/clusters/{cluster}/recoveries",
+            get(clusters::history),
+        )
+        .route_layer(middleware::from_fn_with_state(
+            peer.clone(),
+            forward::to_leader,
+        ));
+    Router::new()
+        .merge(led)
+        .route("/api/v1/peers", get(peers::peers))
+        .route("/api/v1/openapi.json", get(openapi))
+        .route("/livez", any(compat::alive))
+        .route("/readyz", any(compat::ready))
+        .route("/api/leader-check", any(compat::leader_check))
+        .route("/api/raft-health", any(compat::raft_health))
+        .route("/api/lb-check", any(compat::alive))
+        .route(SESSION_PATH, get(internal::session))
+        .route(
+            "/internal/v1/look/{cluster}/{instance}",
+            get(internal::look),
+        )
+        .route("/internal/v1/peer", get(internal::peer))
+        .route("/raft/v1/{call}", post(internal::raft))
+        .fallback(unknown)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(peer.clone(), sign))
+        .with_state(peer)
+}
+
+/// Says on every answer who gave it; the leader's word stays on a forwarded one.
+async fn sign(State(peer): State<Arc<Peer>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    if !headers.contains_key(ANSWERED_BY) {
+        let term = peer.consensus.watch().borrow().term;
+        headers.insert(ANSWERED_BY, HeaderValue::from(peer.config.id.0));
+        headers.insert(RAFT_TERM, HeaderValue::from(term));
+    }
+    response
+}
+
+async fn openapi() -> Response {
+    let document = include_str!("../../docs/openapi.json");
+    ([(CONTENT_TYPE, "application/json")], document).into_response()
+}
+
+async fn unknown(uri: Uri) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not-found",
+        format!("there is nothing at {}", uri.path()),
+    )
+    .hint("GET /api/v1/openapi.json lists what there is")
+}
+
+async fn not_allowed(uri: Uri) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        format!("{} does not take this method", uri.path()),
+    )
+    .hint("GET /api/v1/openapi.json lists the methods")
+}

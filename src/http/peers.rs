@@ -1,0 +1,82 @@
+//! The peers and their leader.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use tokio::task::JoinSet;
+
+use crate::model::PeerId;
+use crate::server::Peer;
+
+use super::problem::Problem;
+use super::views::{LeaderView, PeerView};
+
+/// How long another peer may take to tell about itself.
+const TELL_WITHIN: Duration = Duration::from_millis(500);
+
+/// `GET /api/v1/leader`: who leads. With the default consistency the leader itself answers, after a
+/// majority confirmed it. Fails with `no-leader`.
+pub async fn leader(State(peer): State<Arc<Peer>>) -> Result<Json<LeaderView>, Problem> {
+    let (leader, address) = peer.leader().ok_or_else(Problem::no_leader)?;
+    Ok(Json(LeaderView {
+        leader: leader.0,
+        address,
+        term: peer.consensus.watch().borrow().term,
+        answered_by: peer.config.id.0,
+    }))
+}
+
+/// `GET /api/v1/peers`: every peer, each asked now. Works without a leader.
+pub async fn peers(State(peer): State<Arc<Peer>>) -> Json<Vec<PeerView>> {
+    let mut asked = JoinSet::new();
+    for (id, address) in peer.config.peers.clone() {
+        if id == peer.config.id {
+            continue;
+        }
+        let calls = peer.calls.clone();
+        asked.spawn(async move {
+            let told = calls.get(&address, "/internal/v1/peer", TELL_WITHIN).await;
+            let told = told.ok().and_then(|(_, body)| serde_json::from_slice(&body).ok());
+            told.unwrap_or_else(|| unreachable_peer(id, address))
+        });
+    }
+    let mut views = asked.join_all().await;
+    views.push(this_peer(&peer));
+    views.sort_by_key(|view| view.id);
+    Json(views)
+}
+
+fn unreachable_peer(id: PeerId, address: String) -> PeerView {
+    PeerView {
+        id: id.0,
+        address,
+        zone: None,
+        reachable: false,
+        role: "unknown".to_owned(),
+        leader: None,
+        term: None,
+        last_log_index: None,
+        applied_index: None,
+        warnings: vec![],
+    }
+}
+
+/// This peer's account of itself.
+pub(super) fn this_peer(peer: &Peer) -> PeerView {
+    let status = peer.consensus.status();
+    let config = &peer.config;
+    PeerView {
+        id: config.id.0,
+        address: config.peers.get(&config.id).cloned().unwrap_or_default(),
+        zone: Some(config.zone.to_string()),
+        reachable: true,
+        role: format!("{:?}", status.role).to_lowercase(),
+        leader: status.leader,
+        term: Some(status.term),
+        last_log_index: status.last_log_index,
+        applied_index: status.applied_index,
+        warnings: config.warnings.clone(),
+    }
+}

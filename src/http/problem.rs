@@ -1,0 +1,69 @@
+//! Refusals and failures as RFC 9457 problem documents.
+
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+/// One problem. `code` is stable; `detail` and `hint` are for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// A name for the kind of problem: `urn:primacy:problem:<code>`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The HTTP status in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong, in one sentence.
+    pub detail: String,
+    /// A stable word for programs.
+    pub code: String,
+    /// What to do next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Whether the same request may succeed later without a change.
+    pub retryable: bool,
+}
+
+impl Problem {
+    /// A problem of this status and code. 503 is retryable.
+    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Problem {
+        Problem {
+            kind: format!("urn:primacy:problem:{code}"),
+            title: status.canonical_reason().unwrap_or("Problem").to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code: code.to_owned(),
+            hint: None,
+            retryable: status == StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// With the next step.
+    pub fn hint(self, hint: impl Into<String>) -> Problem {
+        Problem {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// Nobody leads, as far as this peer knows.
+    pub fn no_leader() -> Problem {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no-leader",
+            "this peer knows of no leader: a majority of the peers cannot be reached",
+        )
+        .hint("start the missing peers, or ask with ?consistency=stale for what this peer last saw")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_string(&self).unwrap_or_default();
+        let headers = [(CONTENT_TYPE, "application/problem+json")];
+        (status, headers, body).into_response()
+    }
+}

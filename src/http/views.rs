@@ -1,0 +1,400 @@
+//! What the API shows, as JSON. Fields are only ever added.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::decision::Plan;
+use crate::model::{Database, InstanceId, Lsn, Receiver, Sighting, Stopped, View, WalPosition};
+use crate::recovery::{Reason, Step};
+use crate::state::{ClusterState, Kind, RecoveryRecord};
+
+/// Who leads the peers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderView {
+    /// The leader's id.
+    pub leader: u64,
+    /// Its `host:port`.
+    pub address: String,
+    /// The Raft term that the answering peer knows.
+    pub term: u64,
+    /// The peer that answered.
+    pub answered_by: u64,
+}
+
+/// One peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerView {
+    /// Its id.
+    pub id: u64,
+    /// Its `host:port`.
+    pub address: String,
+    /// Its failure domain; none if it did not answer.
+    pub zone: Option<String>,
+    /// Whether it answered just now.
+    pub reachable: bool,
+    /// `leader`, `follower`, `candidate`, `learner`, `stopped`, or `unknown`.
+    pub role: String,
+    /// Whom it believes to lead.
+    pub leader: Option<u64>,
+    /// Its Raft term.
+    pub term: Option<u64>,
+    /// The last entry of its log.
+    pub last_log_index: Option<u64>,
+    /// The last entry that it applied.
+    pub applied_index: Option<u64>,
+    /// What is allowed there and should not be.
+    pub warnings: Vec<String>,
+}
+
+/// One cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterView {
+    /// Its name.
+    pub name: String,
+    /// PostgreSQL's `system_identifier`; none before the first instance was initialised.
+    pub system_identifier: Option<String>,
+    /// `async` or `quorum k`.
+    pub durability: String,
+    /// How many standbys a commit waits for.
+    pub standby_acks: usize,
+    /// The fencing token; grows with every change of primary.
+    pub epoch: u64,
+    /// The timeline number that belongs to the epoch.
+    pub timeline: u32,
+    /// The recorded primary; none while one is being elected.
+    pub primary: Option<String>,
+    /// Its `host:port`.
+    pub primary_address: Option<String>,
+    /// `serving`, `no_primary`, or the phase of the handover under way.
+    pub phase: String,
+    /// Its instances.
+    pub instances: Vec<InstanceView>,
+    /// What is wrong, most severe first.
+    pub findings: Vec<FindingView>,
+    /// Why nothing happens, for each procedure that waits.
+    pub waiting: Vec<WaitView>,
+    /// The commands that the answering peer has under way.
+    pub under_way: Vec<StepView>,
+    /// What is allowed and should not be.
+    pub warnings: Vec<String>,
+}
+
+/// One instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceView {
+    /// Its name.
+    pub name: String,
+    /// Its failure domain.
+    pub zone: String,
+    /// Where it answers SQL.
+    pub host: String,
+    /// Where it answers SQL.
+    pub port: u16,
+    /// Where its agent answers health checks, `host:port`.
+    pub health: String,
+    /// What it shall be: `primary` or `standby`.
+    pub assignment: String,
+    /// What it is: `primary`, `standby` or `none`.
+    pub role: String,
+    /// `running`, `streaming`, `not_streaming`, `starting`, `unresponsive`, `stopped`, `died`,
+    /// `lease_ended`, `absent`, `silent` or `unknown`.
+    pub state: String,
+    /// The timeline of its position.
+    pub timeline: Option<u32>,
+    /// The end of its flushed WAL.
+    pub lsn: Option<String>,
+    /// What it lacks of the primary's flushed WAL, in bytes.
+    pub lag_bytes: Option<u64>,
+    /// How long its primary lease still lasts, in ms, on its agent's clock when it reported.
+    pub lease_remaining_ms: Option<u64>,
+    /// `voter` if its promise counts, else `recovering`.
+    pub standing: String,
+    /// The recorded filling of its data folder.
+    pub incarnation: u32,
+    /// The phase of its rejoin, if one is under way.
+    pub rejoin: Option<String>,
+    /// The age of its last report, in ms; none if the answering peer never heard it.
+    pub age_ms: Option<u64>,
+    /// Whether its agent is connected to the answering peer.
+    pub connected: bool,
+    /// The last command that it could not carry out, in words.
+    pub failure: Option<String>,
+}
+
+/// A finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingView {
+    /// Stable.
+    pub code: String,
+    /// In words.
+    pub text: String,
+}
+
+/// Why a procedure waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitView {
+    /// The instance whose rejoin waits; none for the handover.
+    pub instance: Option<String>,
+    /// Stable.
+    pub code: String,
+    /// In words.
+    pub text: String,
+}
+
+/// A command under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepView {
+    /// Who carries it out.
+    pub instance: String,
+    /// What.
+    pub action: String,
+    /// Under which order, `epoch.number`.
+    pub order: String,
+}
+
+/// One recovery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryView {
+    /// Counts up within the cluster.
+    pub id: u64,
+    /// `creation`, `handover` or `rejoin`.
+    pub kind: String,
+    /// The epoch it ran under.
+    pub epoch: u64,
+    /// The primary before, or the instance that rejoins.
+    pub from: Option<String>,
+    /// The new primary.
+    pub to: Option<String>,
+    /// Why it began.
+    pub cause: String,
+    /// When it began, RFC 3339 in UTC.
+    pub began_at: Option<String>,
+    /// From its beginning to its promotion, or to its last entry if there was none, in ms.
+    pub took_ms: Option<u64>,
+    /// How it ended; none while it runs.
+    pub outcome: Option<String>,
+    /// What happened.
+    pub entries: Vec<EntryView>,
+}
+
+/// One moment of a recovery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryView {
+    /// Milliseconds since 1970 on the clock of the leader of that moment.
+    pub at_ms: u64,
+    /// The same as RFC 3339 in UTC.
+    pub at: String,
+    /// One word.
+    pub event: String,
+    /// In words.
+    pub detail: String,
+}
+
+/// Everything about one cluster.
+pub(super) fn cluster_view(
+    state: &ClusterState,
+    view: &View,
+    plan: &Plan,
+    under_way: &[Step],
+    warnings: Vec<String>,
+) -> ClusterView {
+    let cluster = &state.cluster;
+    let phase = match (&state.handover, &cluster.primary) {
+        (Some(handover), _) => handover.phase(),
+        (None, Some(_)) => "serving",
+        (None, None) => "no_primary",
+    };
+    let address = |id: &InstanceId| Some(cluster.members.get(id)?.address.to_string());
+    ClusterView {
+        name: cluster.name.to_string(),
+        system_identifier: cluster.identity.map(|identity| identity.to_string()),
+        durability: cluster.durability.to_string(),
+        standby_acks: cluster.durability.standby_acks(),
+        epoch: cluster.epoch.0,
+        timeline: cluster.timeline.0,
+        primary: cluster.primary.as_ref().map(ToString::to_string),
+        primary_address: cluster.primary.as_ref().and_then(address),
+        phase: phase.to_owned(),
+        instances: cluster
+            .members
+            .keys()
+            .map(|id| instance_view(id, state, view))
+            .collect(),
+        findings: plan
+            .findings
+            .iter()
+            .map(|finding| FindingView {
+                code: finding.code().to_owned(),
+                text: finding.to_string(),
+            })
+            .collect(),
+        waiting: plan
+            .waiting
+            .iter()
+            .map(|(subject, reason)| WaitView {
+                instance: subject.as_ref().map(ToString::to_string),
+                code: code(reason).to_owned(),
+                text: reason.to_string(),
+            })
+            .collect(),
+        under_way: under_way
+            .iter()
+            .map(|step| StepView {
+                instance: step.instance.to_string(),
+                action: step.action.name().to_owned(),
+                order: step.order.to_string(),
+            })
+            .collect(),
+        warnings,
+    }
+}
+
+fn instance_view(id: &InstanceId, state: &ClusterState, view: &View) -> InstanceView {
+    let cluster = &state.cluster;
+    let member = &cluster.members[id];
+    let sighting = view.instances.get(id);
+    let position = sighting.and_then(position);
+    let is_primary = cluster.primary.as_ref() == Some(id);
+    let (role, observed) = observed(id, view, sighting);
+    InstanceView {
+        name: id.to_string(),
+        zone: member.zone.to_string(),
+        host: member.address.host.clone(),
+        port: member.address.port,
+        health: member.health.to_string(),
+        assignment: if is_primary { "primary" } else { "standby" }.to_owned(),
+        role: role.to_owned(),
+        state: observed.to_owned(),
+        timeline: position.map(|position| position.timeline.0),
+        lsn: position.map(|position| position.lsn.to_string()),
+        lag_bytes: if is_primary {
+            None
+        } else {
+            lag(position, state, view)
+        },
+        lease_remaining_ms: sighting
+            .and_then(|seen| seen.report.lease)
+            .map(|lease| millis(lease.remaining)),
+        standing: match member.standing {
+            crate::model::Standing::Voter => "voter",
+            crate::model::Standing::Recovering => "recovering",
+        }
+        .to_owned(),
+        incarnation: member.incarnation.0,
+        rejoin: state
+            .rejoins
+            .get(id)
+            .map(|active| active.rejoin.phase().to_owned()),
+        age_ms: sighting.map(|seen| millis(view.now.since(seen.received_at))),
+        connected: sighting.is_some_and(|seen| seen.connected),
+        failure: sighting
+            .and_then(|seen| seen.failure.as_ref())
+            .map(|failure| format!("{} ({})", failure.reason, failure.order)),
+    }
+}
+
+fn observed(
+    id: &InstanceId,
+    view: &View,
+    sighting: Option<&Sighting>,
+) -> (&'static str, &'static str) {
+    if sighting.is_none() {
+        return ("none", "unknown");
+    }
+    let Some(report) = view.fresh(id) else {
+        return ("none", "silent");
+    };
+    match &report.database {
+        Database::Absent => ("none", "absent"),
+        Database::Stopped(Stopped::Found | Stopped::Ordered) => ("none", "stopped"),
+        Database::Stopped(Stopped::Died) => ("none", "died"),
+        Database::Stopped(Stopped::LeaseEnded) => ("none", "lease_ended"),
+        Database::Starting => ("none", "starting"),
+        Database::Unresponsive => ("none", "unresponsive"),
+        Database::Primary { .. } => ("primary", "running"),
+        Database::Standby { receiver, .. } => match receiver {
+            Receiver::Streaming { .. } => ("standby", "streaming"),
+            Receiver::None => ("standby", "not_streaming"),
+        },
+    }
+}
+
+fn position(sighting: &Sighting) -> Option<WalPosition> {
+    match &sighting.report.database {
+        Database::Primary { position, .. } => Some(*position),
+        Database::Standby { flushed, .. } => Some(*flushed),
+        Database::Absent
+        | Database::Stopped(_)
+        | Database::Starting
+        | Database::Unresponsive => None,
+    }
+}
+
+/// Readings of different moments may show a standby ahead: that is no lag.
+fn lag(of: Option<WalPosition>, state: &ClusterState, view: &View) -> Option<u64> {
+    let primary = view.instances.get(state.cluster.primary.as_ref()?)?;
+    let (of, primary) = (of?, position(primary)?);
+    let Lsn(end) = primary.lsn;
+    (of.timeline == primary.timeline).then(|| end.saturating_sub(of.lsn.0))
+}
+
+/// A stable word for a reason.
+pub(super) fn code(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::Silent { .. } => "silent",
+        Reason::Running { .. } => "running",
+        Reason::Failed { .. } => "failed",
+        Reason::NotProven { .. } => "not_proven",
+        Reason::Vetoed { .. } => "vetoed",
+        Reason::HeardByPeers { .. } => "heard_by_peers",
+        Reason::LeaseMayBeHeld { .. } => "lease_may_be_held",
+        Reason::NotCopiedYet { .. } => "not_copied_yet",
+        Reason::CatchingUp { .. } => "catching_up",
+        Reason::Asking => "asking",
+        Reason::NobodyReachable => "nobody_reachable",
+        Reason::Superseded => "superseded",
+        Reason::CannotPromote { .. } => "cannot_promote",
+        Reason::NoPrimary => "no_primary",
+    }
+}
+
+/// One recovery.
+pub(super) fn recovery_view(record: &RecoveryRecord) -> RecoveryView {
+    let began = record.entries.first().map(|entry| entry.at);
+    let promoted = record.entries.iter().find(|entry| entry.event == "promoted");
+    let end = promoted.or(record.entries.last()).map(|entry| entry.at);
+    RecoveryView {
+        id: record.id,
+        kind: match record.kind {
+            Kind::Creation => "creation",
+            Kind::Handover => "handover",
+            Kind::Rejoin => "rejoin",
+        }
+        .to_owned(),
+        epoch: record.epoch.0,
+        from: record.from.as_ref().map(ToString::to_string),
+        to: record.to.as_ref().map(ToString::to_string),
+        cause: record.cause.clone(),
+        began_at: began.map(clock::text_of),
+        took_ms: began
+            .zip(end)
+            .map(|(began, end)| end.saturating_sub(began)),
+        outcome: record.outcome.clone(),
+        entries: record
+            .entries
+            .iter()
+            .map(|entry| EntryView {
+                at_ms: entry.at,
+                at: clock::text_of(entry.at),
+                event: entry.event.clone(),
+                detail: entry.detail.clone(),
+            })
+            .collect(),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
