@@ -27,9 +27,11 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod cli;
 pub mod clock;
 pub mod control;
 pub mod decision;
+pub mod dev;
 pub mod duty;
 pub mod gate;
 pub mod host;
@@ -40,3 +42,4 @@ pub mod provider;
 pub mod recovery;
 pub mod server;
 pub mod state;
+pub mod telemetry;

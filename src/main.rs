@@ -1,3 +1,6 @@
 //! The binary `primacy`.
 #![forbid(unsafe_code)]
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    primacy::cli::main()
+}

@@ -59,9 +59,8 @@ pub struct MemberBody {
 }
 
 fn name(text: &str) -> Result<ClusterName, Problem> {
-    ClusterName::new(text).map_err(|error| {
-        Problem::new(StatusCode::NOT_FOUND, "unknown-cluster", error.to_string())
-    })
+    ClusterName::new(text)
+        .map_err(|error| Problem::new(StatusCode::NOT_FOUND, "unknown-cluster", error.to_string()))
 }
 
 fn unknown(cluster: &str) -> Problem {
@@ -176,9 +175,7 @@ pub async fn create(
             "outcome-unknown",
             format!("whether the cluster was recorded is not known: {error}"),
         )
-        .hint(format!(
-            "GET /api/v1/clusters/{name} before trying again"
-        ))),
+        .hint(format!("GET /api/v1/clusters/{name} before trying again"))),
     }
 }
 
@@ -198,15 +195,12 @@ fn invalid(why: String) -> Problem {
 
 fn checked(body: NewClusterBody) -> Result<(ClusterName, NewCluster), Problem> {
     let field = |field: &str, why: String| invalid(format!("{field}: {why}"));
-    let name =
-        ClusterName::new(&body.name).map_err(|error| field("name", error.to_string()))?;
-    let first =
-        InstanceId::new(&body.first).map_err(|error| field("first", error.to_string()))?;
+    let name = ClusterName::new(&body.name).map_err(|error| field("name", error.to_string()))?;
+    let first = InstanceId::new(&body.first).map_err(|error| field("first", error.to_string()))?;
     let mut members = BTreeMap::new();
     for (id, member) in body.members {
         let path = format!("members.{id}");
-        let instance =
-            InstanceId::new(&id).map_err(|error| field(&path, error.to_string()))?;
+        let instance = InstanceId::new(&id).map_err(|error| field(&path, error.to_string()))?;
         let zone = Zone::new(&member.zone)
             .map_err(|error| field(&format!("{path}.zone"), error.to_string()))?;
         if member.host.is_empty() || member.port == 0 || member.health_port == 0 {
@@ -223,7 +217,10 @@ fn checked(body: NewClusterBody) -> Result<(ClusterName, NewCluster), Problem> {
             .iter()
             .find(|(_, other): &(&InstanceId, &NewMember)| other.address == address);
         if let Some((other, _)) = twice {
-            return Err(field(&path, format!("{other} has the address {address} too")));
+            return Err(field(
+                &path,
+                format!("{other} has the address {address} too"),
+            ));
         }
         let health = Address {
             host: member.health_host.unwrap_or(member.host),

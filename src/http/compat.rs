@@ -33,8 +33,8 @@ pub(super) async fn ready(State(peer): State<Arc<Peer>>) -> Response {
 
 /// 200 on the peer that leads, confirmed by a majority just now; 404 on the others.
 pub(super) async fn leader_check(State(peer): State<Arc<Peer>>) -> Response {
-    let leads = peer.leading_term().is_some()
-        && peer.consensus.confirm_leadership(CONFIRM).await.is_ok();
+    let leads =
+        peer.leading_term().is_some() && peer.consensus.confirm_leadership(CONFIRM).await.is_ok();
     if leads {
         Json("OK").into_response()
     } else {

@@ -101,7 +101,11 @@ async fn pass_on(peer: &Peer, address: &str, request: Request) -> Result<Respons
     let response = answer.map_err(|error| {
         let problem = Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            if is_read { "no-leader" } else { "outcome-unknown" },
+            if is_read {
+                "no-leader"
+            } else {
+                "outcome-unknown"
+            },
             format!("the leader gave no answer: {error}"),
         );
         problem.hint("a new leader is elected within a second or two; look, then ask again")

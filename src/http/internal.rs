@@ -23,7 +23,9 @@ use super::views::PeerView;
 pub(super) async fn session(State(peer): State<Arc<Peer>>, mut request: Request) -> Response {
     let asked = request.headers().get(UPGRADE);
     let speaks_it = asked.is_some_and(|protocol| protocol == SESSION_PROTOCOL);
-    let upgrade = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
+    let upgrade = request
+        .extensions_mut()
+        .remove::<hyper::upgrade::OnUpgrade>();
     let Some(upgrade) = upgrade.filter(|_| speaks_it) else {
         return Problem::new(
             StatusCode::UPGRADE_REQUIRED,

@@ -58,7 +58,10 @@ pub const ROUTES: &[(&str, &str)] = &[
 pub fn router(peer: Arc<Peer>) -> Router {
     let led = Router::new()
         .route("/api/v1/leader", get(peers::leader))
-        .route("/api/v1/clusters", get(clusters::list).post(clusters::create))
+        .route(
+            "/api/v1/clusters",
+            get(clusters::list).post(clusters::create),
+        )
         .route("/api/v1/clusters/{cluster}", get(clusters::one))
         .route("/api/v1/clusters/{cluster}/primary", get(clusters::primary))
         .route(

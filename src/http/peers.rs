@@ -38,7 +38,9 @@ pub async fn peers(State(peer): State<Arc<Peer>>) -> Json<Vec<PeerView>> {
         let calls = peer.calls.clone();
         asked.spawn(async move {
             let told = calls.get(&address, "/internal/v1/peer", TELL_WITHIN).await;
-            let told = told.ok().and_then(|(_, body)| serde_json::from_slice(&body).ok());
+            let told = told
+                .ok()
+                .and_then(|(_, body)| serde_json::from_slice(&body).ok());
             told.unwrap_or_else(|| unreachable_peer(id, address))
         });
     }

@@ -325,10 +325,9 @@ fn position(sighting: &Sighting) -> Option<WalPosition> {
     match &sighting.report.database {
         Database::Primary { position, .. } => Some(*position),
         Database::Standby { flushed, .. } => Some(*flushed),
-        Database::Absent
-        | Database::Stopped(_)
-        | Database::Starting
-        | Database::Unresponsive => None,
+        Database::Absent | Database::Stopped(_) | Database::Starting | Database::Unresponsive => {
+            None
+        }
     }
 }
 
@@ -363,7 +362,10 @@ pub(super) fn code(reason: &Reason) -> &'static str {
 /// One recovery.
 pub(super) fn recovery_view(record: &RecoveryRecord) -> RecoveryView {
     let began = record.entries.first().map(|entry| entry.at);
-    let promoted = record.entries.iter().find(|entry| entry.event == "promoted");
+    let promoted = record
+        .entries
+        .iter()
+        .find(|entry| entry.event == "promoted");
     let end = promoted.or(record.entries.last()).map(|entry| entry.at);
     RecoveryView {
         id: record.id,
@@ -378,9 +380,7 @@ pub(super) fn recovery_view(record: &RecoveryRecord) -> RecoveryView {
         to: record.to.as_ref().map(ToString::to_string),
         cause: record.cause.clone(),
         began_at: began.map(clock::text_of),
-        took_ms: began
-            .zip(end)
-            .map(|(began, end)| end.saturating_sub(began)),
+        took_ms: began.zip(end).map(|(began, end)| end.saturating_sub(began)),
         outcome: record.outcome.clone(),
         entries: record
             .entries

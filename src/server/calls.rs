@@ -66,12 +66,16 @@ impl Calls {
         let broken = || CallError::Broken {
             address: address.to_owned(),
         };
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        *request.uri_mut() = format!("http://{address}{path}")
-            .parse()
-            .map_err(|_| CallError::Unreachable {
-                address: address.to_owned(),
-            })?;
+        let path = request
+            .uri()
+            .path_and_query()
+            .map_or("/", |path| path.as_str());
+        *request.uri_mut() =
+            format!("http://{address}{path}")
+                .parse()
+                .map_err(|_| CallError::Unreachable {
+                    address: address.to_owned(),
+                })?;
         request.headers_mut().remove(HOST);
         let call = async {
             let response = self.client.request(request).await.map_err(|error| {
@@ -85,7 +89,10 @@ impl Calls {
             })?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_LIMIT).collect().await;
-            Ok(Response::from_parts(head, body.map_err(|_| broken())?.to_bytes()))
+            Ok(Response::from_parts(
+                head,
+                body.map_err(|_| broken())?.to_bytes(),
+            ))
         };
         tokio::time::timeout(deadline, call)
             .await

@@ -97,11 +97,11 @@ fn check(file: File) -> Result<Config, ConfigError> {
     let mut peers = BTreeMap::new();
     for (id, address) in &file.peers {
         let Ok(number) = id.parse::<u64>() else {
-            return refuse(format!(
-                "peers: '{id}' is not a number; name peers 1, 2, 3"
-            ));
+            return refuse(format!("peers: '{id}' is not a number; name peers 1, 2, 3"));
         };
-        let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        let port = address
+            .rsplit_once(':')
+            .map(|(_, port)| port.parse::<u16>());
         if !matches!(port, Some(Ok(1..))) {
             return refuse(format!(
                 "peers.{id}: '{address}' is not host:port; write for example 10.0.0.1:7001"

@@ -32,7 +32,11 @@ const LOOK_WITHIN: Duration = Duration::from_millis(300);
 /// Runs the loops of all clusters. First it makes sure that the record it decides on is the newest.
 pub(super) async fn run(peer: Arc<Peer>) {
     loop {
-        match peer.consensus.confirm_leadership(Duration::from_secs(1)).await {
+        match peer
+            .consensus
+            .confirm_leadership(Duration::from_secs(1))
+            .await
+        {
             Ok(_) => break,
             Err(ConfirmError::Unconfirmed) => {}
             Err(ConfirmError::NotLeader { .. }) => tokio::time::sleep(BUSY).await,
@@ -99,9 +103,9 @@ impl Cycle {
         loop {
             seen.mark_unchanged();
             recorded.mark_unchanged();
-            let looked = self
-                .peer
-                .look(&self.name, |_, view, plan| (plan.clone(), next_silence(view)));
+            let looked = self.peer.look(&self.name, |_, view, plan| {
+                (plan.clone(), next_silence(view))
+            });
             let Some((plan, silence)) = looked else {
                 return self.name;
             };

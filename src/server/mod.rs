@@ -159,12 +159,13 @@ pub async fn run(
     routes: impl FnOnce(Arc<Peer>) -> Router,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|source| ServerError::Listen {
-            address: config.listen,
-            source,
-        })?;
+    let listener =
+        TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| ServerError::Listen {
+                address: config.listen,
+                source,
+            })?;
     check_folder(&config)?;
     let consensus = Consensus::start(raft_config(&config), State::default())
         .await

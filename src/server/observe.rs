@@ -6,9 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::model::view::SILENT_AFTER;
-use crate::model::{
-    Answer, ClusterName, Failure, InstanceId, Report, Sighting, Timestamp, View,
-};
+use crate::model::{Answer, ClusterName, Failure, InstanceId, Report, Sighting, Timestamp, View};
 
 /// Everything this peer has seen. A short lock that is never held across an await.
 #[derive(Default)]
@@ -51,7 +49,11 @@ impl Board {
     /// Changes with every observation of the cluster.
     pub(super) fn watch(&self, cluster: &ClusterName) -> watch::Receiver<u64> {
         let mut clusters = self.lock();
-        clusters.entry(cluster.clone()).or_default().changes.subscribe()
+        clusters
+            .entry(cluster.clone())
+            .or_default()
+            .changes
+            .subscribe()
     }
 
     /// A session began; it takes the place of any other of this instance.
@@ -174,7 +176,10 @@ mod tests {
     #[test]
     fn an_old_session_that_ends_does_not_hide_the_new_one() {
         let board = Board::default();
-        let (cluster, a) = (ClusterName::new("demo").unwrap(), InstanceId::new("a").unwrap());
+        let (cluster, a) = (
+            ClusterName::new("demo").unwrap(),
+            InstanceId::new("a").unwrap(),
+        );
         board.connected(&cluster, &a, 1);
         board.connected(&cluster, &a, 2);
         board.disconnected(&cluster, &a, 1);

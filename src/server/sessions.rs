@@ -68,7 +68,9 @@ struct Session {
 
 impl Session {
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<Outcome>>> {
-        self.waiting.lock().expect("no holder of the waiting panics")
+        self.waiting
+            .lock()
+            .expect("no holder of the waiting panics")
     }
 }
 
@@ -86,7 +88,9 @@ impl Drop for Waiting {
 
 impl Sessions {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Session>>> {
-        self.by_instance.lock().expect("no holder of the sessions panics")
+        self.by_instance
+            .lock()
+            .expect("no holder of the sessions panics")
     }
 
     /// Sends a command and waits for its outcome. Dropping the future forgets the command, not its effect.
@@ -306,9 +310,8 @@ fn hear(
             })
         }
         AgentMessage::Renew { serial } => {
-            grants.spawn(
-                async move { lease::renew(&peer, &cluster, &instance, serial, now).await },
-            );
+            grants
+                .spawn(async move { lease::renew(&peer, &cluster, &instance, serial, now).await });
             None
         }
         AgentMessage::Adopt { serial } => {

@@ -1,0 +1,138 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::dev::DevVerb;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "primacy",
+    version,
+    about = "High availability for PostgreSQL: one primary, always.",
+    before_long_help = "Examples:
+  primacy dev up                         three peers and three PostgreSQL servers on this machine
+  primacy status                         what every cluster does, and why
+  psql \"$(primacy primary --dsn)\"        connect to the primary
+  primacy history                        what happened, and how long it took
+  primacy dev kill a                     kill the node a and watch what happens"
+)]
+pub(super) struct Arguments {
+    /// Addresses of peers, host:port, separated by commas or spaces; a running `dev` is found by itself
+    #[arg(long, global = true, env = "PRIMACY_API")]
+    pub api: Option<String>,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    Table,
+    /// The API's own schema.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// What the clusters do, and why
+    #[command(before_long_help = "Examples:
+  primacy status
+  primacy status orders --output json")]
+    Status {
+        /// Only this cluster
+        cluster: Option<String>,
+        #[arg(long, short, value_enum, default_value = "table")]
+        output: Output,
+    },
+    /// Which peer leads
+    #[command(before_long_help = "Examples:
+  primacy leader
+  primacy --api 10.0.0.1:7001,10.0.0.2:7001 leader")]
+    Leader {
+        #[arg(long, short, value_enum, default_value = "table")]
+        output: Output,
+    },
+    /// All peers, each asked now; works without a leader
+    Peers {
+        #[arg(long, short, value_enum, default_value = "table")]
+        output: Output,
+    },
+    /// Where the primary of a cluster is
+    #[command(before_long_help = "Examples:
+  primacy primary
+  psql \"$(primacy primary orders --dsn)\"")]
+    Primary {
+        /// May be left out if there is one cluster
+        cluster: Option<String>,
+        /// Print a connection string that finds the primary by itself
+        #[arg(long)]
+        dsn: bool,
+    },
+    /// What happened to a cluster, newest first
+    #[command(before_long_help = "Examples:
+  primacy history
+  primacy history orders --output json")]
+    History {
+        /// May be left out if there is one cluster
+        cluster: Option<String>,
+        #[arg(long, short, value_enum, default_value = "table")]
+        output: Output,
+    },
+    /// Create clusters
+    #[command(subcommand)]
+    Cluster(ClusterVerb),
+    /// Three peers and three PostgreSQL servers on this machine, to try and to break
+    #[command(subcommand)]
+    Dev(DevVerb),
+    /// Run a peer
+    #[command(before_long_help = "Examples:
+  primacy server --config /etc/primacy/server.toml")]
+    Server {
+        /// Its configuration
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Run the agent of one PostgreSQL server
+    #[command(before_long_help = "Examples:
+  primacy agent --config /etc/primacy/agent.toml")]
+    Agent {
+        /// Its configuration
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Hold a primary to its lease; started by the agent
+    #[command(hide = true, disable_help_flag = true)]
+    Leash(LeashArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LeashArguments {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClusterVerb {
+    /// Record a new cluster; its first instance is initialised, the others are cloned from it
+    #[command(before_long_help = "Examples:
+  primacy cluster create orders --durability quorum:1 \\
+      --member a=10.0.0.1:5432/8008@z1 --member b=10.0.0.2:5432/8008@z2 --member c=10.0.0.3:5432/8008@z3")]
+    Create(NewCluster),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NewCluster {
+    /// Its name
+    pub name: String,
+    /// `quorum:K`, a commit waits for K standbys, or `async`
+    #[arg(long, default_value = "quorum:1")]
+    pub durability: String,
+    /// An instance: NAME=HOST:PORT/HEALTHPORT@ZONE
+    #[arg(long, required = true)]
+    pub member: Vec<String>,
+    /// The one that is initialised; the first member if left out
+    #[arg(long)]
+    pub first: Option<String>,
+}

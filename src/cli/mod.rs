@@ -1,0 +1,123 @@
+//! The verbs of the one binary. They reach a group only through its HTTP API, at any peer.
+//!
+//! Data goes to stdout, messages to stderr. Exit codes are stable: see [`Exit`].
+#![expect(clippy::print_stdout, reason = "a command line prints")]
+
+mod api;
+mod arguments;
+mod daemons;
+mod render;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, ClusterVerb, Verb};
+
+/// How a verb ended, as the exit code says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 1: failed, without effect.
+    Failed = 1,
+    /// 2: usage or configuration; nothing changed.
+    Usage = 2,
+    /// 3: refused by a precondition.
+    Refused = 3,
+    /// 4: there is no such thing.
+    NotFound = 4,
+    /// 5: no peer could be reached, or no majority of them.
+    NoQuorum = 5,
+    /// 6: still under way when the time was over.
+    StillRunning = 6,
+    /// 7: something else holds it.
+    Conflict = 7,
+}
+
+/// Why a verb failed: one sentence, perhaps a hint, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// What is wrong.
+    pub text: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a hint.
+    pub fn new(exit: Exit, text: impl Into<String>) -> Failure {
+        Failure {
+            exit,
+            text: text.into(),
+            hint: None,
+        }
+    }
+}
+
+/// Parses the arguments and runs the verb.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let is_help = !error.use_stderr();
+            // A closed pipe is the reader's choice.
+            let _ = error.print();
+            return if is_help {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(Exit::Usage as u8)
+            };
+        }
+    };
+    let result = run(arguments);
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {}", failure.text);
+            if let Some(hint) = &failure.hint {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    let api = arguments.api;
+    match arguments.verb {
+        Verb::Server { config } => daemons::server(&config),
+        Verb::Agent { config } => daemons::agent(&config),
+        Verb::Leash(arguments) => daemons::leash(arguments.arguments),
+        Verb::Dev(dev) => crate::dev::run(dev).map_err(|error| Failure {
+            exit: match error.is_usage {
+                true => Exit::Usage,
+                false => Exit::Failed,
+            },
+            text: error.text,
+            hint: error.hint,
+        }),
+        Verb::Status { cluster, output } => {
+            asked(verbs::status(api::Api::find(api)?, cluster, output))
+        }
+        Verb::Leader { output } => asked(verbs::leader(api::Api::find(api)?, output)),
+        Verb::Peers { output } => asked(verbs::peers(api::Api::find(api)?, output)),
+        Verb::Primary { cluster, dsn } => asked(verbs::primary(api::Api::find(api)?, cluster, dsn)),
+        Verb::History { cluster, output } => {
+            asked(verbs::history(api::Api::find(api)?, cluster, output))
+        }
+        Verb::Cluster(ClusterVerb::Create(new)) => asked(verbs::create(api::Api::find(api)?, new)),
+    }
+}
+
+fn asked(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    runtime()?.block_on(verb)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))
+}

@@ -1,0 +1,185 @@
+//! The verbs that ask a group.
+
+use std::collections::BTreeMap;
+
+use crate::http::clusters::{DurabilityBody, MemberBody, NewClusterBody};
+use crate::http::views::{ClusterView, LeaderView, PeerView, RecoveryView};
+
+use super::api::Api;
+use super::arguments::{NewCluster, Output};
+use super::{Exit, Failure, render};
+
+pub(super) async fn status(
+    api: Api,
+    cluster: Option<String>,
+    output: Output,
+) -> Result<(), Failure> {
+    let clusters: Vec<ClusterView> = match &cluster {
+        Some(name) => vec![api.get(&format!("/api/v1/clusters/{name}")).await?],
+        None => api.get("/api/v1/clusters").await?,
+    };
+    match output {
+        Output::Json if cluster.is_some() => print_json(&clusters[0]),
+        Output::Json => print_json(&clusters),
+        Output::Table => {
+            let peers: Vec<PeerView> = api.get("/api/v1/peers").await?;
+            print!("{}", render::clusters(&clusters, &peers));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn leader(api: Api, output: Output) -> Result<(), Failure> {
+    let leader: LeaderView = api.get("/api/v1/leader").await?;
+    match output {
+        Output::Json => print_json(&leader),
+        Output::Table => println!(
+            "peer {} at {} leads in term {}",
+            leader.leader, leader.address, leader.term
+        ),
+    }
+    Ok(())
+}
+
+pub(super) async fn peers(api: Api, output: Output) -> Result<(), Failure> {
+    let peers: Vec<PeerView> = api.get("/api/v1/peers").await?;
+    match output {
+        Output::Json => print_json(&peers),
+        Output::Table => print!("{}", render::peers(&peers)),
+    }
+    Ok(())
+}
+
+pub(super) async fn primary(api: Api, cluster: Option<String>, dsn: bool) -> Result<(), Failure> {
+    let name = only(&api, cluster).await?;
+    if dsn {
+        if let Some(dsn) = crate::dev::dsn_of(&name) {
+            println!("{dsn}");
+            return Ok(());
+        }
+        let view: ClusterView = api.get(&format!("/api/v1/clusters/{name}")).await?;
+        println!("{}", render::dsn(&view));
+        return Ok(());
+    }
+    let text = api
+        .text(&format!("/api/v1/clusters/{name}/primary"))
+        .await?;
+    println!("{}", String::from_utf8_lossy(&text));
+    Ok(())
+}
+
+pub(super) async fn history(
+    api: Api,
+    cluster: Option<String>,
+    output: Output,
+) -> Result<(), Failure> {
+    let name = only(&api, cluster).await?;
+    let path = format!("/api/v1/clusters/{name}/history");
+    let history: Vec<RecoveryView> = api.get(&path).await?;
+    match output {
+        Output::Json => print_json(&history),
+        Output::Table => print!("{}", render::history(&history)),
+    }
+    Ok(())
+}
+
+pub(super) async fn create(api: Api, new: NewCluster) -> Result<(), Failure> {
+    let mut members = BTreeMap::new();
+    let mut first = new.first;
+    for text in &new.member {
+        let (name, member) = member(text).ok_or_else(|| {
+            Failure::new(
+                Exit::Usage,
+                format!("--member {text} is not NAME=HOST:PORT/HEALTHPORT@ZONE"),
+            )
+        })?;
+        first.get_or_insert(name.clone());
+        if members.insert(name.clone(), member).is_some() {
+            let text = format!("--member {name} is given twice");
+            return Err(Failure::new(Exit::Usage, text));
+        }
+    }
+    let body = NewClusterBody {
+        name: new.name,
+        durability: durability(&new.durability).ok_or_else(|| {
+            let text = format!("--durability {} is not quorum:K or async", new.durability);
+            Failure::new(Exit::Usage, text)
+        })?,
+        members,
+        first: first.unwrap_or_default(),
+    };
+    let view: ClusterView = api.post("/api/v1/clusters", &body).await?;
+    println!("{} created, epoch {}", view.name, view.epoch);
+    Ok(())
+}
+
+fn durability(text: &str) -> Option<DurabilityBody> {
+    match text.split_once(':') {
+        None if text == "async" => Some(DurabilityBody::Async),
+        Some(("quorum", standbys)) => Some(DurabilityBody::Quorum(standbys.parse().ok()?)),
+        _ => None,
+    }
+}
+
+fn member(text: &str) -> Option<(String, MemberBody)> {
+    let (name, rest) = text.split_once('=')?;
+    let (rest, zone) = rest.rsplit_once('@')?;
+    let (address, health_port) = rest.rsplit_once('/')?;
+    let (host, port) = address.rsplit_once(':')?;
+    let member = MemberBody {
+        host: host.to_owned(),
+        port: port.parse().ok()?,
+        health_host: None,
+        health_port: health_port.parse().ok()?,
+        zone: zone.to_owned(),
+    };
+    Some((name.to_owned(), member))
+}
+
+/// The cluster that is named, else the only one.
+async fn only(api: &Api, cluster: Option<String>) -> Result<String, Failure> {
+    if let Some(name) = cluster {
+        return Ok(name);
+    }
+    let clusters: Vec<ClusterView> = api.get("/api/v1/clusters").await?;
+    let names: Vec<_> = clusters.into_iter().map(|view| view.name).collect();
+    match names.as_slice() {
+        [name] => Ok(name.clone()),
+        [] => Err(Failure {
+            exit: Exit::NotFound,
+            text: "there is no cluster yet".to_owned(),
+            hint: Some("primacy cluster create --help".to_owned()),
+        }),
+        several => Err(Failure {
+            exit: Exit::Usage,
+            text: format!("there are several clusters: {}", several.join(", ")),
+            hint: Some("name one".to_owned()),
+        }),
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) {
+    let text = serde_json::to_string_pretty(value).expect("a view has a JSON form");
+    println!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_and_durability_as_typed() {
+        let (name, body) = member("a=10.0.0.1:5432/8008@z1").unwrap();
+        assert_eq!(
+            (name.as_str(), body.port, body.health_port),
+            ("a", 5432, 8008)
+        );
+        assert_eq!((body.host.as_str(), body.zone.as_str()), ("10.0.0.1", "z1"));
+        for bad in ["a", "a=b", "a=b:1@z", "a=b:x/1@z", "a=b:1/2"] {
+            assert!(member(bad).is_none(), "{bad}");
+        }
+        assert_eq!(durability("quorum:2"), Some(DurabilityBody::Quorum(2)));
+        assert_eq!(durability("async"), Some(DurabilityBody::Async));
+        assert_eq!(durability("quorum"), None);
+    }
+}
