@@ -11,7 +11,7 @@ use crate::{http, telemetry};
 use super::{Exit, Failure, runtime};
 
 pub(super) fn server(config: &Path) -> Result<(), Failure> {
-    telemetry::start("info");
+    telemetry::start("info,openraft=warn");
     let config =
         Config::load(config).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     runtime()?.block_on(async {
@@ -31,7 +31,7 @@ pub(super) fn server(config: &Path) -> Result<(), Failure> {
 }
 
 pub(super) fn agent(config: &Path) -> Result<(), Failure> {
-    telemetry::start("info");
+    telemetry::start("info,openraft=warn");
     let _ = config;
     Err(Failure::new(
         Exit::Failed,

@@ -24,10 +24,20 @@ pub(super) async fn alive() -> Json<&'static str> {
 
 /// 200 while this peer knows a leader, and so can answer for the group.
 pub(super) async fn ready(State(peer): State<Arc<Peer>>) -> Response {
-    if peer.leader().is_some() {
+    if hears_leader(&peer).await {
         Json("ready").into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, Json("no leader is known")).into_response()
+    }
+}
+
+/// Whether the leader that this peer knows of answers it: a follower that is cut off keeps believing in
+/// the last one.
+async fn hears_leader(peer: &Peer) -> bool {
+    match peer.leader() {
+        None => false,
+        Some((leader, _)) if leader == peer.config.id => true,
+        Some((_, address)) => peer.calls.get(&address, "/livez", CONFIRM).await.is_ok(),
     }
 }
 
@@ -49,7 +59,7 @@ pub(super) async fn raft_health(State(peer): State<Arc<Peer>>) -> Response {
         Role::Leader => status
             .millis_since_quorum
             .is_some_and(|ago| ago < QUORUM_WITHIN),
-        Role::Follower | Role::Learner => status.leader.is_some(),
+        Role::Follower | Role::Learner => hears_leader(&peer).await,
         Role::Candidate | Role::Stopped => false,
     };
     if healthy {

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::Full;
 
 use crate::server::Peer;
+use crate::server::calls::CallError;
 
 use super::BODY_LIMIT;
 use super::problem::Problem;
@@ -99,9 +100,11 @@ async fn pass_on(peer: &Peer, address: &str, request: Request) -> Result<Respons
     let request = Request::from_parts(head, Full::new(body));
     let answer = peer.calls.send(address, request, ANSWER_WITHIN).await;
     let response = answer.map_err(|error| {
+        // A change that was not even sent has had no effect.
+        let is_without_effect = is_read || matches!(error, CallError::Unreachable { .. });
         let problem = Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            if is_read {
+            if is_without_effect {
                 "no-leader"
             } else {
                 "outcome-unknown"

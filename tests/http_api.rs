@@ -1,0 +1,270 @@
+//! Three peers in this process, without any PostgreSQL: what their HTTP ports answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Method, Request, Response};
+use primacy::http;
+use primacy::server::calls::Calls;
+use primacy::server::{self, Config};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+struct Group {
+    addresses: BTreeMap<u64, String>,
+    folder: tempfile::TempDir,
+    stop: BTreeMap<u64, oneshot::Sender<()>>,
+    tasks: JoinSet<u64>,
+    calls: Calls,
+}
+
+impl Group {
+    async fn start() -> Group {
+        let held: Vec<_> = (0..3)
+            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+            .collect();
+        let addresses = held
+            .iter()
+            .zip(1..)
+            .map(|(listener, id)| (id, listener.local_addr().unwrap().to_string()))
+            .collect();
+        drop(held);
+        let mut group = Group {
+            addresses,
+            folder: tempfile::tempdir().unwrap(),
+            stop: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            calls: Calls::default(),
+        };
+        for id in 1..=3 {
+            group.run(id);
+        }
+        group.leader().await;
+        group
+    }
+
+    fn run(&mut self, id: u64) {
+        let folder: PathBuf = self.folder.path().join(id.to_string());
+        let peers: Vec<_> = self
+            .addresses
+            .iter()
+            .map(|(id, address)| format!("{id} = \"{address}\""))
+            .collect();
+        let text = format!(
+            "id = {id}\ngroup = \"00000000-0000-0000-0000-00000000000a\"\nzone = \"z{id}\"\n\
+             folder = \"{}\"\nlisten = \"{}\"\n[peers]\n{}\n",
+            folder.display(),
+            self.addresses[&id],
+            peers.join("\n")
+        );
+        let config = Config::parse(&text).unwrap();
+        let (stop, stopped) = oneshot::channel();
+        self.stop.insert(id, stop);
+        self.tasks.spawn(async move {
+            let shutdown = async move {
+                let _ = stopped.await;
+            };
+            server::run(config, http::router, shutdown).await.unwrap();
+            id
+        });
+    }
+
+    async fn halt(&mut self, id: u64) {
+        self.stop.remove(&id).unwrap().send(()).unwrap();
+        assert_eq!(self.tasks.join_next().await.unwrap().unwrap(), id);
+    }
+
+    async fn call(&self, id: u64, method: Method, path: &str, body: &str) -> Response<Bytes> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Full::new(Bytes::from(body.to_owned())))
+            .unwrap();
+        let address = &self.addresses[&id];
+        self.calls.send(address, request, WITHIN).await.unwrap()
+    }
+
+    async fn get(&self, id: u64, path: &str) -> (u16, Value) {
+        let response = self.call(id, Method::GET, path, "").await;
+        let body = serde_json::from_slice(response.body()).unwrap_or(Value::Null);
+        (response.status().as_u16(), body)
+    }
+
+    async fn post(&self, id: u64, path: &str, body: &Value) -> (u16, Value) {
+        let response = self.call(id, Method::POST, path, &body.to_string()).await;
+        let body = serde_json::from_slice(response.body()).unwrap();
+        (response.status().as_u16(), body)
+    }
+
+    /// The leader that every running peer names.
+    async fn leader(&self) -> u64 {
+        let deadline = tokio::time::Instant::now() + WITHIN;
+        loop {
+            let mut named = BTreeSet::new();
+            for id in self.stop.keys() {
+                // One that was just started may not listen yet.
+                let address = &self.addresses[id];
+                let answer = self.calls.get(address, "/api/v1/leader", WITHIN).await;
+                named.insert(answer.ok().and_then(|(_, body)| {
+                    let body: Value = serde_json::from_slice(&body).ok()?;
+                    body["leader"].as_u64()
+                }));
+            }
+            if let (1, Some(Some(leader))) = (named.len(), named.first()) {
+                return *leader;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "no leader: {named:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn demo(name: &str) -> Value {
+    let member = |n: u16| json!({"host": "127.0.0.1", "port": 5000 + n, "health_port": 8000 + n, "zone": format!("z{n}")});
+    json!({
+        "name": name, "durability": {"quorum": 1}, "first": "a",
+        "members": {"a": member(1), "b": member(2), "c": member(3)},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_peer_answers_for_the_group() {
+    let group = Group::start().await;
+    let leader = group.leader().await;
+    let follower = (1..=3).find(|id| *id != leader).unwrap();
+
+    // Exactly one peer is the leader to a load balancer.
+    let mut checks = BTreeMap::new();
+    for id in 1..=3 {
+        let (status, _) = group.get(id, "/api/leader-check").await;
+        checks.insert(id, status);
+        assert_eq!(group.get(id, "/api/raft-health").await.0, 200);
+    }
+    assert_eq!(checks.remove(&leader), Some(200));
+    assert!(checks.values().all(|status| *status == 404));
+
+    // A change at a follower is passed on, and the answer says who gave it.
+    let body = demo("demo").to_string();
+    let response = group
+        .call(follower, Method::POST, "/api/v1/clusters", &body)
+        .await;
+    assert_eq!(response.status(), 201);
+    assert_eq!(
+        response.headers()["primacy-answered-by"],
+        leader.to_string()
+    );
+    for id in 1..=3 {
+        let (status, cluster) = group.get(id, "/api/v1/clusters/demo").await;
+        assert_eq!((status, cluster["phase"].as_str()), (200, Some("creating")));
+        assert_eq!(cluster["waiting"][0]["code"], "silent");
+    }
+
+    // What makes no sense is refused with a code, a sentence and a hint, and changes nothing.
+    let mut cases = vec![("exists", 409, demo("demo"))];
+    let mut change = |field: &str, value: Value, code: &'static str, status| {
+        let mut body = demo("other");
+        body[field] = value;
+        cases.push((code, status, body));
+    };
+    change("name", json!("Not A Name"), "invalid", 422);
+    change("durability", json!({"quorum": 3}), "invalid", 422);
+    change("durability", json!({"quorum": 0}), "invalid", 422);
+    change("durability", json!("sometimes"), "bad-body", 400);
+    change("first", json!("z"), "invalid", 422);
+    change("unknown", json!(1), "bad-body", 400);
+    change("members", json!({}), "invalid", 422);
+    for (code, status, body) in cases {
+        let (found, problem) = group.post(follower, "/api/v1/clusters", &body).await;
+        assert_eq!(
+            (found, problem["code"].as_str()),
+            (status, Some(code)),
+            "{problem}"
+        );
+        assert!(problem["hint"].is_string() && problem["detail"].is_string());
+    }
+    let (_, clusters) = group.get(follower, "/api/v1/clusters").await;
+    assert_eq!(clusters.as_array().unwrap().len(), 1);
+
+    let (status, problem) = group
+        .get(follower, "/api/v1/clusters/demo?consistency=lease")
+        .await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (400, Some("bad-consistency"))
+    );
+    let (status, problem) = group.get(follower, "/api/v1/clusters/none").await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (404, Some("unknown-cluster"))
+    );
+    let (status, problem) = group.get(follower, "/api/v1/clusters/demo/primary").await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (503, Some("no-primary"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_nothing_is_claimed_and_nothing_changes() {
+    let mut group = Group::start().await;
+    let (status, _) = group.post(1, "/api/v1/clusters", &demo("demo")).await;
+    assert_eq!(status, 201);
+    group.halt(2).await;
+    group.halt(3).await;
+    let (status, problem) = group.get(1, "/api/v1/leader").await;
+    assert_eq!((status, problem["code"].as_str()), (503, Some("no-leader")));
+    let (status, problem) = group.post(1, "/api/v1/clusters", &demo("lost")).await;
+    assert_eq!((status, problem["code"].as_str()), (503, Some("no-leader")));
+    assert_eq!(group.get(1, "/api/leader-check").await.0, 404);
+    assert_eq!(group.get(1, "/livez").await.0, 200);
+    let (status, cluster) = group
+        .get(1, "/api/v1/clusters/demo?consistency=stale")
+        .await;
+    assert_eq!((status, cluster["name"].as_str()), (200, Some("demo")));
+
+    // The majority comes back with all that it had recorded.
+    group.run(2);
+    group.run(3);
+    group.leader().await;
+    let (_, clusters) = group.get(2, "/api/v1/clusters").await;
+    assert_eq!(clusters.as_array().unwrap().len(), 1);
+    let (_, history) = group.get(3, "/api/v1/clusters/demo/history").await;
+    assert_eq!(history[0]["kind"], "creation");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_openapi_document_and_the_routes_are_the_same() {
+    let group = Group::start().await;
+    let (_, document) = group.get(1, "/api/v1/openapi.json").await;
+    assert_eq!(document["openapi"], "3.1.0");
+    let mut described = BTreeSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys() {
+            described.insert((method.clone(), path.clone()));
+        }
+    }
+    let routed: BTreeSet<_> = http::ROUTES
+        .iter()
+        .map(|(method, path)| ((*method).to_owned(), (*path).to_owned()))
+        .collect();
+    assert_eq!(described, routed);
+    for (method, path) in &routed {
+        let method = method.to_uppercase().parse::<Method>().unwrap();
+        let path = path.replace("{cluster}", "none");
+        let response = group.call(1, method, &path, "").await;
+        let body = String::from_utf8_lossy(response.body()).into_owned();
+        let is_answered = response.status() != 405 && !body.contains("\"not-found\"");
+        assert!(is_answered, "{path}: {} {body}", response.status());
+    }
+    assert_eq!(group.get(1, "/api/v1/nothing").await.1["code"], "not-found");
+}
