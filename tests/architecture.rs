@@ -14,13 +14,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("control", &["duty", "recovery", "model"]),
     ("clock", &["model"]),
     ("telemetry", &[]),
-    ("host", &["clock", "duty", "model", "provider"]),
-    ("provider", &["clock", "host", "model"]),
+    ("host", &["clock", "gate", "model"]),
+    ("provider", &["clock", "gate", "model"]),
     ("leash", &["clock", "host", "model"]),
+    ("gate", &["clock", "duty", "host", "model"]),
     (
         "agent",
         &[
-            "clock", "control", "duty", "host", "leash", "model", "provider", "recovery",
+            "clock", "control", "duty", "gate", "host", "leash", "model", "provider", "recovery",
         ],
     ),
     (
@@ -38,7 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dev", &["clock", "http", "server"]),
     (
         "cli",
-        &["agent", "dev", "http", "leash", "server", "telemetry"],
+        &["agent", "dev", "http", "leash", "model", "server", "telemetry"],
     ),
     ("main", &["cli"]),
 ];

@@ -103,14 +103,31 @@ pub(super) enum Verb {
         config: PathBuf,
     },
     /// Hold a primary to its lease; started by the agent
-    #[command(hide = true, disable_help_flag = true)]
+    #[command(hide = true)]
     Leash(LeashArguments),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct LeashArguments {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub arguments: Vec<std::ffi::OsString>,
+    /// The Unix socket to listen on
+    #[arg(long)]
+    pub socket: PathBuf,
+    /// The data folder whose processes are killed
+    #[arg(long)]
+    pub data: PathBuf,
+    /// A deadline to hold from the start, CLOCK_BOOTTIME in milliseconds
+    #[arg(long)]
+    pub deadline: Option<u64>,
+}
+
+impl From<LeashArguments> for crate::leash::Args {
+    fn from(arguments: LeashArguments) -> Self {
+        crate::leash::Args {
+            socket: arguments.socket,
+            data: arguments.data,
+            deadline: arguments.deadline.map(crate::model::Timestamp),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,10 +1,11 @@
 //! The verbs that stay: peer, agent and leash.
 
-use std::ffi::OsString;
 use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::agent::AgentConfig;
+use crate::leash;
 use crate::server::{self, Config, ServerError};
 use crate::{http, telemetry};
 
@@ -31,20 +32,33 @@ pub(super) fn server(config: &Path) -> Result<(), Failure> {
 }
 
 pub(super) fn agent(config: &Path) -> Result<(), Failure> {
-    telemetry::start("info,openraft=warn");
-    let _ = config;
-    Err(Failure::new(
-        Exit::Failed,
-        "the agent is not part of this build",
-    ))
+    telemetry::start("info");
+    let text = std::fs::read_to_string(config).map_err(|error| {
+        let path = config.display();
+        let text = format!(
+            "cannot read {path}: {error}; give the path of an agent's configuration with --config"
+        );
+        Failure::new(Exit::Usage, text)
+    })?;
+    let settings = AgentConfig::parse(&text).map_err(|error| {
+        Failure::new(Exit::Usage, format!("{}: {error}", config.display()))
+    })?;
+    runtime()?.block_on(async {
+        let shutdown = shutdown()?;
+        crate::agent::run(settings, shutdown)
+            .await
+            .map_err(|error| {
+                let cause = std::error::Error::source(&error)
+                    .map_or(String::new(), |cause| format!(": {cause}"));
+                // An agent fails only before it did anything.
+                Failure::new(Exit::Usage, format!("{error}{cause}"))
+            })
+    })
 }
 
-pub(super) fn leash(arguments: Vec<OsString>) -> Result<(), Failure> {
-    let _ = arguments;
-    Err(Failure::new(
-        Exit::Failed,
-        "the leash is not part of this build",
-    ))
+pub(super) fn leash(args: &leash::Args) -> Result<(), Failure> {
+    telemetry::start("info");
+    leash::run(args).map_err(|error| Failure::new(Exit::Failed, error.to_string()))
 }
 
 /// Resolves when the process is asked to end.

@@ -89,7 +89,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.verb {
         Verb::Server { config } => daemons::server(&config),
         Verb::Agent { config } => daemons::agent(&config),
-        Verb::Leash(arguments) => daemons::leash(arguments.arguments),
+        Verb::Leash(arguments) => daemons::leash(&arguments.into()),
         Verb::Dev(dev) => crate::dev::run(dev).map_err(|error| Failure {
             exit: match error.is_usage {
                 true => Exit::Usage,
