@@ -39,7 +39,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dev", &["clock", "http", "server"]),
     (
         "cli",
-        &["agent", "dev", "http", "leash", "model", "server", "telemetry"],
+        &[
+            "agent",
+            "dev",
+            "http",
+            "leash",
+            "model",
+            "server",
+            "telemetry",
+        ],
     ),
     ("main", &["cli"]),
 ];

@@ -40,9 +40,8 @@ pub(super) fn agent(config: &Path) -> Result<(), Failure> {
         );
         Failure::new(Exit::Usage, text)
     })?;
-    let settings = AgentConfig::parse(&text).map_err(|error| {
-        Failure::new(Exit::Usage, format!("{}: {error}", config.display()))
-    })?;
+    let settings = AgentConfig::parse(&text)
+        .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", config.display())))?;
     runtime()?.block_on(async {
         let shutdown = shutdown()?;
         crate::agent::run(settings, shutdown)
