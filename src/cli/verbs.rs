@@ -51,12 +51,13 @@ pub(super) async fn peers(api: Api, output: Output) -> Result<(), Failure> {
 }
 
 pub(super) async fn primary(api: Api, cluster: Option<String>, dsn: bool) -> Result<(), Failure> {
+    // A `dev` knows it without its peers.
+    if dsn && let Some(dsn) = crate::dev::dsn_of(cluster.as_deref()) {
+        println!("{dsn}");
+        return Ok(());
+    }
     let name = only(&api, cluster).await?;
     if dsn {
-        if let Some(dsn) = crate::dev::dsn_of(&name) {
-            println!("{dsn}");
-            return Ok(());
-        }
         let view: ClusterView = api.get(&format!("/api/v1/clusters/{name}")).await?;
         println!("{}", render::dsn(&view));
         return Ok(());

@@ -193,9 +193,9 @@ pub fn running_peers() -> Vec<String> {
     found().map(|layout| layout.peers()).unwrap_or_default()
 }
 
-/// The connection string of the cluster of a `dev` of this user.
-pub fn dsn_of(cluster: &str) -> Option<String> {
+/// The connection string of the cluster of a `dev` of this user; of `cluster`, if one is named.
+pub fn dsn_of(cluster: Option<&str>) -> Option<String> {
     found()
-        .filter(|layout| layout.cluster == cluster)
+        .filter(|layout| cluster.is_none_or(|cluster| layout.cluster == cluster))
         .map(|layout| layout.dsn)
 }

@@ -228,7 +228,7 @@ fn plan(folder: &Path, account: Option<(u32, u32)>, members: u8) -> Result<Layou
         .map(|name| format!("127.0.0.1:{}", nodes[name].port))
         .collect();
     let dsn = format!(
-        "postgresql://app:{password}@{}/app?target_session_attrs=read-write&connect_timeout=2",
+        "postgresql://app:{password}@{}/postgres?target_session_attrs=read-write&connect_timeout=2",
         hosts.join(",")
     );
     let program = std::env::current_exe()

@@ -7,7 +7,7 @@ use crate::broken;
 use crate::model::{Order, Timeline, Timestamp, WalPosition};
 use crate::recovery::Evidence;
 
-use super::local::{Data, Local, Session};
+use super::local::{Data, Local, Replay, Session};
 use super::{Act, Outcome};
 
 /// A promotion that has not happened within this time is begun again from a stop. It takes tens of
@@ -97,6 +97,10 @@ impl Promoting {
             return Act::ConfigurePrimary {
                 synchronous_standby_names: self.synchronous_standby_names.clone(),
             };
+        }
+        // A paused startup process looks for a promotion only once a second; being told to go on wakes it.
+        if session.replay != Replay::Running {
+            return Act::ResumeReplay;
         }
         self.asked_at = Some(local.now);
         Act::AskPromotion

@@ -107,7 +107,7 @@ pub struct InstanceView {
     pub lsn: Option<String>,
     /// What it lacks of the primary's flushed WAL, in bytes.
     pub lag_bytes: Option<u64>,
-    /// How long its primary lease still lasts, in ms, on its agent's clock when it reported.
+    /// How long its primary lease still lasts by its last report, in ms; none if it holds none.
     pub lease_remaining_ms: Option<u64>,
     /// `voter` if its promise counts, else `recovering`.
     pub standing: String,
@@ -274,9 +274,10 @@ fn instance_view(id: &InstanceId, state: &ClusterState, view: &View) -> Instance
         } else {
             lag(position, state, view)
         },
-        lease_remaining_ms: sighting
-            .and_then(|seen| seen.report.lease)
-            .map(|lease| millis(lease.remaining)),
+        lease_remaining_ms: sighting.and_then(|seen| {
+            let age = view.now.since(seen.received_at);
+            seen.report.lease?.remaining.checked_sub(age).map(millis)
+        }),
         standing: match member.standing {
             crate::model::Standing::Voter => "voter",
             crate::model::Standing::Recovering => "recovering",
