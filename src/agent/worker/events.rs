@@ -150,7 +150,8 @@ impl Worker {
         if asked && undone {
             // Left behind, the file would promote it as soon as it runs.
             let hands = Arc::clone(&self.tools.hands);
-            if hands.stop_all().await.is_err() {
+            let stopped = tokio::time::timeout(FOLDER_WITHIN, hands.stop_all()).await;
+            if !matches!(stopped, Ok(Ok(()))) {
                 return;
             }
         }

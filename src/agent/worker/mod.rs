@@ -1,8 +1,8 @@
 //! The one task that owns the instance: events in, one look or act at a time out.
 //!
 //! It never waits for PostgreSQL, the data disk or a peer: looks and acts run beside it, so that
-//! renewals, reports, a dead postmaster and the end of a lease are always dealt with at once. The only
-//! thing it waits for is the fsync of the promise.
+//! renewals, reports, a dead postmaster and the end of a lease are always dealt with at once. What it
+//! waits for is the fsync of the promise and, for half a second at most, the removal of a `promote` file.
 
 mod duties;
 mod events;
@@ -42,6 +42,8 @@ const BUSY_LOOK: Duration = Duration::from_millis(3);
 const PATIENT_LOOK: Duration = Duration::from_millis(15);
 /// How often the data folder is read while nothing is to be done.
 const FOLDER_EVERY: Duration = Duration::from_secs(5);
+/// How long the worker itself waits for the data folder.
+const FOLDER_WITHIN: Duration = Duration::from_millis(500);
 /// How long SQL may take in a look for reports.
 const IDLE_SQL: Duration = Duration::from_secs(1);
 /// The longest checkpoint after a promotion that the first commit waits for.
