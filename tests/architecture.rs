@@ -15,7 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("clock", &["model"]),
     ("telemetry", &[]),
     ("host", &["clock", "gate", "model"]),
-    ("provider", &["clock", "gate", "model"]),
+    ("provider", &["clock", "duty", "gate", "model"]),
     ("leash", &["clock", "host", "model"]),
     ("gate", &["clock", "duty", "host", "model"]),
     (
