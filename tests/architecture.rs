@@ -1,4 +1,5 @@
 //! The direction of dependencies, read from the sources. An edge that is not listed here is refused.
+#![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
