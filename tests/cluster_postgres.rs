@@ -1,5 +1,6 @@
 //! The whole product on real PostgreSQL: `primacy dev` brings it up, tests break it.
 //! Without PostgreSQL on this machine the tests say so and pass.
+#![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

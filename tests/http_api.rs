@@ -1,4 +1,5 @@
 //! Three peers in this process, without any PostgreSQL: what their HTTP ports answer.
+#![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
@@ -219,6 +220,16 @@ async fn without_a_majority_nothing_is_claimed_and_nothing_changes() {
     let mut group = Group::start().await;
     let (status, _) = group.post(1, "/api/v1/clusters", &demo("demo")).await;
     assert_eq!(status, 201);
+    // A follower applies a moment later than a majority has it.
+    let deadline = tokio::time::Instant::now() + WITHIN;
+    let stale = "/api/v1/clusters/demo?consistency=stale";
+    while group.get(1, stale).await.0 != 200 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "peer 1 falls behind"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     group.halt(2).await;
     group.halt(3).await;
     let (status, problem) = group.get(1, "/api/v1/leader").await;

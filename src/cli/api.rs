@@ -128,7 +128,7 @@ fn refused(response: &Response<Bytes>) -> Failure {
     match serde_json::from_slice::<Problem>(response.body()) {
         Ok(problem) => Failure {
             // A cluster without a primary is no matter of the peers.
-            exit: if problem.code == "no-primary" {
+            exit: if &*problem.code == "no-primary" {
                 Exit::Failed
             } else {
                 exit

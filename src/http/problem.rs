@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 pub struct Problem {
     /// A name for the kind of problem: `urn:primacy:problem:<code>`.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: Box<str>,
     /// The HTTP status in words.
-    pub title: String,
+    pub title: Box<str>,
     /// The HTTP status.
     pub status: u16,
     /// What is wrong, in one sentence.
     pub detail: String,
     /// A stable word for programs.
-    pub code: String,
+    pub code: Box<str>,
     /// What to do next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
@@ -30,11 +30,11 @@ impl Problem {
     /// A problem of this status and code. 503 is retryable.
     pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Problem {
         Problem {
-            kind: format!("urn:primacy:problem:{code}"),
-            title: status.canonical_reason().unwrap_or("Problem").to_owned(),
+            kind: format!("urn:primacy:problem:{code}").into(),
+            title: status.canonical_reason().unwrap_or("Problem").into(),
             status: status.as_u16(),
             detail: detail.into(),
-            code: code.to_owned(),
+            code: code.into(),
             hint: None,
             retryable: status == StatusCode::SERVICE_UNAVAILABLE,
         }
