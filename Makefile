@@ -1,0 +1,37 @@
+# Thin: each target is what a user could type. All install what they need, or say what is missing.
+.PHONY: help install release demo bench idle test simulation ci
+
+SEEDS ?= 100000
+TRIALS ?= 20
+# Where rustup puts cargo, for shells that have not heard of it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+JEPSEN := cargo run --release --quiet --package jepsen --
+
+help:
+	@sed -n 's/^\([a-z]*\):.*# /\1\t/p' Makefile
+
+install: # PostgreSQL (Debian, as root) and a look at Rust
+	@./.ci/install
+
+release: install
+	cargo build --release --package primacy --package jepsen
+
+demo: release # a whole installation on this machine, and two recoveries as time lines
+	$(JEPSEN) demo
+
+bench: release # write outage, loss and rejoin under faults; TRIALS=20
+	$(JEPSEN) bench --trials $(TRIALS)
+
+idle: release # CPU and memory of a cluster at rest
+	$(JEPSEN) idle
+
+test: install # every test, then the proof that every broken safety rule is noticed
+	@if cargo nextest --version >/dev/null 2>&1; then echo cargo nextest run --workspace; cargo nextest run --workspace; \
+	else echo cargo test --workspace; cargo test --workspace; fi
+	cargo test --features mutants --test simulation every_broken
+
+simulation: # the simulator alone; SEEDS=100000
+	SEEDS=$(SEEDS) cargo test --test simulation -- --nocapture
+
+ci: # everything that a change must pass
+	./.ci/run
