@@ -141,6 +141,28 @@ impl Dev {
         }
     }
 
+    /// Copies the log of each node and the recorded history into `folder`, before they are taken down.
+    ///
+    /// # Errors
+    /// The folder cannot be written. What cannot be read is left out.
+    pub async fn keep_evidence(&self, folder: &std::path::Path) -> anyhow::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let path = format!("/api/v1/clusters/{}/history", self.layout()?.cluster);
+        if let Ok(history) = self.ask::<serde_json::Value>(&path).await {
+            let text = serde_json::to_vec_pretty(&history)?;
+            std::fs::write(folder.join("history.json"), text)?;
+        }
+        for node in self.layout()?.nodes.keys() {
+            for (log, kept) in [("log", ""), ("agent/postgresql.log", "-postgresql")] {
+                let log = self.folder.join(node).join(log);
+                if log.exists() {
+                    std::fs::copy(log, folder.join(format!("{node}{kept}.log")))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// `primacy dev VERB NODE ARGUMENTS`.
     ///
     /// # Errors

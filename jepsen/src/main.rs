@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use cluster::Dev;
 
@@ -107,9 +108,11 @@ async fn run(verb: Verb) -> anyhow::Result<bool> {
             Verb::Idle { options, .. } => idle::run(&mut dev, options).await,
         }
     };
+    let mut terminate = signal(SignalKind::terminate())?;
     let result = tokio::select! {
         result = work => result,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
     };
     dev.down().await;
     result

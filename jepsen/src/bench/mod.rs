@@ -5,7 +5,7 @@ mod floor;
 mod report;
 mod trial;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -42,7 +42,8 @@ pub async fn run(dev: &mut Dev, options: Options) -> anyhow::Result<bool> {
     let machine = floor::measure(dev.folder()).await;
     let mut series = vec![];
     for fault in options.faults {
-        series.push(measure(dev, fault, options.trials).await);
+        let evidence = options.json.with_extension("evidence");
+        series.push(measure(dev, fault, options.trials, &evidence).await);
     }
     let report = Report { machine, series };
     print(&report.table());
@@ -54,7 +55,8 @@ pub async fn run(dev: &mut Dev, options: Options) -> anyhow::Result<bool> {
     Ok(report.is_safe() && (report.is_fast() || !options.strict))
 }
 
-async fn measure(dev: &mut Dev, fault: Fault, trials: usize) -> Series {
+/// A trial that went wrong leaves its logs in `evidence`, and the next one gets a fresh cluster.
+async fn measure(dev: &mut Dev, fault: Fault, trials: usize, evidence: &Path) -> Series {
     let mut series = Series {
         fault,
         outcomes: vec![],
@@ -64,6 +66,14 @@ async fn measure(dev: &mut Dev, fault: Fault, trials: usize) -> Series {
         match trial::run(dev, fault).await {
             Trial::Measured(outcome) => {
                 eprintln!("{} {number}/{trials}: {outcome}", fault.name());
+                if !outcome.is_safe() {
+                    let kept = evidence.join(format!("{fault:?}-{number}"));
+                    match dev.keep_evidence(&kept).await {
+                        Ok(()) => eprintln!("its logs: {}", kept.display()),
+                        Err(error) => eprintln!("its logs cannot be kept: {error:#}"),
+                    }
+                    dev.down().await;
+                }
                 series.outcomes.push(*outcome);
             }
             Trial::NotSetUp(error) => {

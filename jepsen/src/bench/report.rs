@@ -206,6 +206,7 @@ mod tests {
             rejoin: Some(900.0),
             acknowledged: [100, 20],
             lost: Some([0, 0]),
+            lost_ids: vec![],
             repeated: 0,
             two_writable: 0.0,
             stale: 0,

@@ -22,6 +22,8 @@ const WARM: Duration = Duration::from_secs(1);
 /// How long the cluster has to recover before the trial counts as not recovered.
 const WRITES_WITHIN: Duration = Duration::from_secs(60);
 const STREAMS_WITHIN: Duration = Duration::from_secs(90);
+/// How many missing ids of each writer are told.
+const SHOWN: usize = 20;
 /// After this, a primary that was restarted in its place counts as recovered too.
 const NO_HANDOVER: Duration = Duration::from_secs(5);
 
@@ -49,6 +51,8 @@ pub struct Outcome {
     pub acknowledged: [usize; 2],
     /// Rows acknowledged to the client, to the prober, and missing at the end; none if they could not be read.
     pub lost: Option<[usize; 2]>,
+    /// The first of the missing ids.
+    pub lost_ids: Vec<i64>,
     /// Rows that are there more than once.
     pub repeated: usize,
     /// For how long two nodes acknowledged writes.
@@ -59,6 +63,13 @@ pub struct Outcome {
     pub confirmed_at_freeze: usize,
     /// What went wrong meanwhile.
     pub errors: Vec<String>,
+}
+
+impl Outcome {
+    /// Whether nothing was lost, no two nodes wrote, and the cluster recovered.
+    pub fn is_safe(&self) -> bool {
+        self.lost == Some([0, 0]) && self.two_writable == 0.0 && self.errors.is_empty()
+    }
 }
 
 impl fmt::Display for Outcome {
@@ -88,17 +99,13 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Runs one trial of `fault`, on the cluster that is there if it is healthy, else on a fresh one. A
-/// cluster that does not recover is taken down.
+/// Runs one trial of `fault`, on the cluster that is there if it is healthy, else on a fresh one.
 pub async fn run(dev: &mut Dev, fault: Fault) -> Trial {
     let (load, epoch, struck) = match set_up(dev, fault).await {
         Ok(ready) => ready,
         Err(error) => return Trial::NotSetUp(error),
     };
     let outcome = observe(dev, load, epoch, &struck).await;
-    if !outcome.errors.is_empty() {
-        dev.down().await;
-    }
     Trial::Measured(Box::new(outcome))
 }
 
@@ -222,6 +229,11 @@ async fn judge(
         rejoin,
         acknowledged: writers.map(|writer| history.iter().filter(|it| it.writer == writer).count()),
         lost: losses.as_ref().map(|[a, b]| [a.lost.len(), b.lost.len()]),
+        lost_ids: losses
+            .iter()
+            .flatten()
+            .flat_map(|it| it.lost.iter().copied().take(SHOWN))
+            .collect(),
         repeated: losses.map_or(0, |[a, b]| a.repeated.len() + b.repeated.len()),
         two_writable: ms(two.overlap),
         stale: two.stale,
