@@ -93,10 +93,7 @@ async fn a_fenced_standby_acknowledges_nothing_more_and_knows_where_it_ends() {
     );
 
     let fenced = fence(&rig, &b, 1).await;
-    assert!(
-        fenced.running && fenced.incarnation == Some(Incarnation(1)),
-        "{fenced:?}"
-    );
+    assert_eq!(fenced.incarnation, Some(Incarnation(1)));
     let mut write = rig.sql_behind(&a, "INSERT INTO t VALUES (0)");
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(
@@ -106,7 +103,8 @@ async fn a_fenced_standby_acknowledges_nothing_more_and_knows_where_it_ends() {
     // The same again, over the fence: redone, not remembered.
     let again = fence(&rig, &b, 2).await;
     assert_eq!(again.position, fenced.position);
-    is_the_end(&mut rig, &b, &fenced).await;
+    // On a busy machine a proof may take longer than it may: then the standby was stopped.
+    is_the_end(&mut rig, &b, &again).await;
 
     // A stale order is refused.
     let stale = rig

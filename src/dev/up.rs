@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use rand::RngCore;
 
 use crate::clock;
 use crate::http::views::ClusterView;
@@ -246,7 +245,8 @@ fn plan(folder: &Path, account: Option<(u32, u32)>, members: u8) -> Result<Layou
 
 fn random_hex(bytes: usize) -> String {
     let mut random = vec![0; bytes];
-    rand::rng().fill_bytes(&mut random);
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        .expect("the kernel gives random bytes after boot");
     random.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
