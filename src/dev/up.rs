@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-
 use crate::clock;
 use crate::http::views::ClusterView;
 

@@ -108,6 +108,7 @@ pub fn view(reports: impl IntoIterator<Item = (&'static str, Report)>) -> View {
     };
     View {
         now,
+        awake_since: Timestamp(0),
         leases_lapse_at: now.after(Duration::from_secs(10)),
         instances: reports
             .into_iter()

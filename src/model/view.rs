@@ -21,6 +21,8 @@ pub const ANSWER_STALE_AFTER: Duration = Duration::from_millis(500);
 pub struct View {
     /// The moment, on this peer's clock.
     pub now: Timestamp,
+    /// Since when this peer has looked without a gap. One that was frozen itself calls nobody silent.
+    pub awake_since: Timestamp,
     /// After this no instance holds a lease that this or any earlier leader granted.
     pub leases_lapse_at: Timestamp,
     /// The readings, by instance; none for an instance that was never heard.

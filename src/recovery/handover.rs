@@ -34,7 +34,7 @@ pub enum Handover {
         position: WalPosition,
         /// Why no older primary can acknowledge anything.
         proof: FenceProof,
-        /// Who else promised, and so can follow at once.
+        /// Who else promised and still runs, and so can follow at once.
         followers: BTreeSet<InstanceId>,
     },
     /// The others are pointed at the new primary, which serves already.
@@ -115,7 +115,14 @@ impl Handover {
             }
             (Handover::Fencing { promises }, E::Elected { candidate, proof }) => {
                 let position = proof::check(cluster, &promises, candidate, proof)?;
-                let followers = promises.into_keys().filter(|id| id != candidate).collect();
+                // Who was stopped takes a start to follow, and may have diverged: that is a rejoin's matter.
+                let follows =
+                    |id: &InstanceId, promise: &Promise| id != candidate && promise.running;
+                let followers = promises
+                    .into_iter()
+                    .filter(|(id, promise)| follows(id, promise))
+                    .map(|(id, _)| id)
+                    .collect();
                 Ok(Handover::Promoting {
                     candidate: candidate.clone(),
                     position,

@@ -11,6 +11,7 @@ pub mod lease;
 mod machine;
 pub mod observe;
 pub mod sessions;
+mod vigil;
 
 use std::io;
 use std::sync::Arc;
@@ -85,6 +86,7 @@ pub struct Peer {
     sessions: Sessions,
     leases: lease::Leases,
     under_way: execute::UnderWay,
+    vigil: vigil::Vigil,
     upgrades: mpsc::Sender<OnUpgrade>,
 }
 
@@ -106,8 +108,9 @@ impl Peer {
         let cluster = &state.cluster;
         let lapse_at = self.leases.lapse_at(&cluster.name, cluster.durability);
         let peers = self.config.peers.len();
-        self.board
-            .view(&cluster.name, clock::monotonic(), lapse_at, peers)
+        let now = clock::monotonic();
+        let awake = (now, self.vigil.since(now));
+        self.board.view(&cluster.name, awake, lapse_at, peers)
     }
 
     /// Looks at one recorded cluster together with this peer's view of it and what follows from both.
@@ -184,12 +187,15 @@ pub async fn run(
         sessions: Sessions::default(),
         leases: lease::Leases::default(),
         under_way: execute::UnderWay::default(),
+        vigil: vigil::Vigil::default(),
         upgrades,
     });
     let mut tasks = JoinSet::new();
     tasks.spawn(serve(listener, routes(peer.clone())));
     tasks.spawn(sessions::accept(peer.clone(), accepted));
     tasks.spawn(lead(peer.clone()));
+    let watcher = peer.clone();
+    tasks.spawn(async move { watcher.vigil.keep().await });
     let mut watch = consensus.watch();
     let stopped = watch.wait_for(|view| view.role == Role::Stopped);
     let result = tokio::select! {

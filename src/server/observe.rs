@@ -120,11 +120,11 @@ impl Board {
         })
     }
 
-    /// The readings of one cluster at `now`.
+    /// The readings of one cluster now, by a peer that has been awake since `awake_since`.
     pub(super) fn view(
         &self,
         cluster: &ClusterName,
-        now: Timestamp,
+        (now, awake_since): (Timestamp, Timestamp),
         leases_lapse_at: Timestamp,
         peers: usize,
     ) -> View {
@@ -132,6 +132,7 @@ impl Board {
         let Some(seen) = clusters.get(cluster) else {
             return View {
                 now,
+                awake_since,
                 leases_lapse_at,
                 peers,
                 ..View::default()
@@ -150,6 +151,7 @@ impl Board {
         };
         View {
             now,
+            awake_since,
             leases_lapse_at,
             instances: seen.instances.iter().filter_map(sighting).collect(),
             peers,
@@ -187,7 +189,7 @@ mod tests {
         assert!(board.hears(&cluster, &a, Timestamp(6)));
         board.disconnected(&cluster, &a, 2);
         assert!(!board.hears(&cluster, &a, Timestamp(6)));
-        let view = board.view(&cluster, Timestamp(6), Timestamp(0), 3);
+        let view = board.view(&cluster, (Timestamp(6), Timestamp(0)), Timestamp(0), 3);
         assert!(!view.instances[&a].connected);
     }
 }

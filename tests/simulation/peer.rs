@@ -25,6 +25,8 @@ pub struct Peer {
     pub believes_until: u64,
     /// What a deposed leader has applied; the true leader has applied everything.
     pub applied: Option<ClusterState>,
+    /// Since when it was neither dead nor frozen.
+    pub awake_since: Timestamp,
     pub sightings: BTreeMap<InstanceId, Sighting>,
     pub sessions: BTreeMap<usize, u32>,
     /// When the last report of each host was sent.
@@ -45,6 +47,7 @@ impl Peer {
             leads_since: None,
             believes_until: 0,
             applied: None,
+            awake_since: Timestamp(0),
             sightings: BTreeMap::new(),
             sessions: BTreeMap::new(),
             last_report: BTreeMap::new(),

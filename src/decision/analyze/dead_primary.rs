@@ -1,6 +1,7 @@
 //! Is there a primary, and does it live? Evidence of death is specific: what its own agent says, or
 //! silence here *and* with a majority of peers. An answer of any kind is a sign of life.
 
+use crate::model::view::SILENT_AFTER;
 use crate::model::{Database, Stopped, View};
 use crate::recovery::Handover;
 use crate::state::ClusterState;
@@ -50,13 +51,19 @@ fn silent(state: &ClusterState, view: &View) -> Vec<Finding> {
         return vec![];
     };
     let lease_ended = view.now > view.leases_lapse_at;
+    let connected = view
+        .instances
+        .get(&primary)
+        .is_some_and(|seen| seen.connected);
+    if connected && view.now.since(view.awake_since) <= SILENT_AFTER {
+        return vec![];
+    }
     let heard_by = view.heard_by_others(&primary);
     let is_minority = heard_by.is_some_and(|peers| peers * 2 < view.peers);
     if is_minority || lease_ended {
-        let connection_closed = view.instances.get(&primary).is_some_and(|s| !s.connected);
         return vec![Finding::SilentPrimary {
             instance: primary,
-            connection_closed,
+            connection_closed: !connected,
             lease_ended,
         }];
     }

@@ -29,10 +29,12 @@ impl World {
             if peer.restart_at.is_some_and(|at| at <= self.now) {
                 peer.restart_at = None;
                 peer.alive = true;
+                peer.awake_since = Timestamp(self.now * TICK);
             }
             if peer.thaw_at.is_some_and(|at| at <= self.now) {
                 peer.thaw_at = None;
                 peer.frozen = false;
+                peer.awake_since = Timestamp(self.now * TICK);
                 // A thawed leader acts on what it remembers before it hears better.
                 peer.believes_until = peer
                     .believes_until
@@ -217,6 +219,7 @@ impl World {
         let last = leader.last_grant.map_or(since, |at| at.max(since));
         View {
             now: self.stamp(),
+            awake_since: leader.awake_since,
             leases_lapse_at: last
                 .after(state.cluster.durability.lease_length())
                 .after(MARGIN),
