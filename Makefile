@@ -5,7 +5,8 @@ SEEDS ?= 100000
 TRIALS ?= 20
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
-JEPSEN := cargo run --release --quiet --package jepsen --
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+JEPSEN := $(TARGET)/release/jepsen
 
 help:
 	@sed -n 's/^\([a-z]*\):.*# /\1\t/p' Makefile
@@ -20,7 +21,7 @@ demo: release # a whole installation on this machine, and two recoveries as time
 	$(JEPSEN) demo
 
 bench: release # write outage, loss and rejoin under faults; TRIALS=20
-	$(JEPSEN) bench --trials $(TRIALS)
+	$(JEPSEN) bench --trials $(TRIALS) --json $(TARGET)/bench.json
 
 idle: release # CPU and memory of a cluster at rest
 	$(JEPSEN) idle
