@@ -18,9 +18,12 @@ use crate::host::data_folder::{self, Content};
 use crate::host::settings::{self, Listen, Settings};
 use crate::host::wal_page::Wal;
 use crate::host::{Account, Binaries, Error, durable, history, processes, server, tools, wal_scan};
+use crate::model::cluster::slot_name;
 use crate::model::{Incarnation, InstanceId, Lineage, Timeline, WalPosition};
 use crate::recovery::Source;
 
+/// How the slots begin that we make.
+const SLOTS: &str = "primacy_";
 /// How long processes may survive SIGKILL before that is an error.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
 /// The longest clone or rewind: one read of a terabyte.
@@ -261,6 +264,21 @@ impl Hands {
         end.lines().last().map(str::to_owned)
     }
 
+    /// What PostgreSQL said lately that rules out streaming from its source for good: only other data helps.
+    pub fn never_streams(&self) -> Option<String> {
+        const FOR_GOOD: [&str; 4] = [
+            "has already been removed",
+            "can no longer get changes from replication slot",
+            "is ahead of the WAL flush position",
+            "forked off current database system timeline",
+        ];
+        let end = server::log_end(&self.log());
+        let mut lines = end.lines().rev().take(20);
+        lines
+            .find(|line| FOR_GOOD.iter().any(|sign| line.contains(sign)))
+            .map(str::to_owned)
+    }
+
     // --- acts ----------------------------------------------------------------------------------
 
     /// Kills every process, and removes what would promote the instance at its next start. Needs no
@@ -301,10 +319,11 @@ impl Hands {
                 source.application_name
             )
         });
+        let slot = source.map_or_else(String::new, |_| slot_name(self.instance()));
         let extra = Settings::from([
             ("primary_conninfo".to_owned(), conninfo),
             ("restore_command".to_owned(), String::new()),
-            ("primary_slot_name".to_owned(), String::new()),
+            ("primary_slot_name".to_owned(), slot),
             ("recovery_min_apply_delay".to_owned(), "0".to_owned()),
             (
                 "synchronous_standby_names".to_owned(),
@@ -359,6 +378,8 @@ impl Hands {
         data_folder::create_standby_signal(data)?;
         data_folder::remove_promote_trigger(data)?;
         history::remove_planted_above(&self.pg_wal(), Timeline(1))?;
+        // From when it was a primary: they would keep WAL for ever.
+        data_folder::remove_slots(data, SLOTS)?;
         self.write_settings(data, source, None)?;
         self.write_access(data)
     }

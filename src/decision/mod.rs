@@ -206,6 +206,7 @@ fn keep_primary(plan: &mut Plan, state: &ClusterState, view: &View) {
             order: state.order(),
             action: Action::Configure {
                 synchronous_standby_names: recorded,
+                members: cluster.members.keys().cloned().collect(),
             },
         });
     }

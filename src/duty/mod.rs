@@ -14,7 +14,9 @@ pub mod promote;
 pub mod rebuild;
 pub mod watch;
 
-use crate::model::{Answer, Incarnation, Lsn, Order, Timeline, Timestamp};
+use std::collections::BTreeSet;
+
+use crate::model::{Answer, Incarnation, InstanceId, Lsn, Order, Timeline, Timestamp};
 use crate::recovery::{Action, Evidence, Source};
 
 pub use fence::Fencing;
@@ -53,6 +55,8 @@ pub enum Act {
     ConfigurePrimary {
         /// The recorded `synchronous_standby_names`.
         synchronous_standby_names: String,
+        /// Instances for which WAL is kept in slots.
+        members: BTreeSet<InstanceId>,
     },
     /// Start with `standby.signal`; from a source, or from none.
     StartStandby {
@@ -136,10 +140,11 @@ impl Duty {
                 timeline,
                 at_least,
                 synchronous_standby_names,
-                ..
+                members,
             } => Duty::Promote(Promoting {
                 order,
                 asked_at: None,
+                members: members.clone(),
                 timeline: *timeline,
                 at_least: *at_least,
                 synchronous_standby_names: synchronous_standby_names.clone(),
@@ -157,8 +162,10 @@ impl Duty {
             }),
             Action::Configure {
                 synchronous_standby_names,
+                members,
             } => Duty::Configure(promote::Configuring {
                 synchronous_standby_names: synchronous_standby_names.clone(),
+                members: members.clone(),
             }),
         })
     }

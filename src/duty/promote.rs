@@ -1,10 +1,11 @@
 //! Becoming the primary on exactly the allocated timeline, with the recorded names in force before the
 //! first commit, and only under a live lease of the same epoch.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::broken;
-use crate::model::{Order, Timeline, Timestamp, WalPosition};
+use crate::model::{InstanceId, Order, Timeline, Timestamp, WalPosition};
 use crate::recovery::Evidence;
 
 use super::local::{Data, Local, Replay, Session};
@@ -25,6 +26,8 @@ pub struct Promoting {
     pub at_least: WalPosition,
     /// To be in force before the first commit.
     pub synchronous_standby_names: String,
+    /// Instances for which WAL is kept in slots.
+    pub members: BTreeSet<InstanceId>,
     /// When this duty asked PostgreSQL. What an earlier one asked may never have reached it.
     pub asked_at: Option<Timestamp>,
 }
@@ -96,6 +99,7 @@ impl Promoting {
         if !self.is_configured(session) {
             return Act::ConfigurePrimary {
                 synchronous_standby_names: self.synchronous_standby_names.clone(),
+                members: self.members.clone(),
             };
         }
         // A paused startup process looks for a promotion only once a second; being told to go on wakes it.
@@ -122,6 +126,8 @@ impl Promoting {
 pub struct Configuring {
     /// The recorded value.
     pub synchronous_standby_names: String,
+    /// Instances for which WAL is kept in slots.
+    pub members: BTreeSet<InstanceId>,
 }
 
 impl Configuring {
@@ -137,6 +143,7 @@ impl Configuring {
             }
             Some(_) => Act::ConfigurePrimary {
                 synchronous_standby_names: self.synchronous_standby_names.clone(),
+                members: self.members.clone(),
             },
             None if local.is_running => Act::Look,
             None => Act::Finish(Outcome::Failed("it does not run".to_owned())),
@@ -160,6 +167,7 @@ mod tests {
             at_least: at(2, 50),
             synchronous_standby_names: NAMES.to_owned(),
             asked_at: None,
+            members: BTreeSet::new(),
         }
     }
 
@@ -194,6 +202,7 @@ mod tests {
         let mut duty = promoting();
         let configure = Act::ConfigurePrimary {
             synchronous_standby_names: NAMES.to_owned(),
+            members: BTreeSet::new(),
         };
         let session =
             |change: fn(&mut Session)| candidate(|local| change(local.session.as_mut().unwrap()));

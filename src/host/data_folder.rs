@@ -142,6 +142,28 @@ pub(crate) fn beside(data: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Removes the replication slots whose names begin so, of a server that does not run.
+/// Errors: [`Error::File`].
+pub fn remove_slots(data: &Path, prefix: &str) -> Result<()> {
+    let folder = data.join("pg_replslot");
+    let failed = |action: &'static str, path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::File {
+            action,
+            path,
+            source,
+        }
+    };
+    for entry in std::fs::read_dir(&folder).map_err(failed("list", &folder))? {
+        let entry = entry.map_err(failed("list", &folder))?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            let path = entry.path();
+            std::fs::remove_dir_all(&path).map_err(failed("remove", &path))?;
+        }
+    }
+    durable::sync_folder(&folder)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -44,6 +44,8 @@ pub fn base(listen: &Listen, max_connections: u32, extra: &Settings) -> Settings
         ("max_replication_slots", "20"),
         ("wal_log_hints", "on"),
         ("wal_keep_size", "256MB"),
+        // What a standby that is away may cost the primary's disk; later it is cloned anew.
+        ("max_slot_wal_keep_size", "1GB"),
         ("wal_receiver_timeout", "1s"),
         ("wal_receiver_status_interval", "1s"),
         ("wal_sender_timeout", "5s"),

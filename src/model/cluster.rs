@@ -159,3 +159,9 @@ impl Cluster {
 pub fn application_name(instance: &InstanceId, incarnation: Incarnation, epoch: Epoch) -> String {
     format!("{instance}_{incarnation}_{epoch}")
 }
+
+/// The replication slot that keeps WAL for `instance` on whoever feeds it. An instance name has no
+/// underscore, so two never share a slot.
+pub fn slot_name(instance: &InstanceId) -> String {
+    format!("primacy_{}", instance.as_str().replace('-', "_"))
+}

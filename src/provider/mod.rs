@@ -109,6 +109,13 @@ pub trait DatabaseProvider: Send + Sync + 'static {
         by: &Admission,
         within: Duration,
     ) -> impl Future<Output = Result<()>> + Send;
+    /// Keeps WAL for exactly these slots: makes those that are missing or lost, drops others of ours.
+    fn keep_slots(
+        &self,
+        by: &Admission,
+        slots: &[String],
+        within: Duration,
+    ) -> impl Future<Output = Result<()>> + Send;
     /// Writes a checkpoint and returns when it is complete.
     fn checkpoint(&self, within: Duration) -> impl Future<Output = Result<()>> + Send;
     /// Commits a message that waits for the synchronous standbys, for as long as that takes. Returns an

@@ -45,7 +45,7 @@ pub enum Action {
         at_least: WalPosition,
         /// To be in force before the first commit.
         synchronous_standby_names: String,
-        /// Instances that may connect for replication.
+        /// Instances for which WAL is kept.
         members: BTreeSet<InstanceId>,
     },
     /// Stream from the source, without losing a byte of your own.
@@ -66,6 +66,8 @@ pub enum Action {
     Configure {
         /// The recorded value of `synchronous_standby_names`.
         synchronous_standby_names: String,
+        /// Instances for which WAL is kept.
+        members: BTreeSet<InstanceId>,
     },
     /// Say where the primary's WAL ends now, so that `rejoining` must reach it.
     Locate {

@@ -32,7 +32,7 @@ use crate::host::processes::Death;
 use crate::model::view::DEAF_AFTER;
 use crate::model::{Answer, Epoch, Lsn, Order, Report, Stopped, Timeline, Timestamp};
 use crate::provider::DatabaseProvider;
-use crate::recovery::{Action, Step};
+use crate::recovery::{Action, Evidence, Step};
 
 /// How often to look while nothing is to be done.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
@@ -275,9 +275,18 @@ impl Worker {
             let took = now.since(running.began).as_secs_f32();
             let words = self.tools.hands.last_words().unwrap_or_default();
             let name = running.action.name();
-            self.finish(Outcome::Failed(format!(
-                "{name} got nowhere for {took:.1} s; PostgreSQL's log ends with: {words}"
-            )));
+            let is_follow = matches!(running.action, Action::Follow { .. });
+            self.finish(
+                match self.tools.hands.never_streams().filter(|_| is_follow) {
+                    Some(why) => Outcome::Evidence(Evidence::CannotFollow {
+                        instance: self.tools.hands.instance().clone(),
+                        why,
+                    }),
+                    None => Outcome::Failed(format!(
+                        "{name} got nowhere for {took:.1} s; PostgreSQL's log ends with: {words}"
+                    )),
+                },
+            );
         }
     }
 

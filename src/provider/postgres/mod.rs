@@ -99,6 +99,20 @@ impl DatabaseProvider for Postgres {
         self.run("SELECT pg_wal_replay_resume()", within).await
     }
 
+    async fn keep_slots(&self, _by: &Admission, slots: &[String], within: Duration) -> Result<()> {
+        // Slot names are `primacy_` and letters, digits and underscores: nothing to quote.
+        let names: Vec<_> = slots.iter().map(|name| format!("'{name}'")).collect();
+        let wanted = format!("ARRAY[{}]::text[]", names.join(", "));
+        let statements = format!(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
+             WHERE slot_type = 'physical' AND slot_name ~ '^primacy_' AND NOT active \
+             AND (wal_status = 'lost' OR slot_name <> ALL ({wanted})); \
+             SELECT pg_create_physical_replication_slot(name, true) FROM unnest({wanted}) AS name \
+             WHERE name NOT IN (SELECT slot_name FROM pg_replication_slots)"
+        );
+        self.run(&statements, within).await
+    }
+
     async fn checkpoint(&self, within: Duration) -> Result<()> {
         bounded(within, async {
             let session = Session::open(&self.endpoint, None).await?;

@@ -218,6 +218,7 @@ impl Host {
             }
             Act::ConfigurePrimary {
                 synchronous_standby_names,
+                ..
             } => {
                 self.disk.source = None;
                 if !(broken!(OwnSynchronousNames) && postgres.in_recovery) {
