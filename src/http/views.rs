@@ -163,9 +163,9 @@ pub struct RecoveryView {
     pub kind: String,
     /// The epoch it ran under.
     pub epoch: u64,
-    /// The primary before, or the instance that rejoins.
+    /// The primary before, or the instance that rejoins; none for a creation.
     pub from: Option<String>,
-    /// The new primary.
+    /// The new primary; the first one of a creation.
     pub to: Option<String>,
     /// Why it began.
     pub cause: String,
