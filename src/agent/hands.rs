@@ -13,7 +13,7 @@ use super::observe::blocking;
 use crate::clock;
 use crate::duty::{Data, Session};
 use crate::gate::Admission;
-use crate::host::control_file::{self, ControlFile, State};
+use crate::host::control_file::{self, ControlFile};
 use crate::host::data_folder::{self, Content};
 use crate::host::settings::{self, Listen, Settings};
 use crate::host::wal_page::Wal;
@@ -25,7 +25,7 @@ use crate::recovery::Source;
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
 /// The longest clone or rewind: one read of a terabyte.
 const COPIED_WITHIN: Duration = Duration::from_secs(3500);
-/// initdb and crash recovery of a folder that will be rewound.
+/// initdb, and the first statements in what it made.
 const PREPARED_WITHIN: Duration = Duration::from_secs(600);
 /// A synchronous name that nobody carries: whoever promotes a standby behind our back gets no commit
 /// acknowledged. Replaced by the recorded names before a promotion.
@@ -448,7 +448,7 @@ impl Hands {
         self.alone(data, &statements).await
     }
 
-    /// Runs statements in single-user mode: nobody else can connect, and a crashed folder is recovered.
+    /// Runs statements in single-user mode: nobody else can connect.
     async fn alone(&self, data: &Path, statements: &str) -> Done {
         let path = self.config.folder.join("statements.sql");
         durable::write(&path, statements.as_bytes())?;
@@ -488,15 +488,6 @@ impl Hands {
         processes::remove_stale_lock(data)?;
         durable::write(&self.config.folder.join(REWINDING), b"")?;
         durable::remove(&data.join("primacy.incarnation"))?;
-        let control = control_file::read(data)?;
-        let is_clean = matches!(control.state, State::ShutDown | State::ShutDownInRecovery);
-        if !is_clean {
-            // pg_rewind would do this itself, and fail: single-user mode refuses a `standby.signal`.
-            data_folder::remove_standby_signal(data)?;
-            let recovered = self.alone(data, "").await;
-            data_folder::create_standby_signal(data)?;
-            recovered?;
-        }
         let conninfo = format!("{} dbname=postgres", self.conninfo(source));
         let passfile = self.passfile();
         let from = tools::Source {
