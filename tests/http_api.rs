@@ -251,6 +251,8 @@ async fn without_a_majority_nothing_is_claimed_and_nothing_changes() {
     assert_eq!(clusters.as_array().unwrap().len(), 1);
     let (_, history) = group.get(3, "/api/v1/clusters/demo/history").await;
     assert_eq!(history[0]["kind"], "creation");
+    assert_eq!(history[0]["from"], Value::Null);
+    assert!(history[0]["to"].is_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! The log format is held against a golden file: a command that was written yesterday is read tomorrow.
 //! To change it deliberately: `UPDATE_GOLDEN=1 cargo test --test log_format`, and read the diff.
+#![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -124,13 +124,13 @@ pub(super) fn history(history: &[RecoveryView]) -> String {
         "OUTCOME",
     ])];
     rows.extend(history.iter().map(|recovery| {
-        let from = recovery.from.clone().unwrap_or_else(dash);
         vec![
             recovery.began_at.clone().unwrap_or_else(dash),
             recovery.kind.clone(),
-            match &recovery.to {
-                Some(to) => format!("{from} -> {to}"),
-                None => from,
+            match (&recovery.from, &recovery.to) {
+                (Some(from), Some(to)) => format!("{from} -> {to}"),
+                (Some(only), None) | (None, Some(only)) => only.clone(),
+                (None, None) => dash(),
             },
             recovery.epoch.to_string(),
             recovery.took_ms.map_or_else(dash, |ms| format!("{ms} ms")),
@@ -195,5 +195,33 @@ mod tests {
         let rows = vec![columns(["A", "LONG"]), columns(["longer", "b"])];
         assert_eq!(table(&rows), "A       LONG\nlonger  b\n");
         assert_eq!(bytes(1536), "1.5 kB");
+    }
+
+    #[test]
+    fn a_creation_shows_its_first_primary_alone() {
+        let recovery = |kind: &str, from: Option<&str>, to: Option<&str>| RecoveryView {
+            id: 1,
+            kind: kind.to_owned(),
+            epoch: 1,
+            from: from.map(str::to_owned),
+            to: to.map(str::to_owned),
+            cause: "why".to_owned(),
+            began_at: None,
+            took_ms: None,
+            outcome: None,
+            entries: vec![],
+        };
+        let text = history(&[
+            recovery("creation", None, Some("a")),
+            recovery("handover", Some("a"), Some("b")),
+            recovery("rejoin", Some("a"), None),
+        ]);
+        let expected = "\
+WHEN  KIND      FROM -> TO  EPOCH  TOOK  WHY  OUTCOME
+-     creation  a           1      -     why  under way
+-     handover  a -> b      1      -     why  under way
+-     rejoin    a           1      -     why  under way
+";
+        assert_eq!(text, expected);
     }
 }

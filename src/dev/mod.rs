@@ -4,7 +4,9 @@
 //! what was killed stays dead until it is started. The group is reached through the CLI's own verbs.
 
 mod layout;
+mod machine;
 mod nodes;
+mod plan;
 mod processes;
 mod up;
 

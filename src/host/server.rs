@@ -4,7 +4,8 @@
 //! `pg_ctl` would poll every 100 ms and take a zombie for a living server. That it may be started
 //! at all, and as what, is decided elsewhere; nothing here checks a lease.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -56,11 +57,22 @@ pub async fn start(binaries: &Binaries, data: &Path, log: &Path) -> Result<i32> 
     }
 }
 
-/// The last lines of the server's log, to say why a start failed. Blocks; empty if unreadable.
+/// How much of the server's log is read to say why a start failed, in bytes.
+const LOG_END: u64 = 2_000;
+
+/// The last lines of the server's log, at most 2000 bytes, to say why a start failed. However long
+/// the log is, only these are read. Blocks; empty if unreadable.
 pub fn log_end(log: &Path) -> String {
-    let bytes = fs::read(log).unwrap_or_default();
-    let tail = &bytes[bytes.len().saturating_sub(2_000)..];
-    String::from_utf8_lossy(tail).trim().to_owned()
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LOG_END)))?;
+        let mut tail = Vec::new();
+        file.take(LOG_END).read_to_end(&mut tail)?;
+        Ok(tail)
+    };
+    let tail = read().unwrap_or_default();
+    String::from_utf8_lossy(&tail).trim().to_owned()
 }
 
 /// How the server is asked to stop.
@@ -136,4 +148,25 @@ fn open_log(log: &Path, data: &Path) -> Result<fs::File> {
         fchown(&file, Some(owner.uid()), Some(owner.gid())).map_err(on("chown", log))?;
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log_is_read_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        assert_eq!(log_end(&log), "");
+        fs::write(&log, "short\n").unwrap();
+        assert_eq!(log_end(&log), "short");
+        // A gigabyte without a block: reading it whole would show.
+        let file = OpenOptions::new().append(true).open(&log).unwrap();
+        file.set_len(1 << 30).unwrap();
+        io::Write::write_all(&mut &file, b"\nthe last line\n").unwrap();
+        let end = log_end(&log);
+        assert_eq!(end.lines().last(), Some("the last line"));
+        assert_eq!(end.len(), LOG_END as usize - 1);
+    }
 }

@@ -133,11 +133,12 @@ pub async fn clone_beside(
 }
 
 /// Turns the data folder into a copy of the source's history with pg_rewind, and keeps our own
-/// `primacy.conf` and `pg_hba.conf` (the program copies the source's). `standby.signal` is written
-/// before and after: half-rewound data must never start as a primary. The source needs a checkpoint after its promotion, or pg_rewind
-/// believes that nothing has diverged.
+/// `primacy.conf` and `pg_hba.conf` (the program copies the source's). A target that crashed is
+/// recovered first. `standby.signal` is written before and after: half-rewound data must never start
+/// as a primary. The source needs a checkpoint after its promotion, or pg_rewind believes that
+/// nothing has diverged. Recovery and pg_rewind get `deadline` each.
 ///
-/// Returns what pg_rewind said last. If it fails, only a clone helps.
+/// Returns what pg_rewind said last. If pg_rewind fails, only a clone helps.
 /// Errors: [`Error::Alive`], [`Error::Program`], [`Error::Deadline`], [`Error::File`].
 pub async fn rewind(
     binaries: &Binaries,
@@ -148,8 +149,9 @@ pub async fn rewind(
     processes::remove_stale_lock(data)?;
     let settings = settings::read(data)?;
     let hba = durable::read(&data.join("pg_hba.conf"))?;
-    recover(binaries, data, deadline).await?;
+    let recovered = recover(binaries, data, deadline).await;
     data_folder::create_standby_signal(data)?;
+    recovered?;
     let mut command = binaries.command("pg_rewind");
     command
         .arg("--no-ensure-shutdown")
@@ -170,8 +172,9 @@ pub async fn rewind(
     Ok(last)
 }
 
-/// Brings a crashed target to a clean shutdown in single-user mode, as pg_rewind would; but that
-/// refuses to run beside `standby.signal`, which is therefore absent only while the data is whole.
+/// Brings a crashed target to a clean shutdown in single-user mode, as pg_rewind would; but single-user
+/// recovery refuses to run beside `standby.signal`. The caller puts that back, whatever becomes of
+/// this: it is absent only while the data is whole.
 async fn recover(binaries: &Binaries, data: &Path, deadline: Duration) -> Result<()> {
     match control_file::read(data)?.state {
         State::ShutDown | State::ShutDownInRecovery => return Ok(()),

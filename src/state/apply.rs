@@ -89,6 +89,7 @@ impl ClusterState {
             at,
             Kind::Creation,
             epoch,
+            None,
             Some(first.clone()),
             "the cluster was created",
         );
@@ -134,7 +135,7 @@ impl ClusterState {
             promises: BTreeMap::new(),
         });
         self.history
-            .begin(at, Kind::Handover, self.cluster.epoch, from, cause);
+            .begin(at, Kind::Handover, self.cluster.epoch, from, None, cause);
         Ok(self.order())
     }
 
@@ -177,7 +178,7 @@ impl ClusterState {
         }
         self.number += 1;
         self.history
-            .begin(at, Kind::Rejoin, epoch, Some(instance.clone()), cause);
+            .begin(at, Kind::Rejoin, epoch, Some(instance.clone()), None, cause);
         self.rejoins.insert(
             instance,
             ActiveRejoin {

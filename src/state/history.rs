@@ -45,7 +45,7 @@ pub struct RecoveryRecord {
     pub epoch: Epoch,
     /// The primary before a handover, or the instance that rejoins.
     pub from: Option<InstanceId>,
-    /// The primary that a handover elected.
+    /// The primary that a handover elected, or the first that a creation named.
     pub to: Option<InstanceId>,
     /// Why it began.
     pub cause: String,
@@ -74,6 +74,7 @@ impl History {
         kind: Kind,
         epoch: Epoch,
         from: Option<InstanceId>,
+        to: Option<InstanceId>,
         cause: &str,
     ) {
         self.next += 1;
@@ -87,7 +88,7 @@ impl History {
             kind,
             epoch,
             from,
-            to: None,
+            to,
             cause: cause.to_owned(),
             entries: vec![began],
             outcome: None,

@@ -1,6 +1,12 @@
 //! The duty under way: one act at a time, each decided on a look that began after the last one.
 
-use super::*;
+use super::{Acting, BUSY_LOOK, Done, PATIENT_LOOK, Worker};
+use crate::agent::chain;
+use crate::agent::perform::perform;
+use crate::clock;
+use crate::duty::{Act, Local, Outcome};
+use crate::model::Stopped;
+use crate::recovery::Action;
 
 impl Worker {
     pub(super) async fn continue_duty(&mut self, local: Local) {
@@ -35,7 +41,7 @@ impl Worker {
                 if act == Act::AskPromotion
                     && let Err(error) = self.promise.note_promotion(true).await
                 {
-                    self.finish(Outcome::Failed(crate::agent::chain(&error)));
+                    self.finish(Outcome::Failed(chain(&error)));
                     return;
                 }
                 self.begin_act(act, local);

@@ -1,6 +1,19 @@
 //! What happened: a look or an act ended, the postmaster died, the lease or the first commit came.
 
-use super::*;
+use std::sync::Arc;
+
+use tokio::task::JoinError;
+
+use super::{BARRIER_AGAIN, Done, FOLDER_WITHIN, Question, Worker};
+use crate::agent::chain;
+use crate::agent::hands::Processes;
+use crate::agent::observe::Seen;
+use crate::agent::perform::runs_processes;
+use crate::clock;
+use crate::duty::{Act, Data, Local, Outcome, gate, watch};
+use crate::host::processes::Death;
+use crate::model::view::DEAF_AFTER;
+use crate::model::{Answer, Stopped, Timeline};
 
 impl Worker {
     pub(super) fn on_death(&mut self) {
@@ -28,7 +41,7 @@ impl Worker {
         let hands = Arc::clone(&self.tools.hands);
         self.tasks.spawn(async move {
             let stopped = hands.stop_all().await;
-            Done::Stopped(stopped.map_err(|error| crate::agent::chain(&error)))
+            Done::Stopped(stopped.map_err(|error| chain(&error)))
         });
     }
 
@@ -123,7 +136,7 @@ impl Worker {
         self.tasks
             .spawn(async move { Done::Disarmed(leash.disarm().await) });
         if let Err(error) = self.promise.note_promotion(false).await {
-            tracing::error!(error = %crate::agent::chain(&error), "the promise could not be kept");
+            tracing::error!(error = %chain(&error), "the promise could not be kept");
         }
         self.publish();
     }
@@ -159,7 +172,7 @@ impl Worker {
             && (opened || undone)
             && let Err(error) = self.promise.note_promotion(false).await
         {
-            tracing::error!(error = %crate::agent::chain(&error), "the promise could not be kept");
+            tracing::error!(error = %chain(&error), "the promise could not be kept");
         }
         let local = self.local(&seen);
         if let Some(local) = &local {
@@ -173,7 +186,7 @@ impl Worker {
             self.publish();
         }
         let Some(local) = local else { return };
-        if trusted && let Some(why) = rules::must_stop(&local) {
+        if trusted && let Some(why) = watch::must_stop(&local) {
             let lapsed = self.lease.has_lapsed(clock::boottime());
             let reason = match (seen.processes.postmaster, self.lease.ends_at()) {
                 (None, _) => Stopped::Died,

@@ -13,26 +13,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
-use crate::agent::hands::Processes;
 use crate::agent::health::Health;
 use crate::agent::lease::LeaseKeeper;
 use crate::agent::observe::{Ask, Seen, look};
-use crate::agent::perform::{Tools, is_droppable, perform, runs_processes};
+use crate::agent::perform::Tools;
 use crate::agent::report::Known;
 use crate::agent::running::{Running, Waiter};
 use crate::agent::session::{Incoming, SessionId};
 use crate::clock;
-use crate::control::{AgentMessage, PeerMessage, REPORT_EVERY};
-use crate::duty::{Act, Data, Lease, Local, Outcome, gate, watch as rules};
-use crate::gate::{GateError, PromiseStore};
+use crate::control::{AgentMessage, REPORT_EVERY};
+use crate::duty::{Act, Lease, Outcome};
+use crate::gate::PromiseStore;
 use crate::host::processes::Death;
-use crate::model::view::DEAF_AFTER;
-use crate::model::{Answer, Epoch, Lsn, Order, Report, Stopped, Timeline, Timestamp};
+use crate::model::{Epoch, Lsn, Order, Report, Stopped, Timeline, Timestamp};
 use crate::provider::DatabaseProvider;
-use crate::recovery::{Action, Evidence, Step};
+use crate::recovery::{Action, Evidence};
 
 /// How often to look while nothing is to be done.
 const IDLE_LOOK: Duration = Duration::from_secs(1);

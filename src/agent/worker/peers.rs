@@ -1,6 +1,18 @@
 //! What peers say, and what is said to them.
 
-use super::*;
+use std::time::Duration;
+
+use super::{Done, Peer, Question, Worker};
+use crate::agent::chain;
+use crate::agent::perform::is_droppable;
+use crate::agent::running::{Running, Waiter};
+use crate::agent::session::{Incoming, SessionId};
+use crate::clock;
+use crate::control::{AgentMessage, PeerMessage};
+use crate::duty::Outcome;
+use crate::gate::GateError;
+use crate::model::{Order, Timestamp};
+use crate::recovery::{Action, Step};
 
 impl Worker {
     pub(super) async fn on_incoming(&mut self, incoming: Incoming) {
@@ -76,7 +88,7 @@ impl Worker {
                 self.publish();
             }
             Err(error) => {
-                tracing::error!(error = %crate::agent::chain(&error), "adopt the present epoch")
+                tracing::error!(error = %chain(&error), "adopt the present epoch")
             }
         }
     }
@@ -95,7 +107,7 @@ impl Worker {
         if order > promised
             && let Err(error) = self.promise.admit(order).await
         {
-            tracing::error!(error = %crate::agent::chain(&error), "a lease is not admitted");
+            tracing::error!(error = %chain(&error), "a lease is not admitted");
             return;
         }
         let is_new = self.armed != Some(order);
@@ -128,7 +140,7 @@ impl Worker {
                 return;
             }
             Err(error) => {
-                self.send(waiter, Outcome::Failed(crate::agent::chain(&error)));
+                self.send(waiter, Outcome::Failed(chain(&error)));
                 return;
             }
         };

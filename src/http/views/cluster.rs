@@ -1,52 +1,15 @@
-//! What the API shows, as JSON. Fields are only ever added.
+//! One cluster: what is recorded of it, what is seen of it, and what is wrong with it.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock;
 use crate::decision::Plan;
-use crate::model::{Database, InstanceId, Lsn, Receiver, Sighting, Stopped, View, WalPosition};
+use crate::model::{
+    Database, InstanceId, Lsn, Receiver, Sighting, Standing, Stopped, View, WalPosition,
+};
 use crate::recovery::{Reason, Step};
-use crate::state::{ClusterState, Kind, RecoveryRecord};
-
-/// Who leads the peers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeaderView {
-    /// The leader's id.
-    pub leader: u64,
-    /// Its `host:port`.
-    pub address: String,
-    /// The Raft term that the answering peer knows.
-    pub term: u64,
-    /// The peer that answered.
-    pub answered_by: u64,
-}
-
-/// One peer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerView {
-    /// Its id.
-    pub id: u64,
-    /// Its `host:port`.
-    pub address: String,
-    /// Its failure domain; none if it did not answer.
-    pub zone: Option<String>,
-    /// Whether it answered just now.
-    pub reachable: bool,
-    /// `leader`, `follower`, `candidate`, `learner`, `stopped`, or `unknown`.
-    pub role: String,
-    /// Whom it believes to lead.
-    pub leader: Option<u64>,
-    /// Its Raft term.
-    pub term: Option<u64>,
-    /// The last entry of its log.
-    pub last_log_index: Option<u64>,
-    /// The last entry that it applied.
-    pub applied_index: Option<u64>,
-    /// What is allowed there and should not be.
-    pub warnings: Vec<String>,
-}
+use crate::state::ClusterState;
 
 /// One cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,46 +117,8 @@ pub struct StepView {
     pub order: String,
 }
 
-/// One recovery.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecoveryView {
-    /// Counts up within the cluster.
-    pub id: u64,
-    /// `creation`, `handover` or `rejoin`.
-    pub kind: String,
-    /// The epoch it ran under.
-    pub epoch: u64,
-    /// The primary before, or the instance that rejoins.
-    pub from: Option<String>,
-    /// The new primary.
-    pub to: Option<String>,
-    /// Why it began.
-    pub cause: String,
-    /// When it began, RFC 3339 in UTC.
-    pub began_at: Option<String>,
-    /// From its beginning to its promotion, or to its last entry if there was none, in ms.
-    pub took_ms: Option<u64>,
-    /// How it ended; none while it runs.
-    pub outcome: Option<String>,
-    /// What happened.
-    pub entries: Vec<EntryView>,
-}
-
-/// One moment of a recovery.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EntryView {
-    /// Milliseconds since 1970 on the clock of the leader of that moment.
-    pub at_ms: u64,
-    /// The same as RFC 3339 in UTC.
-    pub at: String,
-    /// One word.
-    pub event: String,
-    /// In words.
-    pub detail: String,
-}
-
 /// Everything about one cluster.
-pub(super) fn cluster_view(
+pub(in crate::http) fn cluster_view(
     state: &ClusterState,
     view: &View,
     plan: &Plan,
@@ -279,8 +204,8 @@ fn instance_view(id: &InstanceId, state: &ClusterState, view: &View) -> Instance
             seen.report.lease?.remaining.checked_sub(age).map(millis)
         }),
         standing: match member.standing {
-            crate::model::Standing::Voter => "voter",
-            crate::model::Standing::Recovering => "recovering",
+            Standing::Voter => "voter",
+            Standing::Recovering => "recovering",
         }
         .to_owned(),
         incarnation: member.incarnation.0,
@@ -341,7 +266,7 @@ fn lag(of: Option<WalPosition>, state: &ClusterState, view: &View) -> Option<u64
 }
 
 /// A stable word for a reason.
-pub(super) fn code(reason: &Reason) -> &'static str {
+fn code(reason: &Reason) -> &'static str {
     match reason {
         Reason::Silent { .. } => "silent",
         Reason::Running { .. } => "running",
@@ -357,42 +282,6 @@ pub(super) fn code(reason: &Reason) -> &'static str {
         Reason::Superseded => "superseded",
         Reason::CannotPromote { .. } => "cannot_promote",
         Reason::NoPrimary => "no_primary",
-    }
-}
-
-/// One recovery.
-pub(super) fn recovery_view(record: &RecoveryRecord) -> RecoveryView {
-    let began = record.entries.first().map(|entry| entry.at);
-    let promoted = record
-        .entries
-        .iter()
-        .find(|entry| entry.event == "promoted");
-    let end = promoted.or(record.entries.last()).map(|entry| entry.at);
-    RecoveryView {
-        id: record.id,
-        kind: match record.kind {
-            Kind::Creation => "creation",
-            Kind::Handover => "handover",
-            Kind::Rejoin => "rejoin",
-        }
-        .to_owned(),
-        epoch: record.epoch.0,
-        from: record.from.as_ref().map(ToString::to_string),
-        to: record.to.as_ref().map(ToString::to_string),
-        cause: record.cause.clone(),
-        began_at: began.map(clock::text_of),
-        took_ms: began.zip(end).map(|(began, end)| end.saturating_sub(began)),
-        outcome: record.outcome.clone(),
-        entries: record
-            .entries
-            .iter()
-            .map(|entry| EntryView {
-                at_ms: entry.at,
-                at: clock::text_of(entry.at),
-                event: entry.event.clone(),
-                detail: entry.detail.clone(),
-            })
-            .collect(),
     }
 }
 

@@ -1,0 +1,116 @@
+//! PostgreSQL's settings and who may connect.
+
+use std::path::Path;
+
+use rustix::process::Signal;
+
+use super::{Done, Hands};
+use crate::gate::Admission;
+use crate::host::settings::{self, Listen, Settings};
+use crate::host::{durable, processes};
+use crate::model::cluster::slot_name;
+use crate::recovery::Source;
+
+/// A synchronous name that nobody carries: whoever promotes a standby behind our back gets no commit
+/// acknowledged. Replaced by the recorded names before a promotion.
+const NOBODY: &str = "ANY 1 (\"primacy_waits_for_a_promotion\")";
+const IDENT_MAP: &str = "primacy";
+
+impl Hands {
+    /// Puts settings in force: from a source or from none, with these synchronous names.
+    /// Blocks.
+    pub fn configure(&self, _by: &Admission, source: Option<&Source>, names: Option<&str>) -> Done {
+        self.write_settings(self.data_path(), source, names)?;
+        self.reload();
+        Ok(())
+    }
+
+    fn reload(&self) {
+        if let Ok(Some(postmaster)) = processes::postmaster(self.data_path()) {
+            processes::signal(self.data_path(), postmaster.pid, Signal::HUP);
+        }
+    }
+
+    pub(super) fn write_settings(
+        &self,
+        data: &Path,
+        source: Option<&Source>,
+        names: Option<&str>,
+    ) -> Done {
+        let listen = Listen {
+            addresses: self.config.listen().to_owned(),
+            port: self.config.port,
+            socket_folder: self.config.socket_folder().display().to_string(),
+        };
+        let conninfo = source.map_or_else(String::new, |source| {
+            format!(
+                "{} application_name={}",
+                self.conninfo(source),
+                source.application_name
+            )
+        });
+        let slot = source.map_or_else(String::new, |_| slot_name(self.instance()));
+        let extra = Settings::from([
+            ("primary_conninfo".to_owned(), conninfo),
+            ("restore_command".to_owned(), String::new()),
+            ("primary_slot_name".to_owned(), slot),
+            ("recovery_min_apply_delay".to_owned(), "0".to_owned()),
+            (
+                "synchronous_standby_names".to_owned(),
+                names.unwrap_or(NOBODY).to_owned(),
+            ),
+        ]);
+        settings::write(data, &settings::base(&listen, 100, &extra), &[])
+    }
+
+    pub(super) fn conninfo(&self, source: &Source) -> String {
+        format!(
+            "host='{}' port={} user='{}' passfile='{}' connect_timeout=2",
+            source.address.host,
+            source.address.port,
+            self.config.replication.user,
+            self.passfile().display()
+        )
+    }
+
+    /// Who may connect: the agent over the socket, roles with passwords over the network.
+    pub(super) fn write_access(&self, data: &Path) -> Done {
+        let superuser = &self.config.superuser;
+        let replication = &self.config.replication.user;
+        let mut rules = vec![
+            format!("local all \"{superuser}\" peer map={IDENT_MAP}"),
+            "local all all scram-sha-256".to_owned(),
+        ];
+        for from in &self.config.access {
+            rules.push(format!(
+                "host replication \"{replication}\" {from} scram-sha-256"
+            ));
+            rules.push(format!("host all \"{superuser}\" {from} reject"));
+            rules.push(format!("host all all {from} scram-sha-256"));
+        }
+        settings::write_hba(data, &rules)?;
+        let own = rustix::process::geteuid().as_raw();
+        let mut users = vec![self.binaries.account.uid];
+        if own != self.binaries.account.uid {
+            users.push(own);
+        }
+        let mut text = String::from("# Written by primacy; changes made here are lost.\n");
+        for uid in users {
+            let name = user_name(uid);
+            text.push_str(&format!("{IDENT_MAP} \"{name}\" \"{superuser}\"\n"));
+        }
+        durable::write(&data.join("pg_ident.conf"), text.as_bytes())
+    }
+}
+
+/// The name of a user of this system; its number if it has none.
+fn user_name(uid: u32) -> String {
+    let output = std::process::Command::new("id")
+        .args(["-un", "--"])
+        .arg(uid.to_string())
+        .output();
+    let name = output.ok().filter(|it| it.status.success());
+    let name = name.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned());
+    name.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| uid.to_string())
+}

@@ -1,0 +1,187 @@
+//! Filling the data folder: the first data, a rewind, a clone, and the note of what it became.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Done, Hands, REWINDING};
+use crate::agent::config::Role;
+use crate::clock;
+use crate::gate::Admission;
+use crate::host::programs::run;
+use crate::host::{Error, data_folder, durable, processes, tools};
+use crate::model::Incarnation;
+use crate::recovery::Source;
+
+/// The longest clone or rewind: one read of a terabyte.
+const COPIED_WITHIN: Duration = Duration::from_secs(3500);
+/// initdb, and the first statements in what it made.
+const PREPARED_WITHIN: Duration = Duration::from_secs(600);
+
+impl Hands {
+    /// Creates the first data beside and renames it into place, so that an interruption leaves nothing there.
+    pub async fn initialise(&self, by: &Admission, incarnation: Incarnation) -> Done {
+        let data = self.data_path();
+        let fresh = data_folder::beside(data, ".initialising");
+        if fresh.exists() {
+            data_folder::rename_aside(&fresh, &clock::wall_stamp())?;
+        }
+        self.own_folder(&fresh)?;
+        tools::initdb(
+            &self.binaries,
+            &fresh,
+            &self.config.superuser,
+            PREPARED_WITHIN,
+        )
+        .await?;
+        self.create_roles(&fresh).await?;
+        self.write_settings(&fresh, None, None)?;
+        self.write_access(&fresh)?;
+        data_folder::create_standby_signal(&fresh)?;
+        data_folder::write_incarnation(&fresh, self.instance(), incarnation)?;
+        // Only an empty folder can be removed so.
+        if data.exists() {
+            fs::remove_dir(data).map_err(|source| Error::File {
+                action: "make room in",
+                path: data.to_owned(),
+                source,
+            })?;
+        }
+        durable::rename(&fresh, data)?;
+        tracing::info!(instance = %self.instance(), epoch = %by.order().epoch, "the first data is created");
+        Ok(())
+    }
+
+    async fn create_roles(&self, data: &Path) -> Done {
+        let password = |role: &Role| {
+            role.password().map_err(|error| Error::Malformed {
+                path: role.password_file.clone(),
+                reason: error.to_string(),
+            })
+        };
+        let name = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+        let literal = |text: &str| format!("'{}'", text.replace('\'', "''"));
+        let role = name(&self.config.replication.user);
+        let mut statements = format!(
+            "CREATE ROLE {role} LOGIN REPLICATION PASSWORD {};\n",
+            literal(&password(&self.config.replication)?)
+        );
+        // What pg_rewind calls.
+        for function in [
+            "pg_ls_dir(text, boolean, boolean)",
+            "pg_stat_file(text, boolean)",
+            "pg_read_binary_file(text)",
+            "pg_read_binary_file(text, bigint, bigint, boolean)",
+        ] {
+            statements.push_str(&format!(
+                "GRANT EXECUTE ON FUNCTION {function} TO {role};\n"
+            ));
+        }
+        if let Some(application) = &self.config.application {
+            let owner = name(&application.user);
+            statements.push_str(&format!(
+                "CREATE ROLE {owner} LOGIN PASSWORD {};\nALTER DATABASE postgres OWNER TO {owner};\nALTER SCHEMA public OWNER TO {owner};\n",
+                literal(&password(application)?)
+            ));
+        }
+        self.alone(data, &statements).await
+    }
+
+    /// Runs statements in single-user mode: nobody else can connect.
+    async fn alone(&self, data: &Path, statements: &str) -> Done {
+        let path = self.config.folder.join("statements.sql");
+        durable::write(&path, statements.as_bytes())?;
+        let input = fs::File::open(&path).map_err(|source| Error::File {
+            action: "open",
+            path: path.clone(),
+            source,
+        })?;
+        durable::remove(&path)?;
+        let mut command = self.binaries.command("postgres");
+        command
+            .args(["--single", "-c", "log_min_messages=error", "-D"])
+            .arg(data)
+            .arg("postgres")
+            .stdin(input);
+        let mut refused = None;
+        run(command, PREPARED_WITHIN, |line| {
+            if line.contains("ERROR:") {
+                refused = Some(line.to_owned());
+            }
+        })
+        .await?;
+        match refused {
+            None => Ok(()),
+            Some(stderr) => Err(Error::Program {
+                program: "postgres --single".to_owned(),
+                status: "a statement was refused".to_owned(),
+                stderr,
+            }),
+        }
+    }
+
+    /// Rewinds the data to the source's history. The note of which filling it is goes first, and a mark
+    /// stays until the new filling is settled.
+    pub async fn rewind(&self, _by: &Admission, source: &Source) -> Done {
+        let data = self.data_path();
+        processes::remove_stale_lock(data)?;
+        durable::write(&self.config.folder.join(REWINDING), b"")?;
+        durable::remove(&data.join("primacy.incarnation"))?;
+        let conninfo = format!("{} dbname=postgres", self.conninfo(source));
+        let passfile = self.passfile();
+        let from = tools::Source {
+            conninfo: &conninfo,
+            passfile: Some(&passfile),
+        };
+        let said = tools::rewind(&self.binaries, from, data, COPIED_WITHIN).await?;
+        if said.contains("no rewind required") {
+            // It is only told to rewind because it cannot follow: a rewind that changes nothing is no help.
+            return Err(Error::Program {
+                program: "pg_rewind".to_owned(),
+                status: "it changed nothing".to_owned(),
+                stderr: said,
+            });
+        }
+        tracing::info!(instance = %self.instance(), source = %source.instance, said, "the data is rewound");
+        Ok(())
+    }
+
+    /// Clones the source beside the data and renames the old data aside.
+    pub async fn clone_source(&self, _by: &Admission, source: &Source) -> Done {
+        let conninfo = self.conninfo(source);
+        let passfile = self.passfile();
+        let from = tools::Source {
+            conninfo: &conninfo,
+            passfile: Some(&passfile),
+        };
+        let prepare = |fresh: &Path| {
+            // A copy of another instance's note is nobody's.
+            durable::remove(&fresh.join("primacy.incarnation"))?;
+            self.write_settings(fresh, None, None)?;
+            self.write_access(fresh)
+        };
+        let stamp = clock::wall_stamp();
+        let cloned = tools::clone_beside(
+            &self.binaries,
+            from,
+            self.data_path(),
+            &stamp,
+            COPIED_WITHIN,
+            |_| (),
+            prepare,
+        )
+        .await?;
+        tracing::info!(instance = %self.instance(), source = %source.instance, kept = ?cloned.old_data, "the source is cloned");
+        Ok(())
+    }
+
+    /// Notes which filling the data became, with this instance's own settings in place.
+    pub fn settle(&self, _by: &Admission, incarnation: Incarnation, source: &Source) -> Done {
+        let data = self.data_path();
+        data_folder::create_standby_signal(data)?;
+        self.write_settings(data, Some(source), None)?;
+        self.write_access(data)?;
+        data_folder::write_incarnation(data, self.instance(), incarnation)?;
+        durable::remove(&self.config.folder.join(REWINDING)).map(drop)
+    }
+}

@@ -1,0 +1,199 @@
+//! What is there: the processes, the data, and where its WAL ends. Everything here only looks.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::PoisonError;
+
+use super::{Done, Hands, REWINDING};
+use crate::agent::chain;
+use crate::duty::{Data, Session};
+use crate::host::control_file::{self, ControlFile};
+use crate::host::data_folder::{self, Content};
+use crate::host::history::{self, History};
+use crate::host::wal_page::Wal;
+use crate::host::{processes, server, wal_scan};
+use crate::model::{Lineage, Timeline, WalPosition};
+
+/// The processes of the instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Processes {
+    /// Whether any is alive.
+    pub is_running: bool,
+    /// The living postmaster.
+    pub postmaster: Option<i32>,
+}
+
+impl Hands {
+    /// The processes, without touching the data disk beyond one small cached file. Blocks.
+    pub fn processes(&self, known: Option<i32>) -> Processes {
+        let newborn = *self.newborn.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = processes::postmaster(self.data_path()).ok().flatten();
+        if let Some(found) = written {
+            return Processes {
+                is_running: true,
+                postmaster: Some(found.pid),
+            };
+        }
+        let alive = processes::of(self.data_path()).unwrap_or_default();
+        let is_ours = |pid: &i32| alive.iter().any(|it| it.pid == *pid);
+        Processes {
+            is_running: !alive.is_empty(),
+            postmaster: newborn.filter(is_ours).or(known.filter(is_ours)),
+        }
+    }
+
+    /// The timeline of the segment that the startup process replays, from its title, or that of the
+    /// control file if that is higher. Blocks for microseconds.
+    pub fn replayed_timeline(&self, startup: Option<i32>) -> Timeline {
+        let title = startup.and_then(|pid| fs::read(format!("/proc/{pid}/cmdline")).ok());
+        let title = title.map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "));
+        let replayed = title.as_deref().and_then(timeline_in_title);
+        let control = control_file::read(self.data_path()).ok();
+        let control = control.map(|it| it.timeline.max(it.min_recovery_timeline));
+        replayed.max(control).unwrap_or_default()
+    }
+
+    /// What the data folder holds; where its WAL ends only if nothing runs. Blocks on the data disk.
+    pub fn data(&self, stopped: bool) -> Data {
+        match self.try_data(stopped) {
+            Ok(data) => data,
+            Err(error) => Data::Foreign { why: chain(&error) },
+        }
+    }
+
+    fn try_data(&self, stopped: bool) -> Done<Data> {
+        let data = self.data_path();
+        match data_folder::inspect(data)? {
+            Content::Absent | Content::Empty => return Ok(Data::Empty),
+            Content::NotEmptyNoCluster => {
+                return Ok(Data::Foreign {
+                    why: format!(
+                        "{} holds files that are no database; move them away",
+                        data.display()
+                    ),
+                });
+            }
+            Content::Cluster { version } if version != self.binaries.version.to_string() => {
+                return Ok(Data::Foreign {
+                    why: format!(
+                        "{} was made by PostgreSQL {version}, the programs are of {}; install those or upgrade the data",
+                        data.display(),
+                        self.binaries.version
+                    ),
+                });
+            }
+            Content::Cluster { .. } => {}
+        }
+        let control = control_file::read(data)?;
+        let histories = history::read_all(&self.pg_wal())?;
+        let genuine = histories.values().rev().find_map(|found| match found {
+            History::Genuine(lineage) => Some(lineage.clone()),
+            History::Planted | History::Foreign => None,
+        });
+        let lineage = genuine.unwrap_or(Lineage {
+            current: control.timeline,
+            left_at: BTreeMap::new(),
+        });
+        let highest_timeline = histories
+            .last_key_value()
+            .map_or(Timeline(0), |(&timeline, _)| timeline)
+            .max(control.timeline)
+            .max(control.min_recovery_timeline);
+        let incarnation = data_folder::read_incarnation(data, self.instance())
+            .inspect_err(|error| tracing::error!(error = %chain(error), "the filling is not known"))
+            .ok()
+            .flatten();
+        let ends_at = stopped.then(|| self.end_of_wal(&control, None)).flatten();
+        Ok(Data::Cluster {
+            identity: control.system,
+            incarnation,
+            standby_signal: data_folder::has_standby_signal(data),
+            ends_at,
+            lineage,
+            highest_timeline,
+            interrupted: self.config.folder.join(REWINDING).exists(),
+        })
+    }
+
+    /// Where valid WAL ends, read from the files; none if that cannot be told. The instance must be
+    /// fenced or stopped. Blocks: milliseconds, more if the last checkpoint is far behind.
+    pub fn position(&self, session: Option<&Session>) -> Option<WalPosition> {
+        let control = control_file::read(self.data_path()).ok()?;
+        self.end_of_wal(&control, session.map(|session| session.position))
+    }
+
+    fn end_of_wal(
+        &self,
+        control: &ControlFile,
+        replayed: Option<WalPosition>,
+    ) -> Option<WalPosition> {
+        let wal = Wal {
+            folder: self.pg_wal(),
+            segment_size: control.segment_size,
+            system: control.system,
+        };
+        let replayed = replayed.filter(|at| at.lsn >= control.redo);
+        let near = replayed.and_then(|start| wal_scan::scan(&wal, start).ok());
+        if let Some(scan) = near {
+            return Some(scan.end);
+        }
+        match wal_scan::scan(&wal, wal_scan::start_from(control)) {
+            Ok(scan) => Some(scan.end),
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the end of the WAL is not known");
+                None
+            }
+        }
+    }
+
+    /// The last line of PostgreSQL's log, for the operator. Blocks.
+    pub fn last_words(&self) -> Option<String> {
+        let end = server::log_end(&self.log());
+        end.lines().last().map(str::to_owned)
+    }
+
+    /// What PostgreSQL said lately that rules out streaming from its source for good: only other data helps.
+    pub fn never_streams(&self) -> Option<String> {
+        const FOR_GOOD: [&str; 4] = [
+            "has already been removed",
+            "can no longer get changes from replication slot",
+            "is ahead of the WAL flush position",
+            "forked off current database system timeline",
+        ];
+        let end = server::log_end(&self.log());
+        let mut lines = end.lines().rev().take(20);
+        lines
+            .find(|line| FOR_GOOD.iter().any(|sign| line.contains(sign)))
+            .map(str::to_owned)
+    }
+}
+
+/// `postgres: startup recovering 000000020000000000000003` → 2
+fn timeline_in_title(title: &str) -> Option<Timeline> {
+    let segment = title
+        .split_whitespace()
+        .rfind(|word| word.len() == 24 && word.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    u32::from_str_radix(&segment[..8], 16).ok().map(Timeline)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_title_of_the_startup_process_names_its_timeline() {
+        for (title, timeline) in [
+            (
+                "postgres: startup recovering 0000000A0000000000000003",
+                Some(Timeline(10)),
+            ),
+            (
+                "postgres: pg-a: startup waiting for 000000020000000000000003 ",
+                Some(Timeline(2)),
+            ),
+            ("postgres: startup ", None),
+        ] {
+            assert_eq!(timeline_in_title(title), timeline, "{title}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What the agent does on its host, one function for each act. Nothing here decides.
+//!
+//! Here: what stops, starts and keeps from starting. What is there is told in `inventory`, PostgreSQL's
+//! settings are written in `configuration`, and the data folder is filled in `filling`.
+
+mod configuration;
+mod filling;
+mod inventory;
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::config::{AgentConfig, InvalidConfig};
+use super::observe::blocking;
+use crate::gate::Admission;
+use crate::host::{Account, Binaries, Error, data_folder, durable, history, processes, server};
+use crate::model::{InstanceId, Timeline};
+use crate::recovery::Source;
+
+pub use inventory::Processes;
+
+/// How the slots begin that we make.
+const SLOTS: &str = "primacy_";
+/// How long processes may survive SIGKILL before that is an error.
+const KILLED_WITHIN: Duration = Duration::from_secs(10);
+/// In the state folder while a rewind is under way; pg_rewind would remove it from the data folder.
+const REWINDING: &str = "rewinding";
+
+/// The hands of one agent.
+#[derive(Debug)]
+pub struct Hands {
+    config: AgentConfig,
+    binaries: Binaries,
+    /// The postmaster started last, which may not have written its lock file yet.
+    newborn: Mutex<Option<i32>>,
+}
+
+type Done<T = ()> = Result<T, Error>;
+
+impl Hands {
+    /// Prepares the state folder and the password file. Blocks.
+    /// Errors: one sentence for the operator.
+    pub fn prepare(config: AgentConfig) -> Result<Hands, InvalidConfig> {
+        let explain = |error: Error| InvalidConfig(super::chain(&error));
+        let account = config.run_as.as_deref().map(Account::named);
+        let account = account.transpose().map_err(explain)?;
+        let binaries = Binaries::find(config.binaries.as_deref(), account).map_err(explain)?;
+        let hands = Hands {
+            config,
+            binaries,
+            newborn: Mutex::new(None),
+        };
+        let password = hands.config.replication.password()?;
+        let escaped = password.replace('\\', "\\\\").replace(':', "\\:");
+        let line = format!("*:*:*:{}:{escaped}\n", hands.config.replication.user);
+        hands
+            .own_folder(&hands.config.folder)
+            .and_then(|()| hands.own_folder(&hands.config.socket_folder()))
+            .and_then(|()| durable::write(&hands.passfile(), line.as_bytes()))
+            .map_err(explain)?;
+        Ok(hands)
+    }
+
+    /// Whose hands.
+    pub fn instance(&self) -> &InstanceId {
+        &self.config.instance
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &AgentConfig {
+        &self.config
+    }
+
+    /// The user that runs PostgreSQL.
+    pub fn account(&self) -> Account {
+        self.binaries.account
+    }
+
+    fn passfile(&self) -> PathBuf {
+        self.config.folder.join("passfile")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.config.folder.join("postgresql.log")
+    }
+
+    fn data_path(&self) -> &Path {
+        &self.config.data
+    }
+
+    fn pg_wal(&self) -> PathBuf {
+        self.config.data.join("pg_wal")
+    }
+
+    fn own_folder(&self, path: &Path) -> Done {
+        let failed = |source| Error::File {
+            action: "create folder",
+            path: path.to_owned(),
+            source,
+        };
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path);
+        made.map_err(failed)?;
+        if rustix::process::geteuid().is_root() {
+            let account = self.binaries.account;
+            chown(path, Some(account.uid), Some(account.gid)).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Kills every process, and removes what would promote the instance at its next start. Needs no
+    /// admission: stopping is always safe.
+    pub async fn stop_all(&self) -> Done {
+        let data = self.config.data.clone();
+        let killed = blocking(move || processes::kill_all(&data, KILLED_WITHIN)).await?;
+        tracing::info!(instance = %self.instance(), processes = killed.processes, took_ms = killed.took.as_millis() as u64, "every process is stopped");
+        *self.newborn.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let data = self.config.data.clone();
+        blocking(move || data_folder::remove_promote_trigger(&data).map(drop)).await
+    }
+
+    /// Makes the next start a standby's, with its settings. Blocks.
+    pub fn prepare_standby(&self, _by: &Admission, source: Option<&Source>) -> Done {
+        let data = self.data_path();
+        data_folder::create_standby_signal(data)?;
+        data_folder::remove_promote_trigger(data)?;
+        history::remove_planted_above(&self.pg_wal(), Timeline(1))?;
+        // From when it was a primary: they would keep WAL for ever.
+        data_folder::remove_slots(data, SLOTS)?;
+        self.write_settings(data, source, None)?;
+        self.write_access(data)
+    }
+
+    /// Starts PostgreSQL and returns when the postmaster runs.
+    pub async fn start(&self, _by: &Admission) -> Done {
+        let pid = server::start(&self.binaries, self.data_path(), &self.log()).await?;
+        *self.newborn.lock().unwrap_or_else(PoisonError::into_inner) = Some(pid);
+        Ok(())
+    }
+
+    /// SIGTERM to every walreceiver, connecting ones included.
+    pub fn end_receivers(&self, _by: &Admission) -> Done {
+        processes::end_wal_receivers(self.data_path()).map(drop)
+    }
+
+    /// Plants history files for every unused number below.
+    pub fn plant(&self, _by: &Admission, below: Timeline) -> Done {
+        history::plant(&self.pg_wal(), Timeline(2)..below).map(drop)
+    }
+}

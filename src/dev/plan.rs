@@ -1,0 +1,223 @@
+//! What a new `dev` consists of: its nodes, ports, passwords and configurations.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
+use std::path::Path;
+
+use super::DevError;
+use super::layout::{Kind, Layout, Node};
+
+/// The cluster's name.
+pub(super) const CLUSTER: &str = "demo";
+/// How many peers there are, each in a zone of its own.
+pub(super) const PEERS: usize = 3;
+
+/// Refuses a durability that is not known, or that so many members cannot keep.
+pub(super) fn check_durability(durability: &str, members: u8) -> Result<(), DevError> {
+    let standbys = match durability.split_once(':') {
+        None if durability == "async" => 0,
+        Some(("quorum", standbys)) => standbys.parse().unwrap_or(u8::MAX),
+        _ => u8::MAX,
+    };
+    if standbys == u8::MAX || durability.ends_with(":0") {
+        return Err(DevError::usage(
+            format!("--durability {durability} is not known"),
+            "use quorum:1 or async",
+        ));
+    }
+    if standbys >= members {
+        return Err(DevError::usage(
+            format!("--durability {durability} needs more standbys than --members {members} has"),
+            format!("use --members {} or more", standbys.saturating_add(1)),
+        ));
+    }
+    Ok(())
+}
+
+/// Names every node and finds it free ports. Writes nothing.
+pub(super) fn plan(
+    folder: &Path,
+    account: Option<(u32, u32)>,
+    members: u8,
+) -> Result<Layout, DevError> {
+    let names: Vec<_> = (b'a'..b'a' + members)
+        .map(|c| char::from(c).to_string())
+        .collect();
+    // All are held until all are found, so that none is given out twice.
+    let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let held: Result<Vec<_>, _> = (0..PEERS + 2 * names.len()).map(|_| free()).collect();
+    let held = held.map_err(|error| DevError::failed(format!("no free ports: {error}")))?;
+    let mut ports = held
+        .iter()
+        .filter_map(|listener| Some(listener.local_addr().ok()?.port()));
+    let mut port = || ports.next().unwrap_or_default();
+    let mut nodes = BTreeMap::new();
+    for number in 1..=PEERS {
+        nodes.insert(
+            format!("p{number}"),
+            Node {
+                kind: Kind::Peer,
+                zone: format!("z{number}"),
+                port: port(),
+                health: None,
+                started: None,
+            },
+        );
+    }
+    for (number, name) in names.iter().enumerate() {
+        nodes.insert(
+            name.clone(),
+            Node {
+                kind: Kind::Instance,
+                zone: format!("z{}", number % PEERS + 1),
+                port: port(),
+                health: Some(port()),
+                started: None,
+            },
+        );
+    }
+    let password = random_hex(16);
+    let hosts: Vec<_> = names
+        .iter()
+        .map(|name| format!("127.0.0.1:{}", nodes[name].port))
+        .collect();
+    let dsn = format!(
+        "postgresql://app:{password}@{}/postgres?target_session_attrs=read-write&connect_timeout=2",
+        hosts.join(",")
+    );
+    let program = std::env::current_exe()
+        .map_err(|error| DevError::failed(format!("find this program: {error}")))?;
+    Ok(Layout {
+        folder: folder.to_owned(),
+        program,
+        account,
+        cluster: CLUSTER.to_owned(),
+        dsn,
+        password,
+        nodes,
+    })
+}
+
+fn random_hex(bytes: usize) -> String {
+    let mut random = vec![0; bytes];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        .expect("the kernel gives random bytes after boot");
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes every folder and configuration. `dev.json` comes first, so that `down` can always tidy up.
+pub(super) fn write(layout: &mut Layout, binaries: &Path) -> Result<(), DevError> {
+    let failed = |error: std::io::Error| DevError::failed(format!("prepare the folder: {error}"));
+    fs::create_dir_all(&layout.folder).map_err(failed)?;
+    fs::set_permissions(&layout.folder, fs::Permissions::from_mode(0o755)).map_err(failed)?;
+    layout.save().map_err(failed)?;
+    if layout.account.is_some() {
+        // The other user may not be able to reach the program where it is.
+        let copy = layout.folder.join("primacy");
+        fs::copy(&layout.program, &copy).map_err(failed)?;
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).map_err(failed)?;
+        layout.program = copy;
+        layout.save().map_err(failed)?;
+    }
+    let group = random_hex(16);
+    let replication = random_hex(16);
+    let addresses = layout.peers();
+    for (name, node) in &layout.nodes {
+        let home = layout.home(name);
+        fs::create_dir_all(&home).map_err(failed)?;
+        let own = |path: &Path| match layout.account {
+            Some((user, group)) => chown(path, Some(user), Some(group)),
+            None => Ok(()),
+        };
+        let file = |name: &str, text: &str| {
+            let path = home.join(name);
+            let mut options = fs::OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)?;
+            file.write_all(text.as_bytes())?;
+            own(&path)
+        };
+        own(&home).map_err(failed)?;
+        file("log", "").map_err(failed)?;
+        match node.kind {
+            Kind::Peer => {
+                let text = server_toml(&home, name, node, &group, &addresses);
+                file("server.toml", &text).map_err(failed)?;
+            }
+            Kind::Instance => {
+                file("replication.password", &replication).map_err(failed)?;
+                file("application.password", &layout.password).map_err(failed)?;
+                let text = agent_toml(&home, name, node, binaries, &addresses);
+                file("agent.toml", &text).map_err(failed)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn server_toml(home: &Path, name: &str, node: &Node, group: &str, peers: &[String]) -> String {
+    let listed: Vec<_> = peers
+        .iter()
+        .zip(1..)
+        .map(|(address, id)| format!("{id} = \"{address}\""))
+        .collect();
+    format!(
+        "id = {}\ngroup = \"{group}\"\nzone = \"{}\"\nfolder = \"{}\"\nlisten = \"127.0.0.1:{}\"\n\n[peers]\n{}\n",
+        name.trim_start_matches('p'),
+        node.zone,
+        home.join("raft").display(),
+        node.port,
+        listed.join("\n")
+    )
+}
+
+fn agent_toml(home: &Path, name: &str, node: &Node, binaries: &Path, peers: &[String]) -> String {
+    let peers: Vec<_> = peers.iter().map(|peer| format!("\"{peer}\"")).collect();
+    let home = home.display();
+    format!(
+        "cluster = \"{CLUSTER}\"\ninstance = \"{name}\"\nzone = \"{}\"\npeers = [{}]\n\
+         folder = \"{home}/agent\"\ndata = \"{home}/data\"\nhost = \"127.0.0.1\"\nport = {}\n\
+         health = \"127.0.0.1:{}\"\nbinaries = \"{}\"\n\n\
+         [replication]\npassword_file = \"{home}/replication.password\"\n\n\
+         [application]\nuser = \"app\"\npassword_file = \"{home}/application.password\"\n",
+        node.zone,
+        peers.join(", "),
+        node.port,
+        node.health.unwrap_or_default(),
+        binaries.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_durability_that_makes_no_sense_is_refused() {
+        assert!(check_durability("quorum:1", 3).is_ok());
+        assert!(check_durability("async", 1).is_ok());
+        for (durability, members) in [("quorum:3", 3), ("quorum:0", 3), ("sync", 3)] {
+            assert!(check_durability(durability, members).unwrap_err().is_usage);
+        }
+    }
+
+    #[test]
+    fn the_configurations_are_accepted() {
+        let layout = plan(Path::new("/tmp/x"), None, 3).unwrap();
+        let node = &layout.nodes["p1"];
+        let text = server_toml(
+            Path::new("/tmp/x/p1"),
+            "p1",
+            node,
+            &random_hex(16),
+            &layout.peers(),
+        );
+        crate::server::Config::parse(&text).unwrap();
+    }
+}

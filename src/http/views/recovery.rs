@@ -1,0 +1,80 @@
+//! The recoveries of a cluster.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::state::{Kind, RecoveryRecord};
+
+/// One recovery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryView {
+    /// Counts up within the cluster.
+    pub id: u64,
+    /// `creation`, `handover` or `rejoin`.
+    pub kind: String,
+    /// The epoch it ran under.
+    pub epoch: u64,
+    /// The primary before, or the instance that rejoins; none for a creation.
+    pub from: Option<String>,
+    /// The new primary; the first one of a creation.
+    pub to: Option<String>,
+    /// Why it began.
+    pub cause: String,
+    /// When it began, RFC 3339 in UTC.
+    pub began_at: Option<String>,
+    /// From its beginning to its promotion, or to its last entry if there was none, in ms.
+    pub took_ms: Option<u64>,
+    /// How it ended; none while it runs.
+    pub outcome: Option<String>,
+    /// What happened.
+    pub entries: Vec<EntryView>,
+}
+
+/// One moment of a recovery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryView {
+    /// Milliseconds since 1970 on the clock of the leader of that moment.
+    pub at_ms: u64,
+    /// The same as RFC 3339 in UTC.
+    pub at: String,
+    /// One word.
+    pub event: String,
+    /// In words.
+    pub detail: String,
+}
+
+/// One recovery.
+pub(in crate::http) fn recovery_view(record: &RecoveryRecord) -> RecoveryView {
+    let began = record.entries.first().map(|entry| entry.at);
+    let promoted = record
+        .entries
+        .iter()
+        .find(|entry| entry.event == "promoted");
+    let end = promoted.or(record.entries.last()).map(|entry| entry.at);
+    RecoveryView {
+        id: record.id,
+        kind: match record.kind {
+            Kind::Creation => "creation",
+            Kind::Handover => "handover",
+            Kind::Rejoin => "rejoin",
+        }
+        .to_owned(),
+        epoch: record.epoch.0,
+        from: record.from.as_ref().map(ToString::to_string),
+        to: record.to.as_ref().map(ToString::to_string),
+        cause: record.cause.clone(),
+        began_at: began.map(clock::text_of),
+        took_ms: began.zip(end).map(|(began, end)| end.saturating_sub(began)),
+        outcome: record.outcome.clone(),
+        entries: record
+            .entries
+            .iter()
+            .map(|entry| EntryView {
+                at_ms: entry.at,
+                at: clock::text_of(entry.at),
+                event: entry.event.clone(),
+                detail: entry.detail.clone(),
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,135 @@
+//! Where valid WAL ends, as PostgreSQL's own recovery finds it.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+
+use primacy::clock;
+use primacy::host::server::Stop;
+use primacy::host::wal_page::Wal;
+use primacy::host::{Error, control_file, wal_scan};
+use primacy::model::{Lsn, SystemIdentifier, Timeline};
+
+use crate::support::{Host, at};
+
+#[tokio::test]
+async fn the_end_of_wal_is_found() {
+    let host = Host::new();
+    let node = host.primary("a", 7111).await;
+    node.sql("create table t(x text)");
+    // Records over many pages and segments, and switches in between.
+    node.sql("select pg_logical_emit_message(false, 'big', repeat('x', 1000000)) from generate_series(1, 5)");
+    node.sql("select pg_switch_wal()");
+    node.sql("checkpoint");
+    let redo = wal_scan::start_from(&control_file::read(&node.data).unwrap());
+    node.sql("insert into t select repeat('y', 900) from generate_series(1, 40000)");
+    node.sql("select pg_switch_wal()");
+    node.sql("insert into t select 'z'");
+    let flushed = node.lsn("pg_current_wal_flush_lsn");
+    node.stop(Stop::Immediate).await;
+    let wal = node.wal();
+    let began = clock::monotonic();
+    let found = wal_scan::scan(&wal, redo).unwrap();
+    let took = clock::monotonic().since(began);
+    let megabytes = (found.end.lsn.0 - redo.lsn.0) >> 20;
+    println!(
+        "{megabytes} MB, {} records in {took:?}: {}",
+        found.records, found.stopped_by
+    );
+    assert!(megabytes > 32);
+    assert_eq!(found.end, at(1, flushed));
+    assert_eq!(node.waldump_end(redo), flushed);
+
+    // From the end itself, and not from anywhere else.
+    assert_eq!(wal_scan::scan(&wal, found.end).unwrap().end, found.end);
+    let nowhere = wal_scan::scan(&wal, at(1, Lsn(0x7_0000_0028)));
+    assert!(
+        matches!(nowhere, Err(Error::Unscannable { .. })),
+        "{nowhere:?}"
+    );
+    let foreign = Wal {
+        system: SystemIdentifier(1),
+        ..wal.clone()
+    };
+    let segment_start = Lsn(redo.lsn.0 / wal.segment_size * wal.segment_size);
+    assert!(wal_scan::scan(&foreign, at(1, Lsn(segment_start.0 + 0x28))).is_err());
+
+    // A torn tail: any change of the last record, or its loss, ends the WAL before it.
+    let last = found.last_record.unwrap();
+    let segment = wal
+        .folder
+        .join(wal.segment_name(Timeline(1), wal.segment_of(last)));
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(segment)
+        .unwrap();
+    let offset = last.0 % wal.segment_size;
+    for byte in 0..found.end.lsn.0 - last.0 - 7 {
+        // Padding between header fields is covered by the CRC, too.
+        let mut original = [0];
+        file.read_exact_at(&mut original, offset + byte).unwrap();
+        file.write_all_at(&[original[0] ^ 0x10], offset + byte)
+            .unwrap();
+        let torn = wal_scan::scan(&wal, redo).unwrap();
+        assert_eq!(torn.end, at(1, last), "byte {byte}: {}", torn.stopped_by);
+        file.write_all_at(&original, offset + byte).unwrap();
+    }
+    let mut whole = vec![0; (found.end.lsn.0 - last.0) as usize];
+    file.read_exact_at(&mut whole, offset).unwrap();
+    file.write_all_at(&vec![0; whole.len()], offset).unwrap();
+    assert_eq!(wal_scan::scan(&wal, redo).unwrap().end, at(1, last));
+    file.write_all_at(&whole, offset).unwrap();
+    assert_eq!(wal_scan::scan(&wal, redo).unwrap(), found);
+
+    // Recovery goes exactly as far; then a crash in the middle of a record over many pages.
+    node.start().await;
+    node.sql("checkpoint");
+    let before = node.lsn("pg_current_wal_flush_lsn");
+    node.sql("select pg_logical_emit_message(true, 'cut', repeat('x', 100000))");
+    node.stop(Stop::Immediate).await;
+    let cut = before.0 / 8192 * 8192 + 3 * 8192;
+    let segment = wal
+        .folder
+        .join(wal.segment_name(Timeline(1), wal.segment_of(Lsn(cut))));
+    let file = OpenOptions::new().write(true).open(segment).unwrap();
+    file.write_all_at(&vec![0; 20 * 8192], cut % wal.segment_size)
+        .unwrap();
+    let broken = node.scan();
+    println!("cut: {}", broken.stopped_by);
+    assert!(broken.end.lsn >= before && broken.end.lsn.0 < cut);
+    // PostgreSQL overwrites the broken record; the scan follows it across.
+    node.start().await;
+    node.sql("insert into t select 'after'");
+    let flushed = node.lsn("pg_current_wal_flush_lsn");
+    node.stop(Stop::Immediate).await;
+    let (records, _) = node.waldump(at(1, before));
+    assert!(records.contains("OVERWRITE_CONTRECORD"), "{records}");
+    let across = wal_scan::scan(&wal, at(1, before)).unwrap();
+    assert_eq!(across.end, at(1, flushed), "{}", across.stopped_by);
+
+    // Recycled segments hold valid records of long ago.
+    node.start().await;
+    node.sql("alter system set wal_keep_size = 0");
+    node.sql("select pg_reload_conf()");
+    for _ in 0..4 {
+        node.sql("insert into t select repeat('y', 900) from generate_series(1, 16000)");
+        node.sql("checkpoint");
+    }
+    node.sql("select pg_switch_wal()");
+    node.sql("insert into t select 'last'");
+    let flushed = node.lsn("pg_current_wal_flush_lsn");
+    node.stop(Stop::Immediate).await;
+    let newest = fs::read_dir(&wal.folder)
+        .unwrap()
+        .flatten()
+        .map(|it| it.file_name());
+    let newest = newest.filter(|name| name.len() == 24).max().unwrap();
+    let current = wal.segment_name(Timeline(1), wal.segment_of(flushed));
+    assert!(
+        newest.to_str().unwrap() > current.as_str(),
+        "nothing was recycled"
+    );
+    let found = node.scan();
+    println!("before recycled WAL: {}", found.stopped_by);
+    assert_eq!(found.end, at(1, flushed));
+}
