@@ -38,6 +38,9 @@ pub const CLASSES: [&str; 24] = [
     "lose_disk_then_primary",
 ];
 
+/// Faults that are possible at any moment.
+const SPARE: [&str; 5] = ["kill_agent", "cut_one_way", "cut_host", "loss", "delay"];
+
 pub struct Faults {
     schedule: Vec<(u64, &'static str)>,
     /// What ends when.
@@ -130,12 +133,16 @@ impl Faults {
             self.ambushes -= 1;
         }
         while self.schedule.last().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, class)) = self.schedule.pop()
-                && self.inject(world, class)
-            {
-                world.say(|| format!("FAULT {class}"));
-                *self.counts.entry(class).or_default() += 1;
+            let Some((_, mut class)) = self.schedule.pop() else {
+                break;
+            };
+            if !self.inject(world, class) {
+                // It cannot happen now: something else does.
+                class = SPARE[world.random.below(SPARE.len() as u64) as usize];
+                self.inject(world, class);
             }
+            world.say(|| format!("FAULT {class}"));
+            *self.counts.entry(class).or_default() += 1;
         }
     }
 

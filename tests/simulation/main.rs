@@ -171,6 +171,12 @@ fn every_seed_keeps_the_rules() {
         faults.values().all(|count| *count > 0),
         "a class of faults never occurred"
     );
+    let fewest = runs
+        .iter()
+        .map(|(_, run)| run.faults.values().sum::<u64>())
+        .min();
+    println!("fewest faults in a seed: {fewest:?}");
+    assert!(fewest >= Some(5), "a seed saw fewer than five faults");
     assert!(
         with_handover as u64 * 2 >= seeds,
         "fewer than half of the seeds saw a handover"
