@@ -122,6 +122,12 @@ impl PromiseStore {
         Ok(Admission { order })
     }
 
+    /// Admits a lease of this order and returns once that is on disk. Errors: as [`PromiseStore::admit`].
+    pub async fn admit_lease(&mut self, order: Order) -> Result<(), GateError> {
+        let record = gate::admit_lease(self.record.as_ref(), order).map_err(GateError::Refused)?;
+        self.keep(record).await
+    }
+
     /// Takes over the present epoch of a Raft group, read linearizably. Never goes back.
     /// Errors: as [`PromiseStore::admit`].
     pub async fn adopt(&mut self, group: &str, order: Order) -> Result<(), GateError> {

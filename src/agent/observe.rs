@@ -116,6 +116,7 @@ impl Seen {
             has_postmaster: self.processes.postmaster.is_some(),
             session: self.reading.as_ref().map(|reading| reading.session.clone()),
             lease,
+            is_armed: false,
             promotion_asked,
         }
     }

@@ -10,7 +10,6 @@ use super::leash::LeashKeeper;
 use super::observe::blocking;
 use crate::duty::{Act, Local, Outcome};
 use crate::gate::Admission;
-use crate::model::cluster::slot_name;
 use crate::provider::{DatabaseProvider, Postgres};
 use crate::recovery::{Evidence, Promise};
 
@@ -71,15 +70,9 @@ pub async fn perform(
         Act::Plant { below } => on_disk(hands, move |hands| hands.plant(&by, below)).await?,
         Act::ConfigurePrimary {
             synchronous_standby_names: names,
-            members,
+            ..
         } => {
             on_disk(hands, move |hands| hands.configure(&by, None, Some(&names))).await?;
-            let others = members.iter().filter(|member| *member != hands.instance());
-            let slots: Vec<_> = others.map(slot_name).collect();
-            // Whoever comes back later than the slots allow is cloned; no promotion waits for them.
-            if let Err(error) = provider.keep_slots(&by, &slots, sql_within).await {
-                tracing::warn!(error = %chain(&error), "WAL is not kept for the standbys");
-            }
         }
         Act::StartStandby { source } => {
             if local.lease.is_none() {
@@ -95,10 +88,6 @@ pub async fn perform(
                 hands.configure(&by, Some(&source), None)
             })
             .await?;
-            // From when it was a primary: they would keep WAL for ever.
-            if let Err(error) = provider.keep_slots(&by, &[], sql_within).await {
-                tracing::warn!(error = %chain(&error), "old slots are not dropped");
-            }
         }
         // That a promotion was asked for is on disk by now.
         Act::AskPromotion => provider.promote(&by, sql_within).await.map_err(sql)?,

@@ -35,6 +35,8 @@ pub struct Running {
     pub deadline: Timestamp,
     /// Looks before this one are too old for it.
     pub first_look: u64,
+    /// How long PostgreSQL's log was by then: only what comes later speaks of this command.
+    pub log_from: u64,
     /// When to look next.
     pub look_at: Timestamp,
     started_at: Option<Timestamp>,
@@ -51,6 +53,7 @@ impl Running {
         waiter: Waiter,
         now: Timestamp,
         first_look: u64,
+        log_from: u64,
     ) -> Option<Running> {
         let duty = Duty::new(&action, admission.order(), now)?;
         Some(Running {
@@ -61,6 +64,7 @@ impl Running {
             waiters: vec![waiter],
             began: now,
             first_look,
+            log_from,
             look_at: now,
             started_at: None,
         })

@@ -7,7 +7,7 @@ use crate::broken;
 use crate::model::Timestamp;
 
 use super::Act;
-use super::local::{Local, Replay};
+use super::local::{Local, Replay, Session};
 
 /// A standby that has not proven within this time that it stopped receiving is stopped instead.
 pub const PROOF_WITHIN: Duration = Duration::from_millis(100);
@@ -48,13 +48,11 @@ impl Fencing {
         if !local.is_running {
             return Act::ScanThenPromise;
         }
-        let promoting = local.promotion_asked && !broken!(PromotionFence);
-        let Some(session) = local
-            .session
-            .as_ref()
-            .filter(|session| session.in_recovery && !promoting)
-        else {
-            // A primary, a promotion that may complete by itself later, or something that does not answer.
+        let promoting = (local.promotion_asked || local.is_armed) && !broken!(PromotionFence);
+        let goes_on = |session: &&Session| session.in_recovery && !promoting;
+        let Some(session) = local.session.as_ref().filter(goes_on) else {
+            // A primary, a promotion that may complete by itself later, a candidate that the leash would
+            // kill at the end of its lease, or something that does not answer.
             return Act::StopAll;
         };
         let late = local.now.since(self.began) > PROOF_WITHIN;
@@ -191,7 +189,9 @@ mod tests {
         promoting.promotion_asked = true;
         let mut silent = running_standby();
         silent.session = None;
-        for local in [primary, promoting, silent] {
+        let mut leased = running_standby();
+        leased.is_armed = true;
+        for local in [primary, promoting, silent, leased] {
             assert_eq!(acts(local, false), [StopAll, ScanThenPromise]);
         }
     }

@@ -21,7 +21,12 @@ impl Following {
             Act::Finish(Outcome::Evidence(Evidence::CannotFollow { instance, why }))
         };
         if let Err(why) = self.may_follow(local) {
-            return cannot(why);
+            // Nothing may be acknowledged by it once it said so.
+            return if local.is_running {
+                Act::StopAll
+            } else {
+                cannot(why)
+            };
         }
         match approach(&self.source, local) {
             Approach::Act(act) => act,

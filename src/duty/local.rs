@@ -24,6 +24,8 @@ pub struct Local {
     pub session: Option<Session>,
     /// The epoch of the live primary lease.
     pub lease: Option<Epoch>,
+    /// Whether the leash holds a deadline: it kills whatever runs when that passes, a standby too.
+    pub is_armed: bool,
     /// Whether a promotion was ever asked for and not yet seen done or undone by a stop.
     pub promotion_asked: bool,
 }
@@ -161,6 +163,7 @@ pub(super) mod example {
             has_postmaster: true,
             session: Some(standby_session()),
             lease: None,
+            is_armed: false,
             promotion_asked: false,
         }
     }

@@ -53,11 +53,14 @@ impl Promoting {
         }
         if !local.is_running {
             self.asked_at = None;
-            if let Some(end) = ends_at.filter(|end| *end < self.at_least) {
-                return cannot(format!("its WAL ends at {end}, before {}", self.at_least));
-            }
-            // An old primary goes through recovery and a promotion as well.
-            return Act::StartStandby { source: None };
+            return match ends_at {
+                Some(end) if *end < self.at_least => {
+                    cannot(format!("its WAL ends at {end}, before {}", self.at_least))
+                }
+                // An old primary goes through recovery and a promotion as well.
+                Some(_) => Act::StartStandby { source: None },
+                None => Act::Look,
+            };
         }
         let Some(session) = &local.session else {
             return Act::Look;
@@ -69,9 +72,12 @@ impl Promoting {
                     session.position.timeline
                 ));
             }
+            if lineage.current != session.position.timeline {
+                // Its own history file is not there yet, or the look at the folder is older.
+                return Act::Look;
+            }
             let instance = local.instance.clone();
-            let mut lineage = lineage.clone();
-            lineage.current = session.position.timeline;
+            let lineage = lineage.clone();
             return Act::Finish(Outcome::Evidence(Evidence::Promoted { instance, lineage }));
         }
         if let Some(asked_at) = self.asked_at {

@@ -63,10 +63,15 @@ const LOG_END: u64 = 2_000;
 /// The last lines of the server's log, at most 2000 bytes, to say why a start failed. However long
 /// the log is, only these are read. Blocks; empty if unreadable.
 pub fn log_end(log: &Path) -> String {
+    log_since(log, 0)
+}
+
+/// As [`log_end`], but nothing before this length.
+pub fn log_since(log: &Path, from: u64) -> String {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(log)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(LOG_END)))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(LOG_END).max(from)))?;
         let mut tail = Vec::new();
         file.take(LOG_END).read_to_end(&mut tail)?;
         Ok(tail)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::broken;
 use crate::model::cluster::application_name;
 use crate::model::{Cluster, Database, InstanceId, Order, View, WalPosition};
 
@@ -134,14 +135,17 @@ impl Handover {
                 Handover::Promoting {
                     candidate,
                     followers,
+                    position,
                     ..
                 },
                 E::Promoted { instance, lineage },
             ) if candidate == *instance => {
-                if lineage.current != cluster.timeline {
+                let is_allocated =
+                    lineage.current == cluster.timeline || broken!(AllocatedTimeline);
+                if !is_allocated || !lineage.contains(position) {
                     let found = lineage.current;
                     return Err(Rejection::Unproven(format!(
-                        "{instance} took timeline {found}"
+                        "{instance} took timeline {found}, or not from {position}"
                     )));
                 }
                 Ok(Handover::Repointing { pending: followers }.settled())

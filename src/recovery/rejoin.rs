@@ -26,6 +26,8 @@ pub enum Rejoin {
     Diverged {
         /// In its agent's words.
         why: String,
+        /// Where the primary's WAL ended after it had said so: whatever it acknowledged lies before.
+        target: Option<Lsn>,
     },
     /// Its data is being replaced. Recorded before the first destructive byte.
     Rebuilding {
@@ -74,13 +76,19 @@ impl Rejoin {
         }
         match self {
             Rejoin::Following => one(view, instance, order, Action::Follow { source }),
-            Rejoin::Diverged { .. } => match grounds(instance, cluster, diverged, view) {
-                Ok(grounds) => Next::Record(Evidence::RebuildPermitted {
-                    instance: instance.clone(),
-                    grounds,
-                }),
-                Err(reason) => Next::Wait(reason),
-            },
+            Rejoin::Diverged { target, .. } => {
+                match grounds(instance, cluster, diverged, *target, view) {
+                    Err(Reason::NotCopiedYet { .. }) if target.is_none() => {
+                        let rejoining = instance.clone();
+                        one(view, primary, order, Action::Locate { rejoining })
+                    }
+                    Ok(grounds) => Next::Record(Evidence::RebuildPermitted {
+                        instance: instance.clone(),
+                        grounds,
+                    }),
+                    Err(reason) => Next::Wait(reason),
+                }
+            }
             Rejoin::Rebuilding {
                 incarnation,
                 keep_old,
@@ -134,10 +142,19 @@ impl Rejoin {
                 },
             ),
             (Rejoin::Following | Rejoin::CatchingUp { .. }, E::CannotFollow { why, .. }) => {
-                Ok(Rejoin::Diverged { why: why.clone() })
+                Ok(Rejoin::Diverged {
+                    why: why.clone(),
+                    target: None,
+                })
             }
             (Rejoin::CatchingUp { target }, E::Following { .. }) => {
                 Ok(Rejoin::CatchingUp { target })
+            }
+            (Rejoin::Diverged { why, target: None }, E::Located { target, .. }) => {
+                Ok(Rejoin::Diverged {
+                    why,
+                    target: Some(*target),
+                })
             }
             (Rejoin::Diverged { .. }, E::RebuildPermitted { instance, grounds }) => {
                 check(instance, cluster, grounds)?;
@@ -195,6 +212,7 @@ fn grounds(
     instance: &InstanceId,
     cluster: &Cluster,
     diverged: &BTreeSet<&InstanceId>,
+    target: Option<Lsn>,
     view: &View,
 ) -> Result<Grounds, Reason> {
     let member = &cluster.members[instance];
@@ -206,12 +224,12 @@ fn grounds(
     let holds = |id: &&InstanceId| {
         *id != instance
             && cluster.members[*id].standing == Standing::Voter
-            && cluster.first_commit.is_some_and(|commit| {
+            && cluster.first_commit.max(target).is_some_and(|commit| {
                 flushed(id, cluster, view).is_some_and(|flushed| flushed.lsn >= commit)
             })
     };
     let by: BTreeSet<_> = cluster.members.keys().filter(holds).cloned().collect();
-    if cluster.first_commit.is_none() || by.len() < needed {
+    if cluster.first_commit.is_none() || target.is_none() || by.len() < needed {
         // Somebody who can still follow will hold a copy in a moment; if there is nobody, waiting would
         // be for ever. One at a time: the first of those that diverged.
         let may_follow = |id: &&InstanceId| {

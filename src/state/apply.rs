@@ -339,7 +339,7 @@ impl ClusterState {
         if let Some(record) = record {
             match &rejoin {
                 Rejoin::Done => record.end(at, "done", "streams and counts"),
-                Rejoin::Diverged { why } => record.note(at, "diverged", why),
+                Rejoin::Diverged { why, .. } => record.note(at, "diverged", why),
                 Rejoin::Following | Rejoin::Rebuilding { .. } | Rejoin::CatchingUp { .. } => {
                     record.note(at, rejoin.phase(), "");
                 }

@@ -212,6 +212,7 @@ impl Host {
             lease: agent
                 .and_then(|a| a.lease)
                 .and_then(|lease| lease.live(now)),
+            is_armed: self.deadline.is_some(),
             promotion_asked: agent
                 .and_then(|a| a.promise.as_ref())
                 .is_some_and(|promise| promise.promotion_asked),

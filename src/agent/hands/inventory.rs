@@ -152,17 +152,23 @@ impl Hands {
         end.lines().last().map(str::to_owned)
     }
 
-    /// What PostgreSQL said lately that rules out streaming from its source for good: only other data helps.
-    pub fn never_streams(&self) -> Option<String> {
+    /// How long PostgreSQL's log is, in bytes.
+    pub fn log_length(&self) -> u64 {
+        std::fs::metadata(self.log()).map_or(0, |log| log.len())
+    }
+
+    /// What PostgreSQL said since its log had this length that rules out streaming from its source for
+    /// good: only other data helps.
+    pub fn never_streams(&self, from: u64) -> Option<String> {
         const FOR_GOOD: [&str; 4] = [
             "has already been removed",
             "can no longer get changes from replication slot",
             "is ahead of the WAL flush position",
             "forked off current database system timeline",
         ];
-        let end = server::log_end(&self.log());
-        let mut lines = end.lines().rev().take(20);
-        lines
+        let end = server::log_since(&self.log(), from);
+        end.lines()
+            .rev()
             .find(|line| FOR_GOOD.iter().any(|sign| line.contains(sign)))
             .map(str::to_owned)
     }

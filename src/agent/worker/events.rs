@@ -80,6 +80,7 @@ impl Worker {
                 }
             }
             Done::Acted(result) => self.on_acted(result).await,
+            Done::Slots(names, result) => self.on_slots(&names, result, clock::boottime()),
             Done::Stopped(result) => {
                 let reason = self.stopping.take();
                 match result {
@@ -132,6 +133,7 @@ impl Worker {
         self.timeline = Timeline::default();
         self.death = None;
         self.lease.drop_it();
+        self.armed = None;
         let leash = self.tools.leash.clone();
         self.tasks
             .spawn(async move { Done::Disarmed(leash.disarm().await) });
@@ -240,12 +242,16 @@ impl Worker {
     pub(super) fn local(&self, seen: &Seen) -> Option<Local> {
         let data: Data = seen.data.clone().or_else(|| self.known.data.clone())?;
         let lease = self.lease.live(self.promise.epoch(), clock::boottime());
-        Some(seen.local(
+        let local = seen.local(
             &self.tools.hands,
             data,
             lease.map(|lease| lease.order.epoch),
             self.promise.promotion_asked(),
-        ))
+        );
+        Some(Local {
+            is_armed: self.armed.is_some(),
+            ..local
+        })
     }
 
     pub(super) fn answer(&mut self, question: Question, local: &Local) {

@@ -7,6 +7,7 @@
 mod duties;
 mod events;
 mod peers;
+mod slots;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -95,6 +96,7 @@ enum Done {
     Disarmed(Result<(), String>),
     Armed(Lease, Result<(), String>),
     Barrier(Epoch, Result<Lsn, String>),
+    Slots(Vec<String>, Result<(), String>),
 }
 
 /// The worker of one agent.
@@ -123,6 +125,7 @@ pub struct Worker {
     armed: Option<Order>,
     barrier: Option<Epoch>,
     barrier_at: Timestamp,
+    slots: Option<slots::Slots>,
     adopt_at: Timestamp,
     adopt_serial: u64,
     publish_at: Timestamp,
@@ -159,6 +162,7 @@ impl Worker {
             armed: None,
             barrier: None,
             barrier_at: Timestamp::default(),
+            slots: None,
             adopt_at: Timestamp::default(),
             adopt_serial: 0,
             publish_at: Timestamp::default(),
@@ -256,6 +260,7 @@ impl Worker {
             self.begin_look(now);
         }
         self.begin_barrier(now);
+        self.keep_slots(now);
         if now >= self.publish_at {
             self.publish();
         }
@@ -273,18 +278,20 @@ impl Worker {
             let took = now.since(running.began).as_secs_f32();
             let words = self.tools.hands.last_words().unwrap_or_default();
             let name = running.action.name();
-            let is_follow = matches!(running.action, Action::Follow { .. });
-            self.finish(
-                match self.tools.hands.never_streams().filter(|_| is_follow) {
-                    Some(why) => Outcome::Evidence(Evidence::CannotFollow {
-                        instance: self.tools.hands.instance().clone(),
-                        why,
-                    }),
-                    None => Outcome::Failed(format!(
-                        "{name} got nowhere for {took:.1} s; PostgreSQL's log ends with: {words}"
-                    )),
+            let why =
+                format!("{name} got nowhere for {took:.1} s; PostgreSQL's log ends with: {words}");
+            let instance = self.tools.hands.instance().clone();
+            let outcome = match &running.action {
+                Action::Promote { .. } => {
+                    Outcome::Evidence(Evidence::CannotPromote { instance, why })
+                }
+                Action::Follow { .. } => match self.tools.hands.never_streams(running.log_from) {
+                    Some(why) => Outcome::Evidence(Evidence::CannotFollow { instance, why }),
+                    None => Outcome::Failed(why),
                 },
-            );
+                _ => Outcome::Failed(why),
+            };
+            self.finish(outcome);
         }
     }
 

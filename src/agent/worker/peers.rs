@@ -94,21 +94,19 @@ impl Worker {
     }
 
     pub(super) async fn on_granted(&mut self, serial: u64, order: Order, length: Duration) {
-        let Some(record) = self.promise.record() else {
-            return;
-        };
-        let promised = record.order;
-        if order.epoch < promised.epoch {
-            return;
-        }
         let Some(lease) = self.lease.granted(serial, order, length) else {
             return;
         };
-        if order > promised
-            && let Err(error) = self.promise.admit(order).await
-        {
-            tracing::error!(error = %chain(&error), "a lease is not admitted");
-            return;
+        match self.promise.admit_lease(order).await {
+            Ok(()) => {}
+            Err(GateError::Refused(refusal)) => {
+                tracing::info!(%order, %refusal, "a lease is refused");
+                return;
+            }
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "a lease is not admitted");
+                return;
+            }
         }
         let is_new = self.armed != Some(order);
         let leash = self.tools.leash.clone();
@@ -144,6 +142,8 @@ impl Worker {
                 return;
             }
         };
+        // A newer epoch voids the lease: the health endpoint says so at once.
+        self.publish();
         if let Action::Locate { .. } = action {
             self.questions.push(Question::Locate(waiter, order));
             self.look_anew();
@@ -158,7 +158,9 @@ impl Worker {
             self.replace(order);
         }
         let now = clock::boottime();
-        self.running = Running::new(action, admission, waiter, now, self.looks + 1);
+        self.want_slots(&action, admission);
+        let log_from = self.tools.hands.log_length();
+        self.running = Running::new(action, admission, waiter, now, self.looks + 1, log_from);
         self.look_anew();
     }
 

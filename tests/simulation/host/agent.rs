@@ -220,7 +220,12 @@ impl Host {
         let agent = self.agent.as_mut().expect("it works");
         agent.stopped = why;
         agent.barrier = None;
+        agent.lease = None;
         agent.next_report = tick;
+        // Nothing runs: the leash lets go.
+        if !self.leash_frozen {
+            self.deadline = None;
+        }
         if let Some(promise) = agent.promise.clone()
             && promise.promotion_asked
         {
