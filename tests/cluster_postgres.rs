@@ -4,27 +4,40 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex as Lock};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio_postgres::NoTls;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_postgres::{Client, Config, NoTls};
 
 const WITHIN: Duration = Duration::from_secs(60);
+/// From the freeze of a primary to the first commit on the next one.
+const REPLACED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Two at a time would share the machine, and wait for each other.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// Takes everything down, whatever became of the test.
 struct Dev {
     folder: PathBuf,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Dev {
-    fn up() -> Option<Dev> {
+    async fn up() -> Option<Dev> {
         let is_installed = PathBuf::from("/usr/lib/postgresql").exists();
         if !is_installed {
             eprintln!("skipped: no PostgreSQL below /usr/lib/postgresql");
             return None;
         }
         let folder = std::env::temp_dir().join(format!("primacy-test-{}", std::process::id()));
-        let dev = Dev { folder };
+        let dev = Dev {
+            folder,
+            _alone: ONE_AT_A_TIME.lock().await,
+        };
         let up = dev.run(&["dev", "up", "--no-view"]);
         assert!(
             up.status.success(),
@@ -62,39 +75,60 @@ impl Dev {
 
     /// The cluster as soon as it is as wanted.
     async fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let deadline = tokio::time::Instant::now() + WITHIN;
+        let deadline = Instant::now() + WITHIN;
         loop {
             let cluster = self.cluster();
             if let Some(cluster) = cluster.as_ref().filter(|cluster| wanted(cluster)) {
                 return cluster.clone();
             }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "not {what}: {cluster:?}"
-            );
+            assert!(Instant::now() < deadline, "not {what}: {cluster:?}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
     /// A session on the primary, as soon as there is one.
-    async fn session(&self) -> tokio_postgres::Client {
-        let dsn = self.done(&["primary", "--dsn"]);
-        let deadline = tokio::time::Instant::now() + WITHIN;
+    async fn session(&self) -> Client {
+        let everywhere: Config = self.done(&["primary", "--dsn"]).parse().unwrap();
+        let deadline = Instant::now() + WITHIN;
         loop {
-            match tokio_postgres::connect(&dsn, NoTls).await {
-                Ok((client, connection)) => {
-                    #[expect(
-                        clippy::disallowed_methods,
-                        reason = "the session's driver ends with its client"
-                    )]
-                    tokio::spawn(connection);
-                    return client;
-                }
-                Err(error) => assert!(tokio::time::Instant::now() < deadline, "{error}"),
+            match connect(&everywhere).await {
+                Ok(client) => return client,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+
+    /// Where one instance alone answers SQL, whatever it is at the moment.
+    fn address_of(&self, cluster: &Value, instance: &str) -> Config {
+        let everywhere: Config = self.done(&["primary", "--dsn"]).parse().unwrap();
+        let shown = shown(cluster, instance);
+        let port = shown["port"].as_u64().unwrap().try_into().unwrap();
+        let mut config = Config::new();
+        config
+            .user(everywhere.get_user().unwrap())
+            .password(everywhere.get_password().unwrap())
+            .dbname(everywhere.get_dbname().unwrap())
+            .host(shown["host"].as_str().unwrap())
+            .port(port);
+        config
+    }
+}
+
+async fn connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = config.connect(NoTls).await?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the session's driver ends with its client"
+    )]
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// One instance as the status shows it.
+fn shown<'a>(cluster: &'a Value, instance: &str) -> &'a Value {
+    let mut all = cluster["instances"].as_array().unwrap().iter();
+    all.find(|shown| shown["name"] == instance).unwrap()
 }
 
 impl Drop for Dev {
@@ -116,58 +150,149 @@ fn is_healthy(cluster: &Value) -> bool {
             .is_some_and(|all| all.iter().all(settled))
 }
 
-/// Inserts until the session ends; answers with the rows that were acknowledged.
-async fn write(client: &tokio_postgres::Client, from: i32) -> Vec<i32> {
-    let mut acknowledged = vec![];
-    for row in from.. {
-        match client.execute("INSERT INTO t VALUES ($1)", &[&row]).await {
-            Ok(_) => acknowledged.push(row),
-            Err(_) => break,
-        }
-    }
-    acknowledged
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failover_loses_nothing_and_the_old_primary_comes_back() {
-    let Some(dev) = Dev::up() else { return };
-    let before = dev.until("healthy", is_healthy).await;
-    let old = before["primary"].as_str().unwrap().to_owned();
-    let client = dev.session().await;
+async fn create_table(client: &Client) {
     client
         .batch_execute("CREATE TABLE t (row int PRIMARY KEY)")
         .await
         .unwrap();
-    let (acknowledged, killed) = tokio::join!(write(&client, 0), async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        tokio::task::block_in_place(|| dev.done(&["dev", "kill", &old, "--only", "postmaster"]))
-    });
-    assert!(!acknowledged.is_empty(), "{killed}");
+}
 
-    let client = dev.session().await;
+async fn insert(client: &Client, row: i32) -> Result<(), tokio_postgres::Error> {
+    let inserted = client.execute("INSERT INTO t VALUES ($1)", &[&row]).await;
+    inserted.map(drop)
+}
+
+/// The rows that some session was told are safe.
+#[derive(Clone, Default)]
+struct Acknowledged(Arc<Lock<Vec<i32>>>);
+
+impl Acknowledged {
+    fn note(&self, row: i32) {
+        self.0.lock().unwrap().push(row);
+    }
+
+    fn rows(&self) -> Vec<i32> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// Waits until there are some.
+    async fn some(&self) {
+        let deadline = Instant::now() + WITHIN;
+        while self.rows().is_empty() {
+            assert!(Instant::now() < deadline, "nothing is acknowledged");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Inserts until the session ends.
+async fn write(client: &Client, from: i32, acknowledged: &Acknowledged) {
+    for row in from.. {
+        match insert(client, row).await {
+            Ok(()) => acknowledged.note(row),
+            Err(_) => break,
+        }
+    }
+}
+
+/// Inserts on ever new sessions; never ends by itself.
+async fn write_anew(config: &Config, from: i32, acknowledged: &Acknowledged) {
+    for row in from.. {
+        if let Ok(client) = connect(config).await
+            && insert(&client, row).await.is_ok()
+        {
+            acknowledged.note(row);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The first of these instances that acknowledges a commit, with a session on it.
+async fn first_to_acknowledge(
+    addresses: &[(String, Config)],
+    from: i32,
+    acknowledged: &Acknowledged,
+) -> (String, Client) {
+    let deadline = Instant::now() + WITHIN;
+    for row in from.. {
+        for (name, address) in addresses {
+            // A standby refuses at once, a new primary answers when a standby has the commit.
+            let attempt = async {
+                let client = connect(address).await.ok()?;
+                insert(&client, row).await.ok()?;
+                Some(client)
+            };
+            let done = tokio::time::timeout_at(deadline, attempt).await;
+            if let Some(client) = done.expect("nobody acknowledges a commit") {
+                acknowledged.note(row);
+                return (name.clone(), client);
+            }
+        }
+        assert!(Instant::now() < deadline, "nobody acknowledges a commit");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    unreachable!("there are more rows than milliseconds in a minute")
+}
+
+/// What was acknowledged and is not there.
+async fn lost(client: &Client, acknowledged: &Acknowledged) -> Vec<i32> {
     let rows = client.query("SELECT row FROM t", &[]).await.unwrap();
     let kept: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
-    let lost: Vec<_> = acknowledged
-        .iter()
-        .filter(|row| !kept.contains(row))
-        .collect();
-    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    let mut lost = acknowledged.rows();
+    lost.retain(|row| !kept.contains(row));
+    lost
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_loses_nothing_and_the_old_primary_comes_back() {
+    let Some(dev) = Dev::up().await else { return };
+    let before = dev.until("healthy", is_healthy).await;
+    let old = before["primary"].as_str().unwrap().to_owned();
+    let client = dev.session().await;
+    create_table(&client).await;
+    let acknowledged = Acknowledged::default();
+    tokio::join!(write(&client, 0, &acknowledged), async {
+        acknowledged.some().await;
+        tokio::task::block_in_place(|| dev.done(&["dev", "kill", &old, "--only", "postmaster"]))
+    });
+    let client = dev.session().await;
+    assert_eq!(lost(&client, &acknowledged).await, Vec::<i32>::new());
 
     let after = dev.until("healthy again", is_healthy).await;
     assert_ne!(after["primary"], before["primary"]);
     assert!(after["epoch"].as_u64() > before["epoch"].as_u64());
     assert!(after["timeline"].as_u64() > before["timeline"].as_u64());
 
-    // A26: what the peers recorded survives the death of all of them.
+    // Nothing is left behind.
+    dev.done(&["dev", "down"]);
+    assert!(!dev.folder.exists());
+}
+
+/// What the peers recorded, a failover and a rejoin included, survives the death of all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a26_kill_9_of_all_peers_leaves_epoch_recoveries_and_cluster_intact() {
+    let Some(dev) = Dev::up().await else { return };
+    let before = dev.until("healthy", is_healthy).await;
+    let old = before["primary"].as_str().unwrap().to_owned();
+    dev.done(&["dev", "kill", &old, "--only", "postmaster"]);
+    let after = dev
+        .until("healthy after a failover", |cluster| {
+            is_healthy(cluster) && cluster["epoch"].as_u64() > before["epoch"].as_u64()
+        })
+        .await;
+    let client = dev.session().await;
+    create_table(&client).await;
+
     let history = dev.history();
+    let kinds: Vec<_> = history.as_array().unwrap().iter().collect();
+    for kind in ["creation", "handover", "rejoin"] {
+        assert!(kinds.iter().any(|it| it["kind"] == kind), "{history}");
+    }
     for peer in ["p1", "p2", "p3"] {
         dev.done(&["dev", "kill", peer]);
     }
     assert_eq!(dev.run(&["leader"]).status.code(), Some(5));
-    client
-        .execute("INSERT INTO t VALUES (-1)", &[])
-        .await
-        .unwrap();
+    insert(&client, 1).await.unwrap();
     for peer in ["p1", "p2", "p3"] {
         dev.done(&["dev", "start", peer]);
     }
@@ -184,12 +309,68 @@ async fn a_failover_loses_nothing_and_the_old_primary_comes_back() {
         assert_eq!(revived[field], after[field], "{field}");
     }
     assert_eq!(dev.history(), history);
-    client
-        .execute("INSERT INTO t VALUES (-2)", &[])
-        .await
-        .unwrap();
+    insert(&client, 2).await.unwrap();
+}
 
-    // Nothing is left behind.
-    dev.done(&["dev", "down"]);
-    assert!(!dev.folder.exists());
+/// A host that hangs: its sockets stay open and say nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a13_a_frozen_primary_is_replaced_within_5_s_and_acknowledges_nothing_after_it_thaws() {
+    let Some(dev) = Dev::up().await else { return };
+    let before = dev.until("healthy", is_healthy).await;
+    let old = before["primary"].as_str().unwrap().to_owned();
+    let old_address = dev.address_of(&before, &old);
+    let names = before["instances"].as_array().unwrap().iter();
+    let others: Vec<_> = names
+        .filter_map(|it| it["name"].as_str())
+        .filter(|name| *name != old)
+        .map(|name| (name.to_owned(), dev.address_of(&before, name)))
+        .collect();
+    let acknowledged = Acknowledged::default();
+
+    // A session that writes without a pause, before the freeze and after it.
+    let open = connect(&old_address).await.unwrap();
+    create_table(&open).await;
+    let mut open_writer = JoinSet::new();
+    let noted = acknowledged.clone();
+    open_writer.spawn(async move { write(&open, 0, &noted).await });
+    acknowledged.some().await;
+
+    let freeze = Instant::now();
+    dev.done(&["dev", "freeze", &old]);
+    let (new, client) = first_to_acknowledge(&others, 1_000_000, &acknowledged).await;
+    let replaced = freeze.elapsed();
+    eprintln!(
+        "{new} acknowledges {} ms after the freeze of {old}",
+        replaced.as_millis()
+    );
+    assert!(replaced < REPLACED_WITHIN, "{replaced:?}");
+
+    // New sessions too: the first waits in the frozen server's backlog, and is served by the thaw.
+    let mut new_writer = JoinSet::new();
+    let noted = acknowledged.clone();
+    new_writer.spawn(async move { write_anew(&old_address, 2_000_000, &noted).await });
+    let thaw = Instant::now();
+    dev.done(&["dev", "thaw", &old]);
+    let ended = tokio::time::timeout(WITHIN, open_writer.join_next()).await;
+    ended
+        .expect("the old primary ends the session that was open")
+        .unwrap()
+        .unwrap();
+    let ended = thaw.elapsed();
+    let after = dev
+        .until("healthy with another primary", |cluster| {
+            is_healthy(cluster) && cluster["primary"] == *new
+        })
+        .await;
+    eprintln!(
+        "its session ends {} ms after the thaw, and it streams after {} ms",
+        ended.as_millis(),
+        thaw.elapsed().as_millis()
+    );
+    assert!(after["epoch"].as_u64() > before["epoch"].as_u64());
+    let rejoined = shown(&after, &old);
+    assert_eq!(rejoined["role"], "standby");
+    assert_eq!(rejoined["state"], "streaming");
+    new_writer.shutdown().await;
+    assert_eq!(lost(&client, &acknowledged).await, Vec::<i32>::new());
 }

@@ -1,4 +1,4 @@
-//! Analyses: each looks for one kind of trouble. A new one is a file here and a line in [`ANALYSES`].
+//! Analyses: each looks for one kind of trouble. A new one is a file here and a line in `ANALYSES`.
 
 mod dead_primary;
 mod standby_not_replicating;
