@@ -11,6 +11,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::durable_file;
@@ -19,6 +20,10 @@ use crate::durable_file;
 const SEGMENT_BYTES: usize = 512 * 1024;
 /// Most memory sled keeps pages in, in bytes. The tail of the log that followers need fits many times.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How long a process that ends may still hold its files, and how often to look.
+const RELEASED_WITHIN: Duration = Duration::from_secs(2);
+const RELEASE_STEP: Duration = Duration::from_millis(50);
 
 /// An open sled database whose [`sync`](Self::sync) is durable.
 pub(crate) struct SledFiles {
@@ -36,13 +41,7 @@ impl SledFiles {
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         durable_file::create_folder(folder)?;
         remove_unfinished(folder)?;
-        let db = sled::Config::new()
-            .path(folder)
-            .segment_size(SEGMENT_BYTES)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(None)
-            .open()
-            .map_err(busy_or_other)?;
+        let db = open_released(folder)?;
         let file = File::open(folder.join("db"))?;
         let files = Self {
             db,
@@ -83,6 +82,27 @@ fn remove_unfinished(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Opens the database; waits a moment for a former holder, whose last handle may be closing just now.
+fn open_released(folder: &Path) -> io::Result<sled::Db> {
+    let mut left = RELEASED_WITHIN;
+    loop {
+        let opened = sled::Config::new()
+            .path(folder)
+            .segment_size(SEGMENT_BYTES)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(None)
+            .open()
+            .map_err(busy_or_other);
+        match opened {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && !left.is_zero() => {
+                std::thread::sleep(RELEASE_STEP);
+                left = left.saturating_sub(RELEASE_STEP);
+            }
+            other => return other,
+        }
+    }
 }
 
 fn busy_or_other(error: sled::Error) -> io::Error {

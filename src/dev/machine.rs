@@ -10,7 +10,7 @@ use super::layout::Layout;
 use super::{DevError, processes};
 
 /// The oldest PostgreSQL that tells whether replay is paused (`pg_get_wal_replay_pause_state`).
-const OLDEST: u32 = 14;
+const OLDEST: u32 = 15;
 
 /// Refuses a folder that holds anything, or that sockets could not live below.
 pub(super) fn check_folder(folder: &Path) -> Result<(), DevError> {

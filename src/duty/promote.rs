@@ -264,16 +264,24 @@ mod tests {
             cannot(&promoting().next(&highest(5))),
             "the number is taken"
         );
-        let open = |timeline| {
+        let open = |timeline, known| {
             candidate(|local| {
                 let session = local.session.as_mut().unwrap();
                 session.in_recovery = false;
                 session.position = at(timeline, 60);
+                if let Data::Cluster { lineage, .. } = &mut local.data {
+                    lineage.current = Timeline(known);
+                }
             })
         };
-        assert!(cannot(&promoting().next(&open(3))));
+        assert!(cannot(&promoting().next(&open(3, 3))));
+        assert_eq!(
+            promoting().next(&open(5, 2)),
+            Act::Look,
+            "its fork is not known yet"
+        );
         let Act::Finish(Outcome::Evidence(Evidence::Promoted { lineage, .. })) =
-            promoting().next(&open(5))
+            promoting().next(&open(5, 5))
         else {
             panic!("it is promoted")
         };

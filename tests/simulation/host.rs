@@ -84,6 +84,8 @@ pub struct Host {
     /// The promise file; none if it was lost.
     pub promise: Option<PromiseRecord>,
     pub sessions: u32,
+    /// How often the promise file was lost.
+    pub promise_losses: u32,
     /// The number of the timeline allocated with the highest epoch that this host promised in a fence.
     pub fenced: Option<u32>,
     pub peers: usize,

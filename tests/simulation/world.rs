@@ -90,6 +90,7 @@ impl World {
                 deadline: None,
                 promise: None,
                 sessions: 0,
+                promise_losses: 0,
                 fenced: None,
                 peers,
                 addresses: addresses.clone(),

@@ -11,6 +11,9 @@ use crate::model::{
 use crate::recovery::{Reason, Step};
 use crate::state::ClusterState;
 
+/// A failure that was not repeated for this long is over.
+const FAILURE_SHOWN_FOR: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// One cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterView {
@@ -217,6 +220,7 @@ fn instance_view(id: &InstanceId, state: &ClusterState, view: &View) -> Instance
         connected: sighting.is_some_and(|seen| seen.connected),
         failure: sighting
             .and_then(|seen| seen.failure.as_ref())
+            .filter(|failure| view.now.since(failure.at) <= FAILURE_SHOWN_FOR)
             .map(|failure| format!("{} ({})", failure.reason, failure.order)),
     }
 }

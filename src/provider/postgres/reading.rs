@@ -98,10 +98,11 @@ fn understand(row: &SimpleQueryRow) -> Result<Reading> {
             lsn: lsn(row.get(9))?,
         },
     };
+    // After a start the receiver counts from the beginning of a segment; what was replayed was on disk.
     let received = match row.get(13) {
         Some(flushed) => Some(WalPosition {
             timeline,
-            lsn: lsn(Some(flushed))?,
+            lsn: lsn(Some(flushed))?.max(session.position.lsn),
         }),
         None => None,
     };

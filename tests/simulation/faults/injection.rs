@@ -112,6 +112,7 @@ impl Faults {
             "lose_promise" => {
                 world.kill_agent(target);
                 world.hosts[target].promise = None;
+                world.hosts[target].promise_losses += 1;
                 world.hosts[target].restart_agent_at = Some(now + short);
             }
             "restart_standby" => {

@@ -27,10 +27,10 @@ impl Check {
             return Ok(());
         }
         for (host, order) in world.promises() {
-            let session = world.hosts[host].sessions;
+            let losses = world.hosts[host].promise_losses;
             let before = self
                 .promised
-                .insert((host, session), order)
+                .insert((host, losses), order)
                 .unwrap_or_default();
             if order < before {
                 return Err(format!(
