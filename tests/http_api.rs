@@ -65,7 +65,7 @@ impl Group {
             self.addresses[&id],
             peers.join("\n")
         );
-        let config = Config::parse(&text).unwrap();
+        let config = Config::parse(&text, false).unwrap();
         let (stop, stopped) = oneshot::channel();
         self.stop.insert(id, stop);
         self.tasks.spawn(async move {

@@ -83,10 +83,11 @@ pub struct InvalidConfig(pub String);
 
 impl AgentConfig {
     /// Reads and checks TOML text. Errors: one sentence that names the field and the next step.
-    pub fn parse(text: &str) -> Result<AgentConfig, InvalidConfig> {
-        let config: AgentConfig = toml::from_str(text).map_err(|error| {
+    pub fn parse(text: &str, insecure_listen: bool) -> Result<AgentConfig, InvalidConfig> {
+        let mut config: AgentConfig = toml::from_str(text).map_err(|error| {
             InvalidConfig(format!("the agent's configuration does not parse: {error}"))
         })?;
+        config.insecure_listen |= insecure_listen;
         config.validate()?;
         Ok(config)
     }
@@ -242,7 +243,7 @@ mod tests {
 
     #[test]
     fn contradictions_name_the_field() {
-        let config = AgentConfig::parse(GOOD).unwrap();
+        let config = AgentConfig::parse(GOOD, false).unwrap();
         assert_eq!(config.replication.user, "primacy_replication");
         for (from, to, field) in [
             ("[\"127.0.0.1:7001\"]", "[]", "`peers`"),
@@ -263,13 +264,13 @@ mod tests {
             ("zone = ", "zoen = ", "zoen"),
         ] {
             let text = GOOD.replace(from, to);
-            let error = AgentConfig::parse(&text).unwrap_err().to_string();
+            let error = AgentConfig::parse(&text, false).unwrap_err().to_string();
             assert!(error.contains(field), "{to}: {error}");
         }
         let open = format!(
             "insecure_listen = true\n{}",
             GOOD.replace("127.0.0.1:8008", "0.0.0.0:8008")
         );
-        assert!(AgentConfig::parse(&open).is_ok());
+        assert!(AgentConfig::parse(&open, false).is_ok());
     }
 }

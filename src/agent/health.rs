@@ -213,6 +213,7 @@ mod tests {
                 identity: None,
                 database,
                 lease: None,
+                insecure: false,
             }),
             lag,
         }
@@ -232,7 +233,6 @@ mod tests {
                 position: position(),
                 synchronous_standby_names: String::new(),
                 first_commit: None,
-                standbys: vec![],
             };
             seen(database, lease, None)
         };

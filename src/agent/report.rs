@@ -28,6 +28,8 @@ pub struct Known {
     pub stopped: Option<Stopped>,
     /// Where the first commit of an epoch ends.
     pub first_commit: Option<(Epoch, Lsn)>,
+    /// Whether it listens beyond the machine.
+    pub insecure: bool,
     /// The live lease.
     pub lease: Option<Lease>,
     /// When the last look began.
@@ -50,6 +52,7 @@ impl Known {
             incarnation,
             identity,
             database: self.database(),
+            insecure: self.insecure,
             lease: self.lease.map(|lease| crate::model::LeaseReport {
                 epoch: lease.order.epoch,
                 remaining: lease.until.since(now),
@@ -77,7 +80,6 @@ impl Known {
                 position: session.position,
                 synchronous_standby_names: session.synchronous_standby_names.clone(),
                 first_commit: self.first_commit,
-                standbys: reading.standbys.clone(),
             };
         }
         let flushed = reading.received.unwrap_or(session.position);

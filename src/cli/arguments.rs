@@ -93,6 +93,9 @@ pub(super) enum Verb {
         /// Its configuration
         #[arg(long)]
         config: PathBuf,
+        /// Listen beyond this machine although nothing is authenticated yet; every status warns of it
+        #[arg(long)]
+        insecure_listen: bool,
     },
     /// Run the agent of one PostgreSQL server
     #[command(before_long_help = "Examples:
@@ -101,6 +104,9 @@ pub(super) enum Verb {
         /// Its configuration
         #[arg(long)]
         config: PathBuf,
+        /// Listen beyond this machine although nothing is authenticated yet; every status warns of it
+        #[arg(long)]
+        insecure_listen: bool,
     },
     /// Hold a primary to its lease; started by the agent
     #[command(hide = true)]

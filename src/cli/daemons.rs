@@ -11,10 +11,10 @@ use crate::{http, telemetry};
 
 use super::{Exit, Failure, runtime};
 
-pub(super) fn server(config: &Path) -> Result<(), Failure> {
+pub(super) fn server(config: &Path, insecure_listen: bool) -> Result<(), Failure> {
     telemetry::start("info,openraft=warn");
-    let config =
-        Config::load(config).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    let config = Config::load(config, insecure_listen)
+        .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     runtime()?.block_on(async {
         let shutdown = shutdown()?;
         server::run(config, http::router, shutdown)
@@ -31,7 +31,7 @@ pub(super) fn server(config: &Path) -> Result<(), Failure> {
     })
 }
 
-pub(super) fn agent(config: &Path) -> Result<(), Failure> {
+pub(super) fn agent(config: &Path, insecure_listen: bool) -> Result<(), Failure> {
     telemetry::start("info");
     let text = std::fs::read_to_string(config).map_err(|error| {
         let path = config.display();
@@ -40,7 +40,7 @@ pub(super) fn agent(config: &Path) -> Result<(), Failure> {
         );
         Failure::new(Exit::Usage, text)
     })?;
-    let settings = AgentConfig::parse(&text)
+    let settings = AgentConfig::parse(&text, insecure_listen)
         .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", config.display())))?;
     runtime()?.block_on(async {
         let shutdown = shutdown()?;

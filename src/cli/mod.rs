@@ -87,8 +87,14 @@ pub fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let api = arguments.api;
     match arguments.verb {
-        Verb::Server { config } => daemons::server(&config),
-        Verb::Agent { config } => daemons::agent(&config),
+        Verb::Server {
+            config,
+            insecure_listen,
+        } => daemons::server(&config, insecure_listen),
+        Verb::Agent {
+            config,
+            insecure_listen,
+        } => daemons::agent(&config, insecure_listen),
         Verb::Leash(arguments) => daemons::leash(&arguments.into()),
         Verb::Dev(dev) => crate::dev::run(dev).map_err(|error| Failure {
             exit: match error.is_usage {

@@ -218,6 +218,6 @@ mod tests {
             &random_hex(16),
             &layout.peers(),
         );
-        crate::server::Config::parse(&text).unwrap();
+        crate::server::Config::parse(&text, false).unwrap();
     }
 }

@@ -167,7 +167,7 @@ pub async fn create(
             let view = view(&peer, &name).ok_or_else(|| unknown(name.as_str()))?;
             Ok((StatusCode::CREATED, Json(view)))
         }
-        Ok(Err(Rejection::Invalid(why))) if why.contains("exists") => Err(exists(&name)),
+        Ok(Err(Rejection::Exists(_))) => Err(exists(&name)),
         Ok(Err(rejection)) => Err(invalid(rejection.to_string())),
         Err(raft::ProposeError::NotLeader { .. }) => Err(Problem::no_leader()),
         Err(error) => Err(Problem::new(

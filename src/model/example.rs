@@ -67,6 +67,7 @@ pub fn report(database: Database) -> Report {
         identity: Some(SystemIdentifier(1)),
         database,
         lease: None,
+        insecure: false,
     }
 }
 
@@ -79,7 +80,6 @@ pub fn primary(cluster: &Cluster, name: &str) -> Report {
         },
         synchronous_standby_names: cluster.synchronous_standby_names(&id(name)),
         first_commit: cluster.first_commit.map(|lsn| (cluster.epoch, lsn)),
-        standbys: vec![],
     })
 }
 

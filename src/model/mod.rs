@@ -13,7 +13,7 @@ pub use cluster::{Address, Cluster, Durability, Member, Standing};
 pub use ids::{
     ClusterName, Epoch, Incarnation, InstanceId, InvalidName, Order, PeerId, SystemIdentifier, Zone,
 };
-pub use report::{Database, LeaseReport, Receiver, Report, StandbySeen, Stopped};
+pub use report::{Database, LeaseReport, Receiver, Report, Stopped};
 pub use time::Timestamp;
 pub use view::{Answer, Failure, Sighting, View};
 pub use wal::{Lineage, Lsn, Timeline, WalPosition};

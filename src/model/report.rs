@@ -20,6 +20,8 @@ pub struct Report {
     pub database: Database,
     /// The primary lease that the agent holds, if any.
     pub lease: Option<LeaseReport>,
+    /// Whether it or its PostgreSQL listens beyond the machine, although nothing is authenticated yet.
+    pub insecure: bool,
 }
 
 /// A primary lease as its holder sees it.
@@ -51,8 +53,6 @@ pub enum Database {
         synchronous_standby_names: String,
         /// Where this epoch's first commit, acknowledged under the recorded rule, ends.
         first_commit: Option<(Epoch, Lsn)>,
-        /// Whom it feeds.
-        standbys: Vec<StandbySeen>,
     },
     /// In recovery.
     Standby {
@@ -92,15 +92,4 @@ pub enum Receiver {
         /// How long the source has been silent.
         silent_for: Duration,
     },
-}
-
-/// One row of the primary's `pg_stat_replication`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StandbySeen {
-    /// The `application_name` of the standby.
-    pub application_name: String,
-    /// Whether it is `streaming`.
-    pub streaming: bool,
-    /// The end of the WAL it has flushed.
-    pub flushed: Lsn,
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::duty::Session;
 use crate::gate::Admission;
-use crate::model::{Epoch, Lsn, StandbySeen, Timeline, WalPosition};
+use crate::model::{Epoch, Lsn, Timeline, WalPosition};
 
 pub use postgres::{Endpoint, Postgres};
 
@@ -25,8 +25,6 @@ pub struct Reading {
     pub startup_process: Option<i32>,
     /// The end of the WAL flushed while streaming.
     pub received: Option<WalPosition>,
-    /// Whom it feeds.
-    pub standbys: Vec<StandbySeen>,
 }
 
 impl Reading {

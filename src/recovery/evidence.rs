@@ -145,6 +145,9 @@ pub enum Rejection {
     /// There is no such cluster or instance.
     #[error("{0} is not known")]
     Unknown(String),
+    /// There is one of this name.
+    #[error("{0} exists already")]
+    Exists(String),
     /// It would contradict what is recorded.
     #[error("{0}")]
     Invalid(String),

@@ -15,13 +15,6 @@ pub enum Reason {
         /// The instance.
         instance: InstanceId,
     },
-    /// A command was sent and is not answered yet.
-    Running {
-        /// The instance.
-        instance: InstanceId,
-        /// The command.
-        what: String,
-    },
     /// The last try failed; it is tried again.
     Failed {
         /// The instance.
@@ -93,7 +86,6 @@ impl fmt::Display for Reason {
         };
         match self {
             Reason::Silent { instance } => write!(f, "the agent of {instance} is silent"),
-            Reason::Running { instance, what } => write!(f, "{what} is under way on {instance}"),
             Reason::Failed { instance, why } => write!(f, "{instance}: {why}; tried again"),
             Reason::NotProven {
                 promised,

@@ -60,27 +60,28 @@ enum Network {
 }
 
 impl Config {
-    /// Reads and checks a file.
-    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    /// Reads and checks a file. `insecure_listen` stands for the same key in the file.
+    pub fn load(path: &Path, insecure_listen: bool) -> Result<Config, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             ConfigError(format!(
                 "cannot read {}: {error}; give the path of a peer's configuration with --config",
                 path.display()
             ))
         })?;
-        Config::parse(&text)
+        Config::parse(&text, insecure_listen)
             .map_err(|ConfigError(why)| ConfigError(format!("{}: {why}", path.display())))
     }
 
-    /// Checks the text of a configuration.
-    pub fn parse(text: &str) -> Result<Config, ConfigError> {
-        let file: File = toml::from_str(text).map_err(|error| {
+    /// Checks the text of a configuration. `insecure_listen` stands for the same key in it.
+    pub fn parse(text: &str, insecure_listen: bool) -> Result<Config, ConfigError> {
+        let mut file: File = toml::from_str(text).map_err(|error| {
             let line = error
                 .span()
                 .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             let what = error.message().replace('\n', ", ");
             ConfigError(format!("line {line}: {what}; correct or remove it"))
         })?;
+        file.insecure_listen |= insecure_listen;
         check(file)
     }
 }
@@ -139,7 +140,7 @@ fn check(file: File) -> Result<Config, ConfigError> {
     if !is_loopback && !file.insecure_listen {
         return refuse(format!(
             "listen: {listen} can be reached from other hosts and nothing is encrypted or authenticated yet; \
-             listen on a loopback address, or set insecure_listen = true on a network you trust"
+             listen on a loopback address, or set insecure_listen = true (--insecure-listen) on a network you trust"
         ));
     }
     if !file.folder.is_absolute() {
@@ -188,7 +189,7 @@ peers = {1="127.0.0.1:7001", 2="127.0.0.1:7002", 3="127.0.0.1:7003"}
 
     #[test]
     fn a_good_configuration() {
-        let config = Config::parse(GOOD).unwrap();
+        let config = Config::parse(GOOD, false).unwrap();
         assert_eq!(config.peers.len(), 3);
         assert!(config.warnings.is_empty());
     }
@@ -196,9 +197,9 @@ peers = {1="127.0.0.1:7001", 2="127.0.0.1:7002", 3="127.0.0.1:7003"}
     #[test]
     fn an_open_port_must_be_asked_for_and_is_a_warning() {
         let open = GOOD.replace("listen = \"127.0.0.1", "listen = \"0.0.0.0");
-        assert!(Config::parse(&open).is_err());
+        assert!(Config::parse(&open, false).is_err());
         let asked = format!("insecure_listen = true\n{open}");
-        assert_eq!(Config::parse(&asked).unwrap().warnings.len(), 1);
+        assert_eq!(Config::parse(&asked, false).unwrap().warnings.len(), 1);
     }
 
     #[test]
@@ -215,7 +216,7 @@ peers = {1="127.0.0.1:7001", 2="127.0.0.1:7002", 3="127.0.0.1:7003"}
             ("\"/tmp/peer\"", "\"peer\"", "folder"),
         ];
         for (from, to, field) in cases {
-            let ConfigError(why) = Config::parse(&GOOD.replace(from, to)).unwrap_err();
+            let ConfigError(why) = Config::parse(&GOOD.replace(from, to), false).unwrap_err();
             assert!(why.contains(field) && !why.contains('\n'), "{to}: {why}");
         }
     }

@@ -12,18 +12,21 @@ use crate::state::Change;
 use super::Peer;
 
 /// What makes two steps the same: a step with a newer order but an equal key joins the one under way.
-pub(super) type Key = (InstanceId, &'static str, Epoch, Option<InstanceId>);
+pub(super) type Key = (InstanceId, &'static str, Epoch, Option<String>);
 
 pub(super) fn key(step: &Step) -> Key {
     let subject = match &step.action {
-        Action::Locate { rejoining } => Some(rejoining.clone()),
+        Action::Locate { rejoining } => Some(rejoining.to_string()),
+        Action::Configure {
+            synchronous_standby_names,
+            ..
+        } => Some(synchronous_standby_names.clone()),
         Action::Ask { .. }
         | Action::Initialise { .. }
         | Action::Fence
         | Action::Promote { .. }
         | Action::Follow { .. }
-        | Action::Rebuild { .. }
-        | Action::Configure { .. } => None,
+        | Action::Rebuild { .. } => None,
     };
     (
         step.instance.clone(),

@@ -172,6 +172,7 @@ mod tests {
             identity: None,
             database: Database::Absent,
             lease: None,
+            insecure: false,
         }
     }
 

@@ -22,7 +22,7 @@ impl State {
         } = command;
         if let Change::Create(new) = change {
             if self.clusters.contains_key(&name) {
-                return Err(Rejection::Invalid(format!("cluster {name} exists already")));
+                return Err(Rejection::Exists(format!("cluster {name}")));
             }
             let state = ClusterState::create(name.clone(), new, at)?;
             let order = state.order();

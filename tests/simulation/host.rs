@@ -280,10 +280,10 @@ impl Host {
                 position: session.position,
                 synchronous_standby_names: session.synchronous_standby_names.clone(),
                 first_commit: agent.first_commit,
-                standbys: Vec::new(),
             },
         };
         Some(Report {
+            insecure: false,
             promised: agent.promise.as_ref().map(|promise| promise.order),
             incarnation: local.incarnation(),
             identity: self.disk.exists.then_some(IDENTITY),

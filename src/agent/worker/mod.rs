@@ -139,11 +139,15 @@ impl Worker {
         incoming: mpsc::Receiver<Incoming>,
         outlets: Outlets,
     ) -> Worker {
+        let known = Known {
+            insecure: tools.hands.config().insecure_listen,
+            ..Known::default()
+        };
         Worker {
             tools,
             promise,
             lease: LeaseKeeper::default(),
-            known: Known::default(),
+            known,
             peers: BTreeMap::new(),
             incoming,
             outlets,

@@ -126,9 +126,18 @@ pub(in crate::http) fn cluster_view(
     view: &View,
     plan: &Plan,
     under_way: &[Step],
-    warnings: Vec<String>,
+    mut warnings: Vec<String>,
 ) -> ClusterView {
     let cluster = &state.cluster;
+    let insecure = view
+        .instances
+        .iter()
+        .filter(|(_, seen)| seen.report.insecure);
+    warnings.extend(insecure.map(|(id, _)| {
+        format!(
+            "the agent of {id} may listen without encryption and authentication (insecure_listen)"
+        )
+    }));
     let phase = match (&state.handover, &cluster.primary) {
         (Some(handover), _) => handover.phase(),
         (None, Some(_)) => "serving",
@@ -273,7 +282,6 @@ fn lag(of: Option<WalPosition>, state: &ClusterState, view: &View) -> Option<u64
 fn code(reason: &Reason) -> &'static str {
     match reason {
         Reason::Silent { .. } => "silent",
-        Reason::Running { .. } => "running",
         Reason::Failed { .. } => "failed",
         Reason::NotProven { .. } => "not_proven",
         Reason::Vetoed { .. } => "vetoed",

@@ -7,7 +7,7 @@ use tokio_postgres::SimpleQueryRow;
 use super::conninfo;
 use super::session::Session as Connection;
 use crate::duty::{Replay, Session, SourceSeen};
-use crate::model::{Address, Lsn, StandbySeen, Timeline, WalPosition};
+use crate::model::{Address, Lsn, Timeline, WalPosition};
 use crate::provider::{ProviderError, Reading, Result};
 
 // `pg_stat_wal_receiver` hides a receiver that is connecting; `pg_stat_activity` shows it.
@@ -24,9 +24,7 @@ SELECT recovering,
        CASE WHEN recovering THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END,
        CASE WHEN NOT recovering THEN pg_walfile_name(pg_current_wal_insert_lsn()) END,
        r.status, r.conninfo, r.flushed_lsn, r.received_tli,
-       (1000 * extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time))::bigint,
-       (SELECT string_agg(concat_ws(E'\t', application_name, state, coalesce(flush_lsn, '0/0')), E'\n')
-          FROM pg_stat_replication)
+       (1000 * extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time))::bigint
   FROM (SELECT pg_is_in_recovery() AS recovering OFFSET 0) AS state
   LEFT JOIN pg_stat_wal_receiver AS r ON true";
 
@@ -106,20 +104,10 @@ fn understand(row: &SimpleQueryRow) -> Result<Reading> {
         }),
         None => None,
     };
-    let mut standbys = Vec::new();
-    for line in text(16).lines() {
-        let mut fields = line.split('\t');
-        standbys.push(StandbySeen {
-            application_name: fields.next().unwrap_or_default().to_owned(),
-            streaming: fields.next() == Some("streaming"),
-            flushed: lsn(fields.next())?,
-        });
-    }
     Ok(Reading {
         session,
         receiver_processes,
         startup_process: text(7).parse().ok(),
         received,
-        standbys,
     })
 }
