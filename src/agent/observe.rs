@@ -6,12 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::chain;
 use super::hands::{Hands, Processes};
 use crate::clock;
 use crate::duty::{Data, Local};
 use crate::model::{Epoch, Timeline, Timestamp};
 use crate::provider::{DatabaseProvider, Postgres, Reading};
 
+/// How long a look waits for the process table; it takes a millisecond or two.
+const PROCESSES_WITHIN: Duration = Duration::from_millis(500);
 /// How long a look waits for the data disk.
 const DISK_WITHIN: Duration = Duration::from_millis(500);
 
@@ -51,13 +54,17 @@ pub struct Seen {
     pub data: Option<Data>,
 }
 
-/// Looks once. Takes no longer than the deadlines of SQL and of the disk.
-pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Seen {
+/// Looks once. Takes no longer than the deadlines of processes, of SQL and of the disk.
+/// Errors: it could not be seen whether anything runs, so nothing may be concluded.
+pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Result<Seen, String> {
     let began = clock::boottime();
     let processes = {
         let hands = Arc::clone(&hands);
         let known = ask.postmaster;
-        blocking(move || hands.processes(known)).await
+        let looked = blocking(move || hands.processes(known));
+        let looked = tokio::time::timeout(PROCESSES_WITHIN, looked).await;
+        let looked = looked.map_err(|_| "the processes cannot be listed in time".to_owned())?;
+        looked.map_err(|error| chain(&error))?
     };
     let mut seen = Seen {
         number: ask.number,
@@ -96,7 +103,7 @@ pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Seen 
             tokio::time::timeout(DISK_WITHIN, read).await.ok()
         }
     };
-    seen
+    Ok(seen)
 }
 
 impl Seen {

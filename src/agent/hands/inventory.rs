@@ -25,21 +25,21 @@ pub struct Processes {
 
 impl Hands {
     /// The processes, without touching the data disk beyond one small cached file. Blocks.
-    pub fn processes(&self, known: Option<i32>) -> Processes {
+    /// Errors: it could not be seen whether anything runs.
+    pub fn processes(&self, known: Option<i32>) -> Done<Processes> {
         let newborn = *self.newborn.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = processes::postmaster(self.data_path()).ok().flatten();
-        if let Some(found) = written {
-            return Processes {
+        if let Some(found) = processes::postmaster(&self.place)? {
+            return Ok(Processes {
                 is_running: true,
                 postmaster: Some(found.pid),
-            };
+            });
         }
-        let alive = processes::of(self.data_path()).unwrap_or_default();
+        let alive = processes::of(&self.place)?;
         let is_ours = |pid: &i32| alive.iter().any(|it| it.pid == *pid);
-        Processes {
+        Ok(Processes {
             is_running: !alive.is_empty(),
             postmaster: newborn.filter(is_ours).or(known.filter(is_ours)),
-        }
+        })
     }
 
     /// The timeline of the segment that the startup process replays, from its title, or that of the

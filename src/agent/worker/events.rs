@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinError;
 
-use super::{BARRIER_AGAIN, Done, FOLDER_WITHIN, Question, Worker};
+use super::{BARRIER_AGAIN, Done, FOLDER_WITHIN, LOOK_AGAIN, Question, Worker};
 use crate::agent::chain;
 use crate::agent::hands::Processes;
 use crate::agent::observe::Seen;
@@ -69,14 +69,19 @@ impl Worker {
 
     pub(super) async fn on_done(&mut self, done: Done) {
         match done {
-            Done::Looked(seen) => {
-                let ours = self
-                    .looking
-                    .as_ref()
-                    .is_some_and(|it| it.number == seen.number);
-                if let Some(looking) = self.looking.take_if(|_| ours) {
-                    self.on_seen(*seen, looking.questions, looking.is_for_duty)
-                        .await;
+            Done::Looked(number, looked) => {
+                let Some(looking) = self.looking.take_if(|it| it.number == number) else {
+                    return;
+                };
+                match *looked {
+                    Ok(seen) => {
+                        self.on_seen(seen, looking.questions, looking.is_for_duty)
+                            .await;
+                    }
+                    Err(why) => {
+                        self.questions.extend(looking.questions);
+                        self.look_failed(why);
+                    }
                 }
             }
             Done::Acted(result) => self.on_acted(result).await,
@@ -123,6 +128,19 @@ impl Worker {
         }
     }
 
+    /// A look that failed says nothing: look again, and say so once.
+    pub(super) fn look_failed(&mut self, why: String) {
+        let again = clock::boottime().after(LOOK_AGAIN);
+        self.look_at = again;
+        if let Some(running) = &mut self.running {
+            running.look_at = again;
+        }
+        if self.trouble.as_ref() != Some(&why) {
+            tracing::error!(why, "this host cannot be looked at");
+        }
+        self.trouble = Some(why);
+    }
+
     /// Nothing runs any more: no lease is needed, and no promotion is under way.
     pub(super) async fn all_stopped(&mut self, reason: Option<Stopped>) {
         self.known.processes = Processes::default();
@@ -148,6 +166,7 @@ impl Worker {
         is_for_duty: bool,
     ) {
         let before = std::mem::discriminant(&self.known.report(seen.began).database);
+        self.trouble = None;
         self.learn(&seen);
         let asked = self.promise.promotion_asked();
         let opened = seen
@@ -229,7 +248,7 @@ impl Worker {
         }
         match (seen.processes.postmaster, &self.death) {
             (Some(pid), Some((watched, _))) if pid == *watched => {}
-            (Some(pid), _) => match Death::watch(&self.tools.hands.config().data, pid) {
+            (Some(pid), _) => match Death::watch(self.tools.hands.place(), pid) {
                 Ok(death) => self.death = death.map(|death| (pid, death)),
                 Err(error) => tracing::error!(%error, "the postmaster cannot be watched"),
             },
