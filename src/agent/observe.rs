@@ -50,8 +50,8 @@ pub struct Seen {
     pub reading: Option<Reading>,
     /// Whether the server says that it takes no sessions yet.
     pub is_starting: bool,
-    /// The folder.
-    pub data: Option<Data>,
+    /// The folder; or why it could not be read.
+    pub data: Result<Data, String>,
 }
 
 /// Looks once. Takes no longer than the deadlines of processes, of SQL and of the disk.
@@ -73,7 +73,7 @@ pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Resul
         processes,
         reading: None,
         is_starting: false,
-        data: None,
+        data: Err("the data folder was not looked at".to_owned()),
     };
     if seen.processes.postmaster.is_some() {
         let read = if ask.new_session {
@@ -96,11 +96,14 @@ pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Resul
         }
     }
     seen.data = match ask.data {
-        Some(data) => Some(data),
+        Some(data) => Ok(data),
         None => {
             let stopped = !seen.processes.is_running;
             let read = blocking(move || hands.data(stopped));
-            tokio::time::timeout(DISK_WITHIN, read).await.ok()
+            match tokio::time::timeout(DISK_WITHIN, read).await {
+                Ok(read) => read.map_err(|error| chain(&error)),
+                Err(_) => Err("the data disk does not answer in time".to_owned()),
+            }
         }
     };
     Ok(seen)

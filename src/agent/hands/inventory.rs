@@ -11,7 +11,7 @@ use crate::host::control_file::{self, ControlFile};
 use crate::host::data_folder::{self, Content};
 use crate::host::history::{self, History};
 use crate::host::wal_page::Wal;
-use crate::host::{processes, server, wal_scan};
+use crate::host::{durable, processes, server, wal_scan};
 use crate::model::{Lineage, Timeline, WalPosition};
 
 /// The processes of the instance.
@@ -54,14 +54,8 @@ impl Hands {
     }
 
     /// What the data folder holds; where its WAL ends only if nothing runs. Blocks on the data disk.
-    pub fn data(&self, stopped: bool) -> Data {
-        match self.try_data(stopped) {
-            Ok(data) => data,
-            Err(error) => Data::Foreign { why: chain(&error) },
-        }
-    }
-
-    fn try_data(&self, stopped: bool) -> Done<Data> {
+    /// Errors: something is there that cannot be read, which is neither absent nor foreign.
+    pub fn data(&self, stopped: bool) -> Done<Data> {
         let data = self.data_path();
         match data_folder::inspect(data)? {
             Content::Absent | Content::Empty => return Ok(Data::Empty),
@@ -99,19 +93,16 @@ impl Hands {
             .map_or(Timeline(0), |(&timeline, _)| timeline)
             .max(control.timeline)
             .max(control.min_recovery_timeline);
-        let incarnation = data_folder::read_incarnation(data, self.instance())
-            .inspect_err(|error| tracing::error!(error = %chain(error), "the filling is not known"))
-            .ok()
-            .flatten();
+        let incarnation = data_folder::read_incarnation(data, self.instance())?;
         let ends_at = stopped.then(|| self.end_of_wal(&control, None)).flatten();
         Ok(Data::Cluster {
             identity: control.system,
             incarnation,
-            standby_signal: data_folder::has_standby_signal(data),
+            standby_signal: data_folder::has_standby_signal(data)?,
             ends_at,
             lineage,
             highest_timeline,
-            interrupted: self.config.folder.join(REWINDING).exists(),
+            interrupted: durable::exists(&self.config.folder.join(REWINDING))?,
         })
     }
 

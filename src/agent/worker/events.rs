@@ -14,6 +14,7 @@ use crate::duty::{Act, Data, Local, Outcome, gate, watch};
 use crate::host::processes::Death;
 use crate::model::view::DEAF_AFTER;
 use crate::model::{Answer, Stopped, Timeline};
+use crate::recovery::Action;
 
 impl Worker {
     pub(super) fn on_death(&mut self) {
@@ -166,8 +167,11 @@ impl Worker {
         is_for_duty: bool,
     ) {
         let before = std::mem::discriminant(&self.known.report(seen.began).database);
-        self.trouble = None;
         self.learn(&seen);
+        match &seen.data {
+            Ok(_) => self.trouble = None,
+            Err(why) => self.look_failed(why.clone()),
+        }
         let asked = self.promise.promotion_asked();
         let opened = seen
             .reading
@@ -194,7 +198,9 @@ impl Worker {
             tracing::error!(error = %chain(&error), "the promise could not be kept");
         }
         let local = self.local(&seen);
-        if let Some(local) = &local {
+        // What was read before is for reports and for stopping; nothing else is decided on it.
+        let is_whole = seen.data.is_ok();
+        if let Some(local) = local.as_ref().filter(|_| is_whole) {
             for question in questions {
                 self.answer(question, local);
             }
@@ -220,7 +226,19 @@ impl Worker {
             .running
             .as_ref()
             .is_some_and(|running| seen.number >= running.first_look);
-        if is_for_duty && wanted && self.acting.is_none() && self.stopping.is_none() {
+        let duty_waits = is_for_duty && wanted && self.acting.is_none() && self.stopping.is_none();
+        if duty_waits && !is_whole {
+            let fences = matches!(&self.running, Some(it) if matches!(it.action, Action::Fence));
+            if fences && seen.processes.is_running {
+                // A fence is proven at once or the instance is stopped; it never waits for the disk.
+                self.stop(
+                    Stopped::Ordered,
+                    "its data folder cannot be read for a fence",
+                );
+            }
+            return;
+        }
+        if duty_waits {
             self.continue_duty(local).await;
         }
     }
@@ -243,7 +261,7 @@ impl Worker {
         if let Some(reading) = &seen.reading {
             self.timeline = self.timeline.max(reading.session.position.timeline);
         }
-        if let Some(data) = &seen.data {
+        if let Ok(data) = &seen.data {
             known.data = Some(data.clone());
         }
         match (seen.processes.postmaster, &self.death) {
@@ -257,7 +275,7 @@ impl Worker {
     }
 
     pub(super) fn local(&self, seen: &Seen) -> Option<Local> {
-        let data: Data = seen.data.clone().or_else(|| self.known.data.clone())?;
+        let data: Data = seen.data.clone().ok().or_else(|| self.known.data.clone())?;
         let lease = self.lease.live(self.promise.epoch(), clock::boottime());
         Some(seen.local(
             &self.tools.hands,
