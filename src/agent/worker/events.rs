@@ -245,7 +245,9 @@ impl Worker {
 
     pub(super) fn learn(&mut self, seen: &Seen) {
         let known = &mut self.known;
-        known.looked_at = seen.began;
+        if seen.data.is_ok() {
+            known.looked_at = seen.began;
+        }
         if known.processes.postmaster != seen.processes.postmaster {
             known.has_answered = false;
             self.timeline = Timeline::default();
