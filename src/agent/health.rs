@@ -22,7 +22,7 @@ use crate::model::{ClusterName, Database, InstanceId, Receiver, Report, Timestam
 /// How long before its end a lease stops to count for traffic.
 pub const MARGIN: Duration = Duration::from_millis(500);
 /// A look older than this is no base for sending traffic.
-const STALE_AFTER: Duration = Duration::from_secs(3);
+pub(super) const STALE_AFTER: Duration = Duration::from_secs(3);
 /// An agent whose loop did not turn for this long is not alive.
 const HUNG_AFTER: Duration = Duration::from_secs(20);
 

@@ -6,14 +6,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::chain;
 use super::hands::{Hands, Processes};
 use crate::clock;
 use crate::duty::{Data, Local};
 use crate::model::{Epoch, Timeline, Timestamp};
 use crate::provider::{DatabaseProvider, Postgres, Reading};
 
+/// How long a look waits for the process table; it takes a millisecond or two.
+const PROCESSES_WITHIN: Duration = Duration::from_millis(500);
 /// How long a look waits for the data disk.
 const DISK_WITHIN: Duration = Duration::from_millis(500);
+/// How long it waits while nothing runs: the WAL since the last checkpoint is read then.
+const SCAN_WITHIN: Duration = Duration::from_secs(60);
 
 /// How to look.
 #[derive(Debug, Clone)]
@@ -47,17 +52,21 @@ pub struct Seen {
     pub reading: Option<Reading>,
     /// Whether the server says that it takes no sessions yet.
     pub is_starting: bool,
-    /// The folder.
-    pub data: Option<Data>,
+    /// The folder; or why it could not be read.
+    pub data: Result<Data, String>,
 }
 
-/// Looks once. Takes no longer than the deadlines of SQL and of the disk.
-pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Seen {
+/// Looks once. Takes no longer than the deadlines of processes, of SQL and of the disk.
+/// Errors: it could not be seen whether anything runs, so nothing may be concluded.
+pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Result<Seen, String> {
     let began = clock::boottime();
     let processes = {
         let hands = Arc::clone(&hands);
         let known = ask.postmaster;
-        blocking(move || hands.processes(known)).await
+        let looked = blocking(move || hands.processes(known));
+        let looked = tokio::time::timeout(PROCESSES_WITHIN, looked).await;
+        let looked = looked.map_err(|_| "the processes cannot be listed in time".to_owned())?;
+        looked.map_err(|error| chain(&error))?
     };
     let mut seen = Seen {
         number: ask.number,
@@ -66,7 +75,7 @@ pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Seen 
         processes,
         reading: None,
         is_starting: false,
-        data: None,
+        data: Err("the data folder was not looked at".to_owned()),
     };
     if seen.processes.postmaster.is_some() {
         let read = if ask.new_session {
@@ -89,14 +98,18 @@ pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Seen 
         }
     }
     seen.data = match ask.data {
-        Some(data) => Some(data),
+        Some(data) => Ok(data),
         None => {
             let stopped = !seen.processes.is_running;
             let read = blocking(move || hands.data(stopped));
-            tokio::time::timeout(DISK_WITHIN, read).await.ok()
+            let within = if stopped { SCAN_WITHIN } else { DISK_WITHIN };
+            match tokio::time::timeout(within, read).await {
+                Ok(read) => read.map_err(|error| chain(&error)),
+                Err(_) => Err("the data disk does not answer in time".to_owned()),
+            }
         }
     };
-    seen
+    Ok(seen)
 }
 
 impl Seen {

@@ -7,7 +7,7 @@ use crate::model::{
 use crate::provider::Reading;
 
 use super::hands::Processes;
-use super::health::Health;
+use super::health::{Health, STALE_AFTER};
 
 /// Everything that a report is made of.
 #[derive(Debug, Clone, Default)]
@@ -51,8 +51,8 @@ impl Known {
             promised: self.promised,
             incarnation,
             identity,
-            database: self.database(),
             insecure: self.insecure,
+            database: self.database(now),
             lease: self.lease.map(|lease| crate::model::LeaseReport {
                 epoch: lease.order.epoch,
                 remaining: lease.until.since(now),
@@ -60,7 +60,10 @@ impl Known {
         }
     }
 
-    fn database(&self) -> Database {
+    fn database(&self, now: Timestamp) -> Database {
+        if now.since(self.looked_at) > STALE_AFTER {
+            return Database::Unresponsive;
+        }
         if !self.processes.is_running {
             return match &self.data {
                 Some(Data::Empty) => Database::Absent,

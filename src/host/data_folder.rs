@@ -42,13 +42,20 @@ pub fn inspect(data: &Path) -> Result<Content> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::Absent),
         Err(error) => return Err(on("list", data)(error)),
     };
-    if entries.next().is_none() {
+    if entries
+        .next()
+        .transpose()
+        .map_err(on("list", data))?
+        .is_none()
+    {
         return Ok(Content::Empty);
     }
     match durable::read(&data.join("PG_VERSION"))? {
-        Some(version) if data.join("global/pg_control").exists() => Ok(Content::Cluster {
-            version: version.trim().to_owned(),
-        }),
+        Some(version) if durable::exists(&data.join("global/pg_control"))? => {
+            Ok(Content::Cluster {
+                version: version.trim().to_owned(),
+            })
+        }
         _ => Ok(Content::NotEmptyNoCluster),
     }
 }
@@ -112,9 +119,9 @@ pub fn remove_standby_signal(data: &Path) -> Result<bool> {
     durable::remove(&data.join(STANDBY_SIGNAL))
 }
 
-/// Whether the next start would be a standby's.
-pub fn has_standby_signal(data: &Path) -> bool {
-    data.join(STANDBY_SIGNAL).exists()
+/// Whether the next start would be a standby's. Errors: [`Error::File`].
+pub fn has_standby_signal(data: &Path) -> Result<bool> {
+    durable::exists(&data.join(STANDBY_SIGNAL))
 }
 
 /// Removes the file by which `pg_ctl promote` and `pg_promote()` ask for a promotion: left behind

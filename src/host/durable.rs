@@ -60,6 +60,11 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
         .map_err(on("fsync folder", folder))
 }
 
+/// Whether something is there. Errors: [`Error::File`] if that cannot be told.
+pub fn exists(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(on("look at", path))
+}
+
 /// Reads a text file; `None` if there is none. Errors: [`Error::File`].
 pub fn read(path: &Path) -> Result<Option<String>> {
     match fs::read(path) {

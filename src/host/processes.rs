@@ -3,7 +3,8 @@
 //! A process belongs to an instance if its working folder is the data folder; PostgreSQL and all
 //! its children stay there. Zombies (state `Z`) are dead whatever `kill(pid, 0)` says. A process
 //! number is never trusted by itself: signals go through a pidfd whose process was checked after
-//! it was opened. Scanning `/proc` takes a millisecond or two and does not touch the data disk.
+//! it was opened. Only "no such process" means that one is gone; any other refusal is an error, because
+//! a fence must not promise on a look that failed. Scanning `/proc` takes a millisecond or two and does not touch the data disk.
 
 use std::fs;
 use std::io;
@@ -32,66 +33,137 @@ pub struct Process {
     pub title: String,
 }
 
-/// Which processes are meant: captured by path and by inode, so that neither a symbolic link nor a
-/// rename of the folder hides a process.
-struct Place {
-    path: PathBuf,
-    inode: Option<(u64, u64)>,
+/// Which processes are meant: those whose working folder has one of these paths. Resolve it once and
+/// keep it: resolving touches the data disk, comparing never does.
+///
+/// Only the text of `/proc/<pid>/cwd` is compared. The folder behind it is never looked at, because a
+/// process of anybody may work on a network disk that has gone away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    folder: PathBuf,
+    /// As it is named, and as it is once symbolic links are resolved.
+    paths: [PathBuf; 2],
+    owner: Option<u32>,
 }
 
 impl Place {
-    fn of(data: &Path) -> Place {
+    /// The data folder at this path, which need not exist yet. Blocks on the disk.
+    pub fn of(data: &Path) -> Place {
+        let named = || {
+            let parent = fs::canonicalize(data.parent()?).ok()?;
+            Some(parent.join(data.file_name()?))
+        };
+        let named = named().unwrap_or_else(|| data.to_owned());
         Place {
-            path: fs::canonicalize(data).unwrap_or_else(|_| data.to_owned()),
-            inode: fs::metadata(data).ok().map(|it| (it.dev(), it.ino())),
+            paths: [
+                fs::canonicalize(data).unwrap_or_else(|_| named.clone()),
+                named,
+            ],
+            owner: fs::metadata(data).ok().map(|it| it.uid()),
+            folder: data.to_owned(),
         }
     }
 
-    fn holds(&self, pid: i32) -> bool {
-        let cwd = format!("/proc/{pid}/cwd");
-        let Ok(link) = fs::read_link(&cwd) else {
-            return false;
+    /// The folder as it was given.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether a living process works here. Only a process that is gone, or one of somebody who does
+    /// not run PostgreSQL, may be unreadable; "I could not look" is never "nothing is there".
+    fn holds(&self, pid: i32) -> Result<bool> {
+        let cwd = PathBuf::from(format!("/proc/{pid}/cwd"));
+        let link = match fs::read_link(&cwd) {
+            Ok(link) => link,
+            Err(error) if is_gone(&error) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return match self.may_own(pid)? {
+                    true => Err(on("look at process", &cwd)(error)),
+                    false => Ok(false),
+                };
+            }
+            Err(error) => return Err(on("look at process", &cwd)(error)),
         };
-        let named = link == self.path || {
-            let text = link.to_string_lossy();
-            text.strip_suffix(" (deleted)")
-                .is_some_and(|it| Path::new(it) == self.path)
-        };
-        let same = || fs::metadata(&cwd).ok().map(|it| (it.dev(), it.ino()));
-        (named || (self.inode.is_some() && same() == self.inode)) && !is_zombie(pid)
+        let text = link.to_string_lossy();
+        let plain = Path::new(text.strip_suffix(" (deleted)").unwrap_or(&text));
+        let named = |path: &PathBuf| link == *path || plain == path;
+        Ok(self.paths.iter().any(named) && !is_zombie(pid)?)
+    }
+
+    /// Whether an unreadable process could be PostgreSQL's. Never root's: PostgreSQL refuses that.
+    fn may_own(&self, pid: i32) -> Result<bool> {
+        let path = PathBuf::from(format!("/proc/{pid}"));
+        let own = rustix::process::geteuid().as_raw();
+        match fs::metadata(&path) {
+            Ok(found) if found.uid() == 0 => Ok(false),
+            Ok(found) => Ok(found.uid() == own || Some(found.uid()) == self.owner),
+            Err(error) if is_gone(&error) => Ok(false),
+            Err(error) => Err(on("look at process", &path)(error)),
+        }
+    }
+}
+
+impl From<&Place> for Place {
+    fn from(place: &Place) -> Place {
+        place.clone()
+    }
+}
+
+impl From<&Path> for Place {
+    fn from(data: &Path) -> Place {
+        Place::of(data)
+    }
+}
+
+impl From<&PathBuf> for Place {
+    fn from(data: &PathBuf) -> Place {
+        Place::of(data)
     }
 }
 
 /// Every living process whose working folder is the data folder, by number. A process of another
-/// user is seen only by root. Blocks. Errors: [`Error::File`] if `/proc` cannot be listed.
-pub fn of(data: &Path) -> Result<Vec<Process>> {
-    let place = Place::of(data);
+/// user is seen only by root. Blocks. Errors: [`Error::File`] if any process could not be looked at.
+pub fn of(data: impl Into<Place>) -> Result<Vec<Process>> {
+    let place = data.into();
     let mut found = Vec::new();
     for pid in all()? {
-        if place.holds(pid) {
-            let title = title_of(pid);
+        if place.holds(pid)?
+            && let Some(title) = title_of(pid)?
+        {
             found.push(Process { pid, title });
         }
     }
     Ok(found)
 }
 
-/// Errors with [`Error::Alive`] if any process works in the data folder.
-pub fn check_none_alive(data: &Path) -> Result<()> {
-    let processes: Vec<i32> = of(data)?.iter().map(|it| it.pid).collect();
+/// Errors with [`Error::Alive`] if any process works in the data folder; as [`of`] otherwise.
+pub fn check_none_alive(data: impl Into<Place>) -> Result<()> {
+    let place = data.into();
+    let processes: Vec<i32> = of(&place)?.iter().map(|it| it.pid).collect();
     if processes.is_empty() {
         return Ok(());
     }
     Err(Error::Alive {
-        folder: data.to_owned(),
+        folder: place.folder,
         processes,
     })
+}
+
+/// Checks that a process of PostgreSQL's user can be seen from here: `child` must be one that is alive.
+/// Errors: [`Error::File`], as `hidepid` or a missing capability would cause.
+pub fn check_sight(child: i32) -> Result<()> {
+    let path = PathBuf::from(format!("/proc/{child}/cwd"));
+    fs::read_link(&path).map_err(on("look at process", &path))?;
+    if all()?.contains(&child) {
+        return Ok(());
+    }
+    Err(on("list process", &path)(io::ErrorKind::NotFound.into()))
 }
 
 /// The processes whose title contains `word`: `walreceiver`, `startup`, `checkpointer` … A process
 /// that is just being started has no title yet and is missing.
 /// Errors: as [`of`].
-pub fn titled(data: &Path, word: &str) -> Result<Vec<Process>> {
+pub fn titled(data: impl Into<Place>, word: &str) -> Result<Vec<Process>> {
     let mut found = of(data)?;
     found.retain(|it| it.title.contains(word));
     Ok(found)
@@ -99,9 +171,9 @@ pub fn titled(data: &Path, word: &str) -> Result<Vec<Process>> {
 
 /// Sends SIGTERM to every wal receiver, also one that is still connecting (the view
 /// `pg_stat_wal_receiver` hides it), and returns their numbers. Errors: as [`of`].
-pub fn end_wal_receivers(data: &Path) -> Result<Vec<i32>> {
-    let found = titled(data, "walreceiver")?;
-    let place = Place::of(data);
+pub fn end_wal_receivers(data: impl Into<Place>) -> Result<Vec<i32>> {
+    let place = data.into();
+    let found = titled(&place, "walreceiver")?;
     Ok(found
         .into_iter()
         .map(|it| it.pid)
@@ -118,18 +190,19 @@ pub struct Killed {
     pub took: Duration,
 }
 
-/// Sends SIGKILL to every process of the instance until two looks in a row find none (one look
-/// could miss a process that was forked behind it). Blocks.
-/// Errors: [`Error::Alive`] if some are left at `deadline`, [`Error::File`].
-pub fn kill_all(data: &Path, deadline: Duration) -> Result<Killed> {
+/// Sends SIGKILL to every process of the instance until two complete looks in a row find none (one
+/// look could miss a process that was forked behind it). Whoever is seen is killed although others
+/// cannot be looked at, but only complete looks prove that none is left. Blocks.
+/// Errors: [`Error::Alive`] if some are left at `deadline`; [`Error::File`] if that cannot be seen.
+pub fn kill_all(data: impl Into<Place>, deadline: Duration) -> Result<Killed> {
     let began = clock::monotonic();
-    let place = Place::of(data);
+    let place = data.into();
     let mut sent = std::collections::BTreeSet::new();
     let mut empty_looks = 0;
     loop {
-        let alive: Vec<i32> = all()?.into_iter().filter(|&pid| place.holds(pid)).collect();
+        let (alive, unseen) = alive(&place);
         let took = clock::monotonic().since(began);
-        if alive.is_empty() {
+        if alive.is_empty() && unseen.is_none() {
             empty_looks += 1;
             if empty_looks == 2 {
                 return Ok(Killed {
@@ -140,19 +213,37 @@ pub fn kill_all(data: &Path, deadline: Duration) -> Result<Killed> {
             continue;
         }
         empty_looks = 0;
-        if took >= deadline {
-            return Err(Error::Alive {
-                folder: data.to_owned(),
-                processes: alive,
-            });
-        }
-        for pid in alive {
+        for &pid in &alive {
             if signal_in(&place, pid, Signal::KILL) {
                 sent.insert(pid);
             }
         }
+        if took >= deadline {
+            return Err(unseen.unwrap_or(Error::Alive {
+                folder: place.folder,
+                processes: alive,
+            }));
+        }
         std::thread::sleep(BETWEEN_LOOKS);
     }
+}
+
+/// Everyone who is seen, and why somebody may be missing.
+fn alive(place: &Place) -> (Vec<i32>, Option<Error>) {
+    let pids = match all() {
+        Ok(pids) => pids,
+        Err(error) => return (Vec::new(), Some(error)),
+    };
+    let mut unseen = None;
+    let mut alive = Vec::new();
+    for pid in pids {
+        match place.holds(pid) {
+            Ok(true) => alive.push(pid),
+            Ok(false) => {}
+            Err(error) => unseen = Some(error),
+        }
+    }
+    (alive, unseen)
 }
 
 /// What `postmaster.pid` says, if a living process of this data folder wrote it.
@@ -167,15 +258,18 @@ pub struct Postmaster {
 
 /// Reads `postmaster.pid`; `None` if there is none, or if its process is dead, a zombie, or another
 /// program that was given the same number. Blocks. Errors: [`Error::File`].
-pub fn postmaster(data: &Path) -> Result<Option<Postmaster>> {
-    let Some(text) = durable::read(&data.join("postmaster.pid"))? else {
+pub fn postmaster(data: impl Into<Place>) -> Result<Option<Postmaster>> {
+    let place = data.into();
+    let Some(text) = durable::read(&place.folder.join("postmaster.pid"))? else {
         return Ok(None);
     };
     let mut lines = text.lines();
     let pid = lines.next().and_then(|line| line.trim().parse().ok());
     let status = lines.nth(6).unwrap_or("").trim().to_owned();
-    let living = pid.filter(|&pid| pid > 0 && Place::of(data).holds(pid));
-    Ok(living.map(|pid| Postmaster { pid, status }))
+    match pid {
+        Some(pid) if pid > 0 && place.holds(pid)? => Ok(Some(Postmaster { pid, status })),
+        Some(_) | None => Ok(None),
+    }
 }
 
 /// Removes a `postmaster.pid` that no living process owns, and the lock of its Unix socket; `false`
@@ -204,8 +298,8 @@ pub fn remove_stale_lock(data: &Path) -> Result<bool> {
 
 /// Sends a signal to a process if it still belongs to this data folder. `false` if it does not.
 /// Blocks.
-pub fn signal(data: &Path, pid: i32, signal: Signal) -> bool {
-    signal_in(&Place::of(data), pid, signal)
+pub fn signal(data: impl Into<Place>, pid: i32, signal: Signal) -> bool {
+    signal_in(&data.into(), pid, signal)
 }
 
 /// Watches one process and knows at once when it has ended; a zombie has ended.
@@ -216,7 +310,7 @@ pub struct Death {
 impl Death {
     /// Opens a watch; `None` if no such process works in the data folder. Must be called within a
     /// tokio runtime. Errors: [`Error::File`] if pidfds do not work here (Linux before 5.3).
-    pub fn watch(data: &Path, pid: i32) -> Result<Option<Death>> {
+    pub fn watch(data: impl Into<Place>, pid: i32) -> Result<Option<Death>> {
         let path = PathBuf::from(format!("/proc/{pid}"));
         let number = Pid::from_raw(pid).filter(|_| pid > 0);
         let Some(number) = number else {
@@ -227,7 +321,7 @@ impl Death {
             Err(rustix::io::Errno::SRCH) => return Ok(None),
             Err(error) => return Err(on("watch process", &path)(error.into())),
         };
-        if !Place::of(data).holds(pid) {
+        if !data.into().holds(pid)? {
             return Ok(None);
         }
         #[expect(
@@ -255,35 +349,52 @@ fn signal_in(place: &Place, pid: i32, signal: Signal) -> bool {
     let Some(number) = Pid::from_raw(pid).filter(|_| pid > 0) else {
         return false;
     };
-    pidfd_open(number, PidfdFlags::empty())
-        .is_ok_and(|pidfd| place.holds(pid) && pidfd_send_signal(&pidfd, signal).is_ok())
+    pidfd_open(number, PidfdFlags::empty()).is_ok_and(|pidfd| {
+        place.holds(pid).unwrap_or(false) && pidfd_send_signal(&pidfd, signal).is_ok()
+    })
 }
 
 fn all() -> Result<Vec<i32>> {
     let proc = Path::new("/proc");
-    let mut pids: Vec<i32> = fs::read_dir(proc)
-        .map_err(on("list", proc))?
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
+    let mut pids = Vec::new();
+    for entry in fs::read_dir(proc).map_err(on("list", proc))? {
+        let name = entry.map_err(on("list", proc))?.file_name();
+        pids.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
     pids.sort_unstable();
     Ok(pids)
 }
 
-fn is_zombie(pid: i32) -> bool {
+/// The two answers that mean that a process has ended.
+fn is_gone(error: &io::Error) -> bool {
+    let srch = rustix::io::Errno::SRCH.raw_os_error();
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(srch)
+}
+
+/// What a file of a process holds; none if the process is gone.
+fn read_of(pid: i32, file: &str) -> Result<Option<String>> {
+    let path = PathBuf::from(format!("/proc/{pid}/{file}"));
+    match fs::read(&path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(on("look at process", &path)(error)),
+    }
+}
+
+fn is_zombie(pid: i32) -> Result<bool> {
+    let stat = read_of(pid, "stat")?;
     // The state follows the name, which is in parentheses and may hold anything.
-    fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| {
+    Ok(stat.is_none_or(|stat| {
         let state = stat
             .rfind(')')
             .and_then(|at| stat[at + 1..].split_whitespace().next());
-        matches!(state, Some("Z" | "X") | None)
-    })
+        matches!(state, Some("Z" | "X"))
+    }))
 }
 
-fn title_of(pid: i32) -> String {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let text = String::from_utf8_lossy(&line).replace('\0', " ");
-    text.trim().to_owned()
+fn title_of(pid: i32) -> Result<Option<String>> {
+    let line = read_of(pid, "cmdline")?;
+    Ok(line.map(|line| line.replace('\0', " ").trim().to_owned()))
 }
 
 #[cfg(test)]
@@ -317,6 +428,41 @@ mod tests {
         assert_eq!(killed.processes, 1);
         // It is a zombie now: nobody has waited for it.
         assert!(of(&data).unwrap().is_empty() && remove_stale_lock(&data).unwrap());
+        sleeper.wait().unwrap();
+    }
+
+    #[test]
+    fn only_gone_is_gone() {
+        use rustix::io::Errno;
+        for (errno, gone) in [
+            (Errno::NOENT, true),
+            (Errno::SRCH, true),
+            (Errno::ACCESS, false),
+            (Errno::MFILE, false),
+            (Errno::IO, false),
+        ] {
+            assert_eq!(is_gone(&errno.into()), gone, "{errno}");
+        }
+        let place = Place::of(Path::new("/nowhere"));
+        assert!(!place.holds(i32::MAX).unwrap(), "no such process");
+        check_sight(std::process::id() as i32).unwrap();
+        assert!(check_sight(i32::MAX).is_err());
+    }
+
+    #[test]
+    fn a_deleted_folder_hides_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        let place = Place::of(&data);
+        let mut sleeper = Command::new("sleep")
+            .arg("60")
+            .current_dir(&data)
+            .spawn()
+            .unwrap();
+        fs::remove_dir(&data).unwrap();
+        let killed = kill_all(&place, Duration::from_secs(5)).unwrap();
+        assert_eq!(killed.processes, 1);
         sleeper.wait().unwrap();
     }
 }

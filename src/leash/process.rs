@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -18,7 +18,7 @@ use rustix::time::{
 use super::protocol::{Expiry, Hold, Reply, Request};
 use super::{Args, Error, on};
 use crate::clock;
-use crate::host::processes;
+use crate::host::processes::{self, Place};
 use crate::model::Timestamp;
 
 /// How many conversations are open at once; the oldest is dropped for one more.
@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let (listener, _lock) = listen(&args.socket)?;
     let mut leash = Leash {
         // Symbolic links are resolved now: the data disk may be stuck when it matters.
-        data: fs::canonicalize(&args.data).unwrap_or_else(|_| args.data.clone()),
+        place: Place::of(&args.data),
         hold: args.deadline.map_or(Hold::None, Hold::Armed),
     };
     // The kernel should sacrifice anything else first. Needs root; without it we are merely small.
@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
 }
 
 struct Leash {
-    data: PathBuf,
+    place: Place,
     hold: Hold,
 }
 
@@ -90,7 +90,7 @@ impl Leash {
         }
         let mut killed = 0;
         loop {
-            match processes::kill_all(&self.data, ROUND) {
+            match processes::kill_all(&self.place, ROUND) {
                 Ok(done) => {
                     killed += done.processes;
                     break;
@@ -129,7 +129,7 @@ impl Leash {
                 self.hold = Hold::Armed(held);
                 Reply::Hold(self.hold)
             }
-            Request::Disarm => match processes::check_none_alive(&self.data) {
+            Request::Disarm => match processes::check_none_alive(&self.place) {
                 Ok(()) => {
                     self.hold = Hold::None;
                     Reply::Hold(self.hold)

@@ -113,7 +113,7 @@ async fn timelines_are_planted_crossed_and_scanned() {
         .unwrap();
     println!("rewind: {said} in {:?}", clock::monotonic().since(began));
     assert_eq!(settings::read(&a.data).unwrap(), ours);
-    assert!(data_folder::has_standby_signal(&a.data));
+    assert!(data_folder::has_standby_signal(&a.data).unwrap());
     a.configure(&a.data, &conninfo);
     a.start().await;
     a.until("select count(*) = 1 from pg_stat_wal_receiver where status = 'streaming'");

@@ -11,7 +11,7 @@ use crate::host::control_file::{self, ControlFile};
 use crate::host::data_folder::{self, Content};
 use crate::host::history::{self, History};
 use crate::host::wal_page::Wal;
-use crate::host::{processes, server, wal_scan};
+use crate::host::{Error, durable, processes, server, wal_scan};
 use crate::model::{Lineage, Timeline, WalPosition};
 
 /// The processes of the instance.
@@ -25,21 +25,21 @@ pub struct Processes {
 
 impl Hands {
     /// The processes, without touching the data disk beyond one small cached file. Blocks.
-    pub fn processes(&self, known: Option<i32>) -> Processes {
+    /// Errors: it could not be seen whether anything runs.
+    pub fn processes(&self, known: Option<i32>) -> Done<Processes> {
         let newborn = *self.newborn.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = processes::postmaster(self.data_path()).ok().flatten();
-        if let Some(found) = written {
-            return Processes {
+        if let Some(found) = processes::postmaster(&self.place)? {
+            return Ok(Processes {
                 is_running: true,
                 postmaster: Some(found.pid),
-            };
+            });
         }
-        let alive = processes::of(self.data_path()).unwrap_or_default();
+        let alive = processes::of(&self.place)?;
         let is_ours = |pid: &i32| alive.iter().any(|it| it.pid == *pid);
-        Processes {
+        Ok(Processes {
             is_running: !alive.is_empty(),
             postmaster: newborn.filter(is_ours).or(known.filter(is_ours)),
-        }
+        })
     }
 
     /// The timeline of the segment that the startup process replays, from its title, or that of the
@@ -54,14 +54,8 @@ impl Hands {
     }
 
     /// What the data folder holds; where its WAL ends only if nothing runs. Blocks on the data disk.
-    pub fn data(&self, stopped: bool) -> Data {
-        match self.try_data(stopped) {
-            Ok(data) => data,
-            Err(error) => Data::Foreign { why: chain(&error) },
-        }
-    }
-
-    fn try_data(&self, stopped: bool) -> Done<Data> {
+    /// Errors: something is there that cannot be read, which is neither absent nor foreign.
+    pub fn data(&self, stopped: bool) -> Done<Data> {
         let data = self.data_path();
         match data_folder::inspect(data)? {
             Content::Absent | Content::Empty => return Ok(Data::Empty),
@@ -99,19 +93,20 @@ impl Hands {
             .map_or(Timeline(0), |(&timeline, _)| timeline)
             .max(control.timeline)
             .max(control.min_recovery_timeline);
-        let incarnation = data_folder::read_incarnation(data, self.instance())
-            .inspect_err(|error| tracing::error!(error = %chain(error), "the filling is not known"))
-            .ok()
-            .flatten();
-        let ends_at = stopped.then(|| self.end_of_wal(&control, None)).flatten();
+        let incarnation = data_folder::read_incarnation(data, self.instance())?;
+        let ends_at = if stopped {
+            self.end_at_rest(&control)?
+        } else {
+            None
+        };
         Ok(Data::Cluster {
             identity: control.system,
             incarnation,
-            standby_signal: data_folder::has_standby_signal(data),
+            standby_signal: data_folder::has_standby_signal(data)?,
             ends_at,
             lineage,
             highest_timeline,
-            interrupted: self.config.folder.join(REWINDING).exists(),
+            interrupted: durable::exists(&self.config.folder.join(REWINDING))?,
         })
     }
 
@@ -120,6 +115,38 @@ impl Hands {
     pub fn position(&self, session: Option<&Session>) -> Option<WalPosition> {
         let control = control_file::read(self.data_path()).ok()?;
         self.end_of_wal(&control, session.map(|session| session.position))
+    }
+
+    /// The end of the WAL of an instance that does not run. One look at a time scans; those that wait,
+    /// and later ones, share what it found for as long as no file changes.
+    fn end_at_rest(&self, control: &ControlFile) -> Done<Option<WalPosition>> {
+        let mut scanned = self.scanned.lock().unwrap_or_else(PoisonError::into_inner);
+        let pg_wal = self.pg_wal();
+        let mut files = Vec::new();
+        let failed = |source| Error::File {
+            action: "list",
+            path: pg_wal.clone(),
+            source,
+        };
+        for entry in std::fs::read_dir(&pg_wal).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let about = entry.metadata().map_err(failed)?;
+            files.push((
+                entry.file_name(),
+                about.len(),
+                about.modified().map_err(failed)?,
+            ));
+        }
+        files.sort();
+        let key = (control.checkpoint, control.redo, files);
+        match &*scanned {
+            Some((of, end)) if *of == key => Ok(*end),
+            _ => {
+                let end = self.end_of_wal(control, None);
+                *scanned = Some((key, end));
+                Ok(end)
+            }
+        }
     }
 
     fn end_of_wal(

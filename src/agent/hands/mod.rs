@@ -7,17 +7,19 @@ mod configuration;
 mod filling;
 mod inventory;
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::config::{AgentConfig, InvalidConfig};
 use super::observe::blocking;
 use crate::gate::Admission;
+use crate::host::processes::Place;
 use crate::host::{Account, Binaries, Error, data_folder, durable, history, processes, server};
-use crate::model::{InstanceId, Timeline};
+use crate::model::{InstanceId, Lsn, Timeline, WalPosition};
 use crate::recovery::Source;
 
 pub use inventory::Processes;
@@ -34,9 +36,16 @@ const REWINDING: &str = "rewinding";
 pub struct Hands {
     config: AgentConfig,
     binaries: Binaries,
+    /// Resolved once: no look at processes waits for the data disk.
+    place: Place,
     /// The postmaster started last, which may not have written its lock file yet.
     newborn: Mutex<Option<i32>>,
+    /// Where the WAL of an instance at rest ends, and the files for which that holds.
+    scanned: Mutex<Option<(WalFiles, Option<WalPosition>)>>,
 }
+
+/// What a scan depends on: checkpoint, redo, and every file with its length and time of change.
+type WalFiles = (Lsn, Lsn, Vec<(OsString, u64, SystemTime)>);
 
 type Done<T = ()> = Result<T, Error>;
 
@@ -49,9 +58,11 @@ impl Hands {
         let account = account.transpose().map_err(explain)?;
         let binaries = Binaries::find(config.binaries.as_deref(), account).map_err(explain)?;
         let hands = Hands {
+            place: Place::of(&config.data),
             config,
             binaries,
             newborn: Mutex::new(None),
+            scanned: Mutex::new(None),
         };
         let password = hands.config.replication.password()?;
         let escaped = password.replace('\\', "\\\\").replace(':', "\\:");
@@ -77,6 +88,11 @@ impl Hands {
     /// The user that runs PostgreSQL.
     pub fn account(&self) -> Account {
         self.binaries.account
+    }
+
+    /// Whose working folder makes a process the instance's.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     fn passfile(&self) -> PathBuf {
@@ -116,8 +132,8 @@ impl Hands {
     /// Kills every process, and removes what would promote the instance at its next start. Needs no
     /// admission: stopping is always safe.
     pub async fn stop_all(&self) -> Done {
-        let data = self.config.data.clone();
-        let killed = blocking(move || processes::kill_all(&data, KILLED_WITHIN)).await?;
+        let place = self.place.clone();
+        let killed = blocking(move || processes::kill_all(&place, KILLED_WITHIN)).await?;
         tracing::info!(instance = %self.instance(), processes = killed.processes, took_ms = killed.took.as_millis() as u64, "every process is stopped");
         *self.newborn.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let data = self.config.data.clone();
@@ -145,7 +161,7 @@ impl Hands {
 
     /// SIGTERM to every walreceiver, connecting ones included.
     pub fn end_receivers(&self, _by: &Admission) -> Done {
-        processes::end_wal_receivers(self.data_path()).map(drop)
+        processes::end_wal_receivers(&self.place).map(drop)
     }
 
     /// Plants history files for every unused number below.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinError;
 
-use super::{BARRIER_AGAIN, Done, FOLDER_WITHIN, Question, Worker};
+use super::{BARRIER_AGAIN, Done, FOLDER_WITHIN, LOOK_AGAIN, Question, Worker};
 use crate::agent::chain;
 use crate::agent::hands::Processes;
 use crate::agent::observe::Seen;
@@ -14,6 +14,7 @@ use crate::duty::{Act, Data, Local, Outcome, gate, watch};
 use crate::host::processes::Death;
 use crate::model::view::DEAF_AFTER;
 use crate::model::{Answer, Stopped, Timeline};
+use crate::recovery::Action;
 
 impl Worker {
     pub(super) fn on_death(&mut self) {
@@ -69,14 +70,19 @@ impl Worker {
 
     pub(super) async fn on_done(&mut self, done: Done) {
         match done {
-            Done::Looked(seen) => {
-                let ours = self
-                    .looking
-                    .as_ref()
-                    .is_some_and(|it| it.number == seen.number);
-                if let Some(looking) = self.looking.take_if(|_| ours) {
-                    self.on_seen(*seen, looking.questions, looking.is_for_duty)
-                        .await;
+            Done::Looked(number, looked) => {
+                let Some(looking) = self.looking.take_if(|it| it.number == number) else {
+                    return;
+                };
+                match *looked {
+                    Ok(seen) => {
+                        self.on_seen(seen, looking.questions, looking.is_for_duty)
+                            .await;
+                    }
+                    Err(why) => {
+                        self.questions.extend(looking.questions);
+                        self.look_failed(why);
+                    }
                 }
             }
             Done::Acted(result) => self.on_acted(result).await,
@@ -124,6 +130,19 @@ impl Worker {
         }
     }
 
+    /// A look that failed says nothing: look again, and say so once.
+    pub(super) fn look_failed(&mut self, why: String) {
+        let again = clock::boottime().after(LOOK_AGAIN);
+        self.look_at = again;
+        if let Some(running) = &mut self.running {
+            running.look_at = again;
+        }
+        if self.trouble.as_ref() != Some(&why) {
+            tracing::error!(why, "this host cannot be looked at");
+        }
+        self.trouble = Some(why);
+    }
+
     /// Nothing runs any more: no lease is needed, and no promotion is under way.
     pub(super) async fn all_stopped(&mut self, reason: Option<Stopped>) {
         self.known.processes = Processes::default();
@@ -151,6 +170,10 @@ impl Worker {
     ) {
         let before = std::mem::discriminant(&self.known.report(seen.began).database);
         self.learn(&seen);
+        match &seen.data {
+            Ok(_) => self.trouble = None,
+            Err(why) => self.look_failed(why.clone()),
+        }
         let asked = self.promise.promotion_asked();
         let opened = seen
             .reading
@@ -177,7 +200,9 @@ impl Worker {
             tracing::error!(error = %chain(&error), "the promise could not be kept");
         }
         let local = self.local(&seen);
-        if let Some(local) = &local {
+        // What was read before is for reports and for stopping; nothing else is decided on it.
+        let is_whole = seen.data.is_ok();
+        if let Some(local) = local.as_ref().filter(|_| is_whole) {
             for question in questions {
                 self.answer(question, local);
             }
@@ -203,14 +228,28 @@ impl Worker {
             .running
             .as_ref()
             .is_some_and(|running| seen.number >= running.first_look);
-        if is_for_duty && wanted && self.acting.is_none() && self.stopping.is_none() {
+        let duty_waits = is_for_duty && wanted && self.acting.is_none() && self.stopping.is_none();
+        if duty_waits && !is_whole {
+            let fences = matches!(&self.running, Some(it) if matches!(it.action, Action::Fence));
+            if fences && seen.processes.is_running {
+                // A fence is proven at once or the instance is stopped; it never waits for the disk.
+                self.stop(
+                    Stopped::Ordered,
+                    "its data folder cannot be read for a fence",
+                );
+            }
+            return;
+        }
+        if duty_waits {
             self.continue_duty(local).await;
         }
     }
 
     pub(super) fn learn(&mut self, seen: &Seen) {
         let known = &mut self.known;
-        known.looked_at = seen.began;
+        if seen.data.is_ok() {
+            known.looked_at = seen.began;
+        }
         if known.processes.postmaster != seen.processes.postmaster {
             known.has_answered = false;
             self.timeline = Timeline::default();
@@ -226,12 +265,12 @@ impl Worker {
         if let Some(reading) = &seen.reading {
             self.timeline = self.timeline.max(reading.session.position.timeline);
         }
-        if let Some(data) = &seen.data {
+        if let Ok(data) = &seen.data {
             known.data = Some(data.clone());
         }
         match (seen.processes.postmaster, &self.death) {
             (Some(pid), Some((watched, _))) if pid == *watched => {}
-            (Some(pid), _) => match Death::watch(&self.tools.hands.config().data, pid) {
+            (Some(pid), _) => match Death::watch(self.tools.hands.place(), pid) {
                 Ok(death) => self.death = death.map(|death| (pid, death)),
                 Err(error) => tracing::error!(%error, "the postmaster cannot be watched"),
             },
@@ -240,7 +279,7 @@ impl Worker {
     }
 
     pub(super) fn local(&self, seen: &Seen) -> Option<Local> {
-        let data: Data = seen.data.clone().or_else(|| self.known.data.clone())?;
+        let data: Data = seen.data.clone().ok().or_else(|| self.known.data.clone())?;
         let lease = self.lease.live(self.promise.epoch(), clock::boottime());
         let local = seen.local(
             &self.tools.hands,

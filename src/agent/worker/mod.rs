@@ -39,6 +39,8 @@ const IDLE_LOOK: Duration = Duration::from_secs(1);
 const BUSY_LOOK: Duration = Duration::from_millis(3);
 /// How often to look while a duty waits for a lease, a server to start or a source.
 const PATIENT_LOOK: Duration = Duration::from_millis(15);
+/// A look that failed is tried again after this.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How often the data folder is read while nothing is to be done.
 const FOLDER_EVERY: Duration = Duration::from_secs(5);
 /// How long the worker itself waits for the data folder.
@@ -90,7 +92,7 @@ struct Acting {
 }
 
 enum Done {
-    Looked(Box<Seen>),
+    Looked(u64, Box<Result<Seen, String>>),
     Acted(Result<Option<Outcome>, String>),
     Stopped(Result<(), String>),
     Disarmed(Result<(), String>),
@@ -122,6 +124,8 @@ pub struct Worker {
     /// The highest timeline that the present postmaster was seen to replay.
     timeline: Timeline,
     stopping: Option<Stopped>,
+    /// Why the last look was not complete, if it was not.
+    trouble: Option<String>,
     armed: Option<Order>,
     barrier: Option<Epoch>,
     barrier_at: Timestamp,
@@ -163,6 +167,7 @@ impl Worker {
             death: None,
             timeline: Timeline::default(),
             stopping: None,
+            trouble: None,
             armed: None,
             barrier: None,
             barrier_at: Timestamp::default(),
@@ -229,7 +234,9 @@ impl Worker {
     fn look_due(&self) -> Timestamp {
         match (&self.looking, &self.running) {
             (Some(_), _) => Timestamp(u64::MAX),
-            (None, _) if !self.questions.is_empty() => Timestamp::default(),
+            (None, _) if !self.questions.is_empty() && self.trouble.is_none() => {
+                Timestamp::default()
+            }
             (None, Some(running)) if self.acting.is_none() => running.look_at.min(self.look_at),
             (None, _) => self.look_at,
         }
@@ -320,8 +327,12 @@ impl Worker {
             postmaster: self.known.processes.postmaster,
         };
         let tools = self.tools.clone();
+        let number = self.looks;
         let handle = self.tasks.spawn(async move {
-            Done::Looked(Box::new(look(tools.hands, tools.provider, ask).await))
+            Done::Looked(
+                number,
+                Box::new(look(tools.hands, tools.provider, ask).await),
+            )
         });
         self.looking = Some(Looking {
             number: self.looks,
