@@ -426,7 +426,7 @@ impl Rig {
             timeline: Timeline(2),
             at_least: position,
             synchronous_standby_names: names.to_owned(),
-            members: [a.clone()].into(),
+            members: [a.clone(), id("pg-b")].into(),
         };
         let outcome = self.peer.command(a, order(1, 2), action).await;
         let Outcome::Evidence(Evidence::Promoted { lineage, .. }) = outcome else {
