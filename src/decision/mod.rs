@@ -7,6 +7,7 @@ pub mod analyze;
 pub mod finding;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::broken;
 use crate::model::{Database, Durability, InstanceId, Standing, View};
@@ -14,6 +15,10 @@ use crate::recovery::{Action, Evidence, Handover, Next, Reason, Rejoin, Step};
 use crate::state::{Change, ClusterState};
 
 pub use finding::Finding;
+
+/// A standby that vetoed a failover is asked again after this. Far below the age at which its answer
+/// expires: the veto often only says that the primary died a moment ago.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// What a leader does next about one cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -145,7 +150,8 @@ fn prepare_handover(plan: &mut Plan, state: &ClusterState, view: &View, finding:
         Durability::Quorum { .. } => promising >= crate::recovery::proof::promises_needed(cluster),
     };
     if vetoed {
-        plan.waiting.push((None, Reason::Vetoed { by: hearing }));
+        let by = hearing.clone();
+        plan.waiting.push((None, Reason::Vetoed { by }));
     } else if reached && !undecided {
         plan.proposals.push(begin);
         return;
@@ -175,11 +181,18 @@ fn prepare_handover(plan: &mut Plan, state: &ClusterState, view: &View, finding:
     } else {
         plan.waiting.push((None, Reason::Asking));
     }
-    plan.steps.extend(silent.into_iter().map(|id| Step {
-        instance: (*id).clone(),
-        order: state.order(),
-        action: Action::Ask { epoch },
-    }));
+    // A receiver outlives its killed primary by some milliseconds: who vetoed is asked again soon.
+    let vetoes_long = |id: &InstanceId| {
+        let answered = view.instances.get(id).and_then(|seen| seen.answer.as_ref());
+        vetoed && answered.is_some_and(|(at, _)| view.now.since(*at) >= ASK_AGAIN_AFTER)
+    };
+    let vetoing = hearing.iter().filter(|id| vetoes_long(id));
+    plan.steps
+        .extend(silent.into_iter().copied().chain(vetoing).map(|id| Step {
+            instance: id.clone(),
+            order: state.order(),
+            action: Action::Ask { epoch },
+        }));
 }
 
 /// Keeps the recorded names in force on the primary, and records its first commit.

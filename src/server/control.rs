@@ -21,7 +21,7 @@ use super::execute::{self, End, Key};
 use super::{Peer, expect_no_panic};
 
 /// How often a cluster is looked at while something is going on.
-const BUSY: Duration = Duration::from_millis(100);
+const BUSY: Duration = Duration::from_millis(50);
 /// How often while nothing is.
 const IDLE: Duration = Duration::from_millis(500);
 /// A change that the record refused, and a step that failed or is not yet shown, is not repeated before this.
