@@ -11,7 +11,7 @@ mod injection;
 use injection::thaw;
 
 /// The classes of faults; the run fails if one of them never occurred.
-pub const CLASSES: [&str; 24] = [
+pub const CLASSES: [&str; 25] = [
     "kill_postmaster",
     "kill_postgres",
     "kill_node",
@@ -36,6 +36,7 @@ pub const CLASSES: [&str; 24] = [
     "block_replay",
     "crash_in_handover",
     "lose_disk_then_primary",
+    "restart_standbys_then_primary",
 ];
 
 /// Faults that are possible at any moment.

@@ -141,6 +141,19 @@ impl Faults {
                 }
             }
             "crash_in_handover" => self.ambushes += 1,
+            "restart_standbys_then_primary" => {
+                let Some(primary) = primary else { return false };
+                for host in &mut world.hosts {
+                    if host.postgres.as_ref().is_some_and(|p| p.in_recovery) {
+                        host.postgres = Some(crate::postgres::Postgres::start(
+                            &host.disk,
+                            now,
+                            &mut world.random,
+                        ));
+                    }
+                }
+                kill_node(world, primary, now + long);
+            }
             "lose_disk_then_primary" => {
                 let standby = random_host;
                 if self.disks == 0 || Some(standby) == primary || !world.hosts[standby].disk.exists

@@ -236,7 +236,7 @@ impl Host {
             }
             Act::AskPromotion => {
                 // Most take a moment; now and then one completes long after it was asked for.
-                let takes = if random.one_in(8) {
+                let takes = if random.one_in(3) {
                     random.between(50, 300)
                 } else {
                     random.between(1, 5)
