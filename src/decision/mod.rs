@@ -4,20 +4,20 @@
 //! act, wait or read a clock: `View::now` is data.
 
 pub mod analyze;
+mod begin;
 pub mod finding;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::broken;
-use crate::model::{Database, Durability, InstanceId, Standing, View};
+use crate::model::{Database, InstanceId, Standing, View};
 use crate::recovery::{Action, Evidence, Handover, Next, Reason, Rejoin, Step};
 use crate::state::{Change, ClusterState};
 
 pub use finding::Finding;
 
-/// A standby that vetoed a failover is asked again after this. Far below the age at which its answer
-/// expires: the veto often only says that the primary died a moment ago.
+/// Whoever still saw life in a primary that seems dead is asked again after this, far below the age at which
+/// the answer expires: it often only says that the primary died a moment ago.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// What a leader does next about one cluster.
@@ -49,12 +49,11 @@ pub fn decide(state: &ClusterState, view: &View) -> Plan {
             handover.next(&state.cluster, state.order(), view),
         );
     }
-    if let Some(Finding::UnreachablePrimary {
-        instance,
-        heard_by: None,
-    }) = plan.findings.first()
-    {
-        plan.looks.insert(instance.clone());
+    if let Some(Finding::UnreachablePrimary { instance, .. }) = plan.findings.first() {
+        let looked_at = view.looks.get(instance).map(|(at, _)| *at);
+        if looked_at.is_none_or(|at| view.now.since(at) >= ASK_AGAIN_AFTER) {
+            plan.looks.insert(instance.clone());
+        }
     }
     let dead = plan
         .findings
@@ -64,7 +63,7 @@ pub fn decide(state: &ClusterState, view: &View) -> Plan {
     if let Some(finding) = dead {
         // One that only repoints gives up by itself when its primary is dead.
         if state.handover.is_none() {
-            prepare_handover(&mut plan, state, view, &finding);
+            begin::prepare(&mut plan, state, view, &finding);
         }
     } else if state.is_established() {
         keep_primary(&mut plan, state, view);
@@ -95,104 +94,6 @@ fn take(plan: &mut Plan, state: &ClusterState, subject: Option<&InstanceId>, nex
             },
         }),
     }
-}
-
-/// Begins only if a proof can be reached: fencing one standby of a healthy pair and then finding no
-/// quorum would itself be an outage.
-fn prepare_handover(plan: &mut Plan, state: &ClusterState, view: &View, finding: &Finding) {
-    let cluster = &state.cluster;
-    let begin = Change::Begin {
-        seen: cluster.epoch,
-        cause: finding.to_string(),
-    };
-    if broken!(PrePromises) {
-        plan.proposals.push(begin);
-        return;
-    }
-    let epoch = cluster.epoch.next();
-    let reachable: Vec<_> = cluster
-        .members
-        .keys()
-        .filter(|id| view.fresh(id).is_some())
-        .collect();
-    let silent: Vec<_> = reachable
-        .iter()
-        .filter(|id| view.answer(id, epoch).is_none())
-        .collect();
-    let answered = reachable.len() - silent.len();
-    let counts = |id: &&&InstanceId| {
-        let member = &cluster.members[**id];
-        view.answer(id, epoch).is_some_and(|answer| {
-            answer.would_promise
-                && member.standing == Standing::Voter
-                && answer.incarnation == Some(member.incarnation)
-        })
-    };
-    let promising = reachable.iter().filter(counts).count();
-    let hears = |id: &&&InstanceId| view.answer(id, epoch).is_some_and(|a| a.hears_primary);
-    let hearing: Vec<_> = reachable
-        .iter()
-        .filter(hears)
-        .map(|id| (*id).clone())
-        .collect();
-    let may_veto = !broken!(Veto) && finding.standbys_may_veto(view);
-    let veto = cluster.durability.standby_acks().max(1);
-    let vetoed = may_veto && hearing.len() >= veto;
-    // Whoever has not answered yet may still hear the primary. An async cluster would have to wait for the
-    // lease anyway, so there even those who cannot be asked are given the benefit of the doubt.
-    let unheard = match cluster.durability {
-        Durability::Async => cluster.members.len() - 1 - answered.min(cluster.members.len() - 1),
-        Durability::Quorum { .. } => silent.len(),
-    };
-    let undecided = may_veto && hearing.len() + unheard >= veto;
-    let reached = match cluster.durability {
-        Durability::Async => promising >= 1 && silent.is_empty(),
-        Durability::Quorum { .. } => promising >= crate::recovery::proof::promises_needed(cluster),
-    };
-    if vetoed {
-        let by = hearing.clone();
-        plan.waiting.push((None, Reason::Vetoed { by }));
-    } else if reached && !undecided {
-        plan.proposals.push(begin);
-        return;
-    } else if reachable.is_empty() {
-        plan.waiting.push((None, Reason::NobodyReachable));
-    } else if silent.is_empty() {
-        let needed = crate::recovery::proof::promises_needed(cluster);
-        let missing = cluster
-            .members
-            .keys()
-            .filter(|id| !reachable.iter().filter(counts).any(|r| r == id))
-            .map(|id| {
-                (
-                    id.clone(),
-                    "would not promise or cannot be asked".to_owned(),
-                )
-            })
-            .collect();
-        plan.waiting.push((
-            None,
-            Reason::NotProven {
-                promised: promising,
-                needed,
-                missing,
-            },
-        ));
-    } else {
-        plan.waiting.push((None, Reason::Asking));
-    }
-    // A receiver outlives its killed primary by some milliseconds: who vetoed is asked again soon.
-    let vetoes_long = |id: &InstanceId| {
-        let answered = view.instances.get(id).and_then(|seen| seen.answer.as_ref());
-        vetoed && answered.is_some_and(|(at, _)| view.now.since(*at) >= ASK_AGAIN_AFTER)
-    };
-    let vetoing = hearing.iter().filter(|id| vetoes_long(id));
-    plan.steps
-        .extend(silent.into_iter().copied().chain(vetoing).map(|id| Step {
-            instance: id.clone(),
-            order: state.order(),
-            action: Action::Ask { epoch },
-        }));
 }
 
 /// Keeps the recorded names in force on the primary, and records its first commit.
@@ -277,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::model::example::{at, cluster, id, order, primary, report, standby, view};
-    use crate::model::{Answer, Incarnation, Stopped, Timestamp};
+    use crate::model::{Answer, Durability, Incarnation, Stopped, Timestamp};
     use crate::state::History;
 
     fn state() -> ClusterState {
@@ -387,6 +288,10 @@ mod tests {
         let plan = decide(&state, &view);
         assert!(!begins(&plan));
         assert_eq!(plan.findings[0].code(), "UnreachablePrimary");
+        assert_eq!(plan.looks, BTreeSet::new());
+        view.now = now.after(ASK_AGAIN_AFTER);
+        let again = decide(&state, &view).looks;
+        assert_eq!(again, BTreeSet::from([id("a")]), "it may have died since");
     }
 
     #[test]

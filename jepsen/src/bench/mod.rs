@@ -55,7 +55,7 @@ pub async fn run(dev: &mut Dev, options: Options) -> anyhow::Result<bool> {
     Ok(report.is_safe() && (report.is_fast() || !options.strict))
 }
 
-/// A trial that went wrong leaves its logs in `evidence`, and the next one gets a fresh cluster.
+/// A trial that went wrong or was slow leaves its logs in `evidence`; after a wrong one the next gets a fresh cluster.
 async fn measure(dev: &mut Dev, fault: Fault, trials: usize, evidence: &Path) -> Series {
     let mut series = Series {
         fault,
@@ -66,12 +66,15 @@ async fn measure(dev: &mut Dev, fault: Fault, trials: usize, evidence: &Path) ->
         match trial::run(dev, fault).await {
             Trial::Measured(outcome) => {
                 eprintln!("{} {number}/{trials}: {outcome}", fault.name());
-                if !outcome.is_safe() {
+                let is_slow = outcome.outage.is_none_or(|it| it > fault.bar().median);
+                if is_slow || !outcome.is_safe() {
                     let kept = evidence.join(format!("{fault:?}-{number}"));
                     match dev.keep_evidence(&kept).await {
                         Ok(()) => eprintln!("its logs: {}", kept.display()),
                         Err(error) => eprintln!("its logs cannot be kept: {error:#}"),
                     }
+                }
+                if !outcome.is_safe() {
                     dev.down().await;
                 }
                 series.outcomes.push(*outcome);
