@@ -1,8 +1,11 @@
 //! One act of a duty, carried out. Each is idempotent and bounded; what is long (a clone, a rewind)
-//! may be dropped at any moment, which kills its programs. Everything else is run to its end.
+//! may be dropped at any moment, which kills its programs. A change of files goes on by itself when it is
+//! dropped, and the next one waits for its turn. Everything else is run to its end.
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::chain;
 use super::hands::Hands;
@@ -24,12 +27,26 @@ pub struct Tools {
     pub leash: LeashKeeper,
 }
 
-/// Whether an act may be dropped in the middle.
+/// Whether nobody has to wait for an act when a newer command comes: long work that is killed, and files that
+/// change one after another.
 pub fn is_droppable(act: &Act) -> bool {
-    matches!(
-        act,
-        Act::Clone { .. } | Act::Rewind { .. } | Act::Initialise { .. } | Act::Look
-    )
+    match act {
+        Act::Clone { .. } | Act::Rewind { .. } | Act::Initialise { .. } | Act::Look => true,
+        Act::EmptySources
+        | Act::PointAt { .. }
+        | Act::ConfigurePrimary { .. }
+        | Act::Plant { .. }
+        | Act::Settle { .. } => true,
+        Act::StopAll
+        | Act::PauseReplay
+        | Act::ResumeReplay
+        | Act::TerminateReceivers
+        | Act::ScanThenPromise
+        | Act::Renew
+        | Act::StartStandby { .. }
+        | Act::AskPromotion
+        | Act::Finish(_) => false,
+    }
 }
 
 /// Whether processes without a postmaster or without a lease are the act's own.
@@ -44,6 +61,17 @@ pub fn runs_processes(act: &Act) -> bool {
     )
 }
 
+/// How long an act may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For PostgreSQL's answer.
+    pub sql: Duration,
+    /// For small files of the data folder.
+    pub files: Duration,
+    /// For the scan of the WAL since the last checkpoint.
+    pub scan: Duration,
+}
+
 /// Carries out an act that was decided on `local`. An outcome ends the duty.
 /// Errors: in words for the operator.
 pub async fn perform(
@@ -51,7 +79,7 @@ pub async fn perform(
     by: &Admission,
     act: &Act,
     local: &Local,
-    sql_within: Duration,
+    within: Patience,
 ) -> Result<Option<Outcome>, String> {
     let hands = &tools.hands;
     let provider = &tools.provider;
@@ -61,18 +89,31 @@ pub async fn perform(
     match act.clone() {
         Act::StopAll => hands.stop_all().await.map_err(host)?,
         Act::EmptySources => {
-            on_disk(hands, move |hands| hands.configure(&by, None, None)).await?;
+            on_disk(hands, within.files, move |hands| {
+                hands.configure(&by, None, None)
+            })
+            .await?;
         }
-        Act::PauseReplay => provider.pause_replay(&by, sql_within).await.map_err(sql)?,
-        Act::ResumeReplay => provider.resume_replay(&by, sql_within).await.map_err(sql)?,
-        Act::TerminateReceivers => on_disk(hands, move |hands| hands.end_receivers(&by)).await?,
-        Act::ScanThenPromise => return Ok(Some(promise(hands, local).await)),
-        Act::Plant { below } => on_disk(hands, move |hands| hands.plant(&by, below)).await?,
+        Act::PauseReplay => provider.pause_replay(&by, within.sql).await.map_err(sql)?,
+        Act::ResumeReplay => provider.resume_replay(&by, within.sql).await.map_err(sql)?,
+        Act::TerminateReceivers => {
+            let hands = Arc::clone(hands);
+            blocking(move || hands.end_receivers(&by))
+                .await
+                .map_err(host)?;
+        }
+        Act::ScanThenPromise => return Ok(Some(promise(hands, local, within.scan).await)),
+        Act::Plant { below } => {
+            on_disk(hands, within.files, move |hands| hands.plant(&by, below)).await?
+        }
         Act::ConfigurePrimary {
             synchronous_standby_names: names,
             ..
         } => {
-            on_disk(hands, move |hands| hands.configure(&by, None, Some(&names))).await?;
+            on_disk(hands, within.files, move |hands| {
+                hands.configure(&by, None, Some(&names))
+            })
+            .await?;
         }
         Act::StartStandby { source } => {
             if local.lease.is_none() {
@@ -80,17 +121,17 @@ pub async fn perform(
                 tools.leash.disarm().await?;
             }
             let prepare = move |hands: &Hands| hands.prepare_standby(&by, source.as_ref());
-            on_disk(hands, prepare).await?;
+            on_disk(hands, within.files, prepare).await?;
             hands.start(&by).await.map_err(host)?;
         }
         Act::PointAt { source } => {
-            on_disk(hands, move |hands| {
+            on_disk(hands, within.files, move |hands| {
                 hands.configure(&by, Some(&source), None)
             })
             .await?;
         }
         // That a promotion was asked for is on disk by now.
-        Act::AskPromotion => provider.promote(&by, sql_within).await.map_err(sql)?,
+        Act::AskPromotion => provider.promote(&by, within.sql).await.map_err(sql)?,
         Act::Initialise { incarnation } => {
             hands.initialise(&by, incarnation).await.map_err(host)?
         }
@@ -99,27 +140,51 @@ pub async fn perform(
         Act::Settle {
             incarnation,
             source,
-        } => on_disk(hands, move |hands| hands.settle(&by, incarnation, &source)).await?,
+        } => {
+            on_disk(hands, within.files, move |hands| {
+                hands.settle(&by, incarnation, &source)
+            })
+            .await?
+        }
         // The worker's own.
         Act::Look | Act::Renew | Act::Finish(_) => {}
     }
     Ok(None)
 }
 
+/// Work on files goes on when nobody waits for it any more. What comes next waits for its turn, and makes void
+/// what has not begun: an old source is never put back after a fence.
 async fn on_disk(
     hands: &Arc<Hands>,
+    within: Duration,
     work: impl FnOnce(&Hands) -> crate::host::Result<()> + Send + 'static,
 ) -> Result<(), String> {
     let hands = Arc::clone(hands);
-    let done = blocking(move || work(&hands)).await;
-    done.map_err(|error| chain(&error))
+    let number = hands.begin_change();
+    let done = timeout(within, blocking(move || hands.in_turn(number, work))).await;
+    match done.map_err(|_| no_answer(within))? {
+        Some(done) => done.map_err(|error| chain(&error)),
+        None => Err("a newer change of files took its place".to_owned()),
+    }
 }
 
-async fn promise(hands: &Arc<Hands>, local: &Local) -> Outcome {
+fn no_answer(within: Duration) -> String {
+    format!(
+        "the disk of the data folder did not answer for {} ms",
+        within.as_millis()
+    )
+}
+
+/// What cannot be scanned in time is fenced but does not count.
+async fn promise(hands: &Arc<Hands>, local: &Local, within: Duration) -> Outcome {
     let session = local.session.clone();
     let running = local.is_running;
     let scanner = Arc::clone(hands);
-    let position = blocking(move || scanner.position(session.as_ref())).await;
+    let scanned = timeout(within, blocking(move || scanner.position(session.as_ref())));
+    let position = scanned.await.unwrap_or_else(|_| {
+        tracing::warn!(instance = %hands.instance(), "{}", no_answer(within));
+        None
+    });
     Outcome::Evidence(Evidence::Promised {
         instance: hands.instance().clone(),
         promise: Promise {

@@ -7,6 +7,7 @@ use crate::gate::Admission;
 use crate::model::{Order, Timestamp};
 use crate::recovery::Action;
 
+use super::perform::Patience;
 use super::session::SessionId;
 
 /// Who waits for the outcome of a command.
@@ -75,11 +76,22 @@ impl Running {
         self.action == *action && self.admission.order().epoch == order.epoch
     }
 
-    /// How long SQL may take: a fence must be proven or the instance stopped within 100 ms.
-    pub fn sql_within(&self) -> Duration {
-        match self.action {
+    /// How long one act may wait: a fence must be proven or the instance stopped within 100 ms.
+    pub fn patience(&self) -> Patience {
+        let small = match self.action {
             Action::Fence => Duration::from_millis(150),
             _ => Duration::from_secs(1),
+        };
+        let files = match self.action {
+            Action::Fence => small,
+            // A few fsyncs on a disk that is busy with a checkpoint.
+            _ => Duration::from_secs(10),
+        };
+        Patience {
+            sql: small,
+            files,
+            // Some gigabytes; a fence that is ordered again meanwhile joins this one.
+            scan: Duration::from_secs(60),
         }
     }
 

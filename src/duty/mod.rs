@@ -189,6 +189,7 @@ impl Duty {
                 duty.rewind_failed(why);
                 None
             }
+            Duty::Rebuild(duty) => Some(Outcome::Failed(duty.failure(why))),
             Duty::Fence(duty) if !matches!(act, Act::StopAll | Act::ScanThenPromise) => {
                 duty.must_stop();
                 None

@@ -15,6 +15,7 @@ pub struct Rebuilding {
     incarnation: Incarnation,
     is_replaced: bool,
     may_rewind: bool,
+    rewind_failed: Option<String>,
 }
 
 impl Rebuilding {
@@ -26,11 +27,21 @@ impl Rebuilding {
             incarnation,
             is_replaced: false,
             may_rewind: !keep_old,
+            rewind_failed: None,
         }
     }
 
-    pub(super) fn rewind_failed(&mut self, _why: &str) {
+    pub(super) fn rewind_failed(&mut self, why: &str) {
         self.may_rewind = false;
+        self.rewind_failed = Some(why.to_owned());
+    }
+
+    /// Why the rebuild fails, with what was tried before.
+    pub(super) fn failure(&self, why: &str) -> String {
+        match &self.rewind_failed {
+            Some(before) => format!("{why}; before that, the rewind failed: {before}"),
+            None => why.to_owned(),
+        }
     }
 
     pub(super) fn next(&mut self, local: &Local) -> Act {

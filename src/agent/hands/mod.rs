@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -42,6 +43,10 @@ pub struct Hands {
     newborn: Mutex<Option<i32>>,
     /// Where the WAL of an instance at rest ends, and the files for which that holds.
     scanned: Mutex<Option<(WalFiles, Option<WalPosition>)>>,
+    /// Held while files of the data folder change.
+    turn: Mutex<()>,
+    /// Changes of files that were begun.
+    changes: AtomicU64,
 }
 
 /// What a scan depends on: checkpoint, redo, and every file with its length and time of change.
@@ -63,6 +68,8 @@ impl Hands {
             binaries,
             newborn: Mutex::new(None),
             scanned: Mutex::new(None),
+            turn: Mutex::new(()),
+            changes: AtomicU64::new(0),
         };
         let password = hands.config.replication.password()?;
         let escaped = password.replace('\\', "\\\\").replace(':', "\\:");
@@ -73,6 +80,17 @@ impl Hands {
             .and_then(|()| durable::write(&hands.passfile(), line.as_bytes()))
             .map_err(explain)?;
         Ok(hands)
+    }
+
+    /// The number of a change of files that begins now; it makes every earlier one that still waits void.
+    pub fn begin_change(&self) -> u64 {
+        self.changes.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Changes files once the change under way has ended; none if a newer one was begun meanwhile. Blocks.
+    pub fn in_turn<T>(&self, number: u64, change: impl FnOnce(&Hands) -> T) -> Option<T> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.changes.load(Ordering::SeqCst) == number).then(|| change(self))
     }
 
     /// Whose hands.

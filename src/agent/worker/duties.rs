@@ -51,7 +51,7 @@ impl Worker {
 
     pub(super) fn begin_act(&mut self, act: Act, local: Local) {
         let Some(running) = &self.running else { return };
-        let (tools, by, within) = (self.tools.clone(), running.admission, running.sql_within());
+        let (tools, by, within) = (self.tools.clone(), running.admission, running.patience());
         let done = act.clone();
         let handle = self
             .tasks

@@ -318,7 +318,7 @@ impl Worker {
             number: self.looks,
             new_session: is_for_duty || asked,
             sql_within: match &self.running {
-                Some(running) if is_for_duty => running.sql_within(),
+                Some(running) if is_for_duty => running.patience().sql,
                 _ if asked => Duration::from_millis(300),
                 _ => IDLE_SQL,
             },

@@ -121,6 +121,7 @@ impl DatabaseProvider for Postgres {
         .await
     }
 
+    // Waits as long as any commit would, and is never cancelled: its deadline is the end of the session.
     async fn barrier(&self, epoch: Epoch) -> Result<Lsn> {
         let session = Session::open(&self.endpoint, None).await?;
         session
