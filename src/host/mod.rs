@@ -14,6 +14,8 @@ pub mod data_folder;
 pub mod durable;
 pub mod error;
 pub mod history;
+pub mod place;
+mod process_table;
 pub mod processes;
 pub mod programs;
 pub mod server;
@@ -25,4 +27,5 @@ pub mod wal_scan;
 
 pub use account::Account;
 pub use error::{Error, Result};
+pub use place::Place;
 pub use programs::Binaries;

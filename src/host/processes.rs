@@ -1,15 +1,14 @@
 //! Which processes work on a data folder, and how they are ended.
 //!
-//! A process belongs to an instance if its working folder is the data folder; PostgreSQL and all
-//! its children stay there. Zombies (state `Z`) are dead whatever `kill(pid, 0)` says. A process
-//! number is never trusted by itself: signals go through a pidfd whose process was checked after
-//! it was opened. Only "no such process" means that one is gone; any other refusal is an error, because
-//! a fence must not promise on a look that failed. Scanning `/proc` takes a millisecond or two and does not touch the data disk.
+//! A process belongs to an instance if it works in its [`Place`]. Zombies (state `Z`) are dead whatever
+//! `kill(pid, 0)` says. A process number is never trusted by itself: signals go through a pidfd whose
+//! process was checked after it was opened. Only "no such process" means that one is gone; any other
+//! refusal is an error, because a fence must not promise on a look that failed. Scanning `/proc` takes a
+//! millisecond or two and does not touch the data disk.
 
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +18,8 @@ use tokio::io::unix::AsyncFd;
 
 use super::durable;
 use super::error::{Error, Result, on};
+use super::place::Place;
+use super::process_table::{all, title_of};
 use crate::clock;
 
 /// How long to leave the kernel to tear processes down before looking again.
@@ -31,94 +32,6 @@ pub struct Process {
     pub pid: i32,
     /// Its command line, which PostgreSQL sets to what the process is doing.
     pub title: String,
-}
-
-/// Which processes are meant: those whose working folder has one of these paths. Resolve it once and
-/// keep it: resolving touches the data disk, comparing never does.
-///
-/// Only the text of `/proc/<pid>/cwd` is compared. The folder behind it is never looked at, because a
-/// process of anybody may work on a network disk that has gone away.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    folder: PathBuf,
-    /// As it is named, and as it is once symbolic links are resolved.
-    paths: [PathBuf; 2],
-    owner: Option<u32>,
-}
-
-impl Place {
-    /// The data folder at this path, which need not exist yet. Blocks on the disk.
-    pub fn of(data: &Path) -> Place {
-        let named = || {
-            let parent = fs::canonicalize(data.parent()?).ok()?;
-            Some(parent.join(data.file_name()?))
-        };
-        let named = named().unwrap_or_else(|| data.to_owned());
-        Place {
-            paths: [
-                fs::canonicalize(data).unwrap_or_else(|_| named.clone()),
-                named,
-            ],
-            owner: fs::metadata(data).ok().map(|it| it.uid()),
-            folder: data.to_owned(),
-        }
-    }
-
-    /// The folder as it was given.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// Whether a living process works here. Only a process that is gone, or one of somebody who does
-    /// not run PostgreSQL, may be unreadable; "I could not look" is never "nothing is there".
-    fn holds(&self, pid: i32) -> Result<bool> {
-        let cwd = PathBuf::from(format!("/proc/{pid}/cwd"));
-        let link = match fs::read_link(&cwd) {
-            Ok(link) => link,
-            Err(error) if is_gone(&error) => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return match self.may_own(pid)? {
-                    true => Err(on("look at process", &cwd)(error)),
-                    false => Ok(false),
-                };
-            }
-            Err(error) => return Err(on("look at process", &cwd)(error)),
-        };
-        let text = link.to_string_lossy();
-        let plain = Path::new(text.strip_suffix(" (deleted)").unwrap_or(&text));
-        let named = |path: &PathBuf| link == *path || plain == path;
-        Ok(self.paths.iter().any(named) && !is_zombie(pid)?)
-    }
-
-    /// Whether an unreadable process could be PostgreSQL's. Never root's: PostgreSQL refuses that.
-    fn may_own(&self, pid: i32) -> Result<bool> {
-        let path = PathBuf::from(format!("/proc/{pid}"));
-        let own = rustix::process::geteuid().as_raw();
-        match fs::metadata(&path) {
-            Ok(found) if found.uid() == 0 => Ok(false),
-            Ok(found) => Ok(found.uid() == own || Some(found.uid()) == self.owner),
-            Err(error) if is_gone(&error) => Ok(false),
-            Err(error) => Err(on("look at process", &path)(error)),
-        }
-    }
-}
-
-impl From<&Place> for Place {
-    fn from(place: &Place) -> Place {
-        place.clone()
-    }
-}
-
-impl From<&Path> for Place {
-    fn from(data: &Path) -> Place {
-        Place::of(data)
-    }
-}
-
-impl From<&PathBuf> for Place {
-    fn from(data: &PathBuf) -> Place {
-        Place::of(data)
-    }
 }
 
 /// Every living process whose working folder is the data folder, by number. A process of another
@@ -144,7 +57,7 @@ pub fn check_none_alive(data: impl Into<Place>) -> Result<()> {
         return Ok(());
     }
     Err(Error::Alive {
-        folder: place.folder,
+        folder: place.folder().to_owned(),
         processes,
     })
 }
@@ -220,7 +133,7 @@ pub fn kill_all(data: impl Into<Place>, deadline: Duration) -> Result<Killed> {
         }
         if took >= deadline {
             return Err(unseen.unwrap_or(Error::Alive {
-                folder: place.folder,
+                folder: place.folder().to_owned(),
                 processes: alive,
             }));
         }
@@ -260,7 +173,7 @@ pub struct Postmaster {
 /// program that was given the same number. Blocks. Errors: [`Error::File`].
 pub fn postmaster(data: impl Into<Place>) -> Result<Option<Postmaster>> {
     let place = data.into();
-    let Some(text) = durable::read(&place.folder.join("postmaster.pid"))? else {
+    let Some(text) = durable::read(&place.folder().join("postmaster.pid"))? else {
         return Ok(None);
     };
     let mut lines = text.lines();
@@ -354,49 +267,6 @@ fn signal_in(place: &Place, pid: i32, signal: Signal) -> bool {
     })
 }
 
-fn all() -> Result<Vec<i32>> {
-    let proc = Path::new("/proc");
-    let mut pids = Vec::new();
-    for entry in fs::read_dir(proc).map_err(on("list", proc))? {
-        let name = entry.map_err(on("list", proc))?.file_name();
-        pids.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
-    }
-    pids.sort_unstable();
-    Ok(pids)
-}
-
-/// The two answers that mean that a process has ended.
-fn is_gone(error: &io::Error) -> bool {
-    let srch = rustix::io::Errno::SRCH.raw_os_error();
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(srch)
-}
-
-/// What a file of a process holds; none if the process is gone.
-fn read_of(pid: i32, file: &str) -> Result<Option<String>> {
-    let path = PathBuf::from(format!("/proc/{pid}/{file}"));
-    match fs::read(&path) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) if is_gone(&error) => Ok(None),
-        Err(error) => Err(on("look at process", &path)(error)),
-    }
-}
-
-fn is_zombie(pid: i32) -> Result<bool> {
-    let stat = read_of(pid, "stat")?;
-    // The state follows the name, which is in parentheses and may hold anything.
-    Ok(stat.is_none_or(|stat| {
-        let state = stat
-            .rfind(')')
-            .and_then(|at| stat[at + 1..].split_whitespace().next());
-        matches!(state, Some("Z" | "X"))
-    }))
-}
-
-fn title_of(pid: i32) -> Result<Option<String>> {
-    let line = read_of(pid, "cmdline")?;
-    Ok(line.map(|line| line.replace('\0', " ").trim().to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -432,19 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn only_gone_is_gone() {
-        use rustix::io::Errno;
-        for (errno, gone) in [
-            (Errno::NOENT, true),
-            (Errno::SRCH, true),
-            (Errno::ACCESS, false),
-            (Errno::MFILE, false),
-            (Errno::IO, false),
-        ] {
-            assert_eq!(is_gone(&errno.into()), gone, "{errno}");
-        }
-        let place = Place::of(Path::new("/nowhere"));
-        assert!(!place.holds(i32::MAX).unwrap(), "no such process");
+    fn sight_of_a_process_is_checked() {
         check_sight(std::process::id() as i32).unwrap();
         assert!(check_sight(i32::MAX).is_err());
     }

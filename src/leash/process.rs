@@ -18,7 +18,7 @@ use rustix::time::{
 use super::protocol::{Expiry, Hold, Reply, Request};
 use super::{Args, Error, on};
 use crate::clock;
-use crate::host::processes::{self, Place};
+use crate::host::{Place, processes};
 use crate::model::Timestamp;
 
 /// How many conversations are open at once; the oldest is dropped for one more.

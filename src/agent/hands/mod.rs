@@ -18,8 +18,9 @@ use std::time::{Duration, SystemTime};
 use super::config::{AgentConfig, InvalidConfig};
 use super::observe::blocking;
 use crate::gate::Admission;
-use crate::host::processes::Place;
-use crate::host::{Account, Binaries, Error, data_folder, durable, history, processes, server};
+use crate::host::{
+    Account, Binaries, Error, Place, data_folder, durable, history, processes, server,
+};
 use crate::model::{InstanceId, Lsn, Timeline, WalPosition};
 use crate::recovery::Source;
 

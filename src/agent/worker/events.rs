@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinError;
 
-use super::{BARRIER_AGAIN, Done, FOLDER_WITHIN, LOOK_AGAIN, Question, Worker};
+use super::{Done, FOLDER_WITHIN, Question, Worker};
 use crate::agent::chain;
 use crate::agent::hands::Processes;
 use crate::agent::observe::Seen;
@@ -113,34 +113,8 @@ impl Worker {
                     "the leash did not take the deadline: the lease does not count"
                 );
             }
-            Done::Barrier(epoch, result) => {
-                self.barrier = None;
-                match result {
-                    Ok(lsn) => {
-                        tracing::info!(%epoch, %lsn, "the first commit of the epoch is acknowledged");
-                        self.known.first_commit = Some((epoch, lsn));
-                        self.publish();
-                    }
-                    Err(error) => {
-                        tracing::debug!(error, "the first commit is not acknowledged yet");
-                        self.barrier_at = clock::boottime().after(BARRIER_AGAIN);
-                    }
-                }
-            }
+            Done::Barrier(epoch, result) => self.on_barrier(epoch, result),
         }
-    }
-
-    /// A look that failed says nothing: look again, and say so once.
-    pub(super) fn look_failed(&mut self, why: String) {
-        let again = clock::boottime().after(LOOK_AGAIN);
-        self.look_at = again;
-        if let Some(running) = &mut self.running {
-            running.look_at = again;
-        }
-        if self.trouble.as_ref() != Some(&why) {
-            tracing::error!(why, "this host cannot be looked at");
-        }
-        self.trouble = Some(why);
     }
 
     /// Nothing runs any more: no lease is needed, and no promotion is under way.

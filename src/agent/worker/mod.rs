@@ -4,13 +4,14 @@
 //! renewals, reports, a dead postmaster and the end of a lease are always dealt with at once. What it
 //! waits for is the fsync of the promise and, for half a second at most, the removal of a `promote` file.
 
+mod barrier;
 mod duties;
 mod events;
+mod looks;
 mod peers;
 mod slots;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -19,7 +20,7 @@ use tokio::time::sleep;
 
 use crate::agent::health::Health;
 use crate::agent::lease::LeaseKeeper;
-use crate::agent::observe::{Ask, Seen, look};
+use crate::agent::observe::Seen;
 use crate::agent::perform::Tools;
 use crate::agent::report::Known;
 use crate::agent::running::{Running, Waiter};
@@ -30,27 +31,15 @@ use crate::duty::{Act, Lease, Outcome};
 use crate::gate::PromiseStore;
 use crate::host::processes::Death;
 use crate::model::{Epoch, Lsn, Order, Report, Stopped, Timeline, Timestamp};
-use crate::provider::DatabaseProvider;
 use crate::recovery::{Action, Evidence};
+use looks::Looking;
 
-/// How often to look while nothing is to be done.
-const IDLE_LOOK: Duration = Duration::from_secs(1);
 /// How often to look while a duty waits for something.
 const BUSY_LOOK: Duration = Duration::from_millis(3);
 /// How often to look while a duty waits for a lease, a server to start or a source.
 const PATIENT_LOOK: Duration = Duration::from_millis(15);
-/// A look that failed is tried again after this.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How often the data folder is read while nothing is to be done.
-const FOLDER_EVERY: Duration = Duration::from_secs(5);
 /// How long the worker itself waits for the data folder.
 const FOLDER_WITHIN: Duration = Duration::from_millis(500);
-/// How long SQL may take in a look for reports.
-const IDLE_SQL: Duration = Duration::from_secs(1);
-/// The longest checkpoint after a promotion that the first commit waits for.
-const CHECKPOINT_WITHIN: Duration = Duration::from_secs(600);
-/// A barrier that failed is tried again after this.
-const BARRIER_AGAIN: Duration = Duration::from_millis(500);
 
 /// Where the worker says what it knows.
 #[derive(Debug)]
@@ -75,14 +64,6 @@ struct Peer {
 enum Question {
     Ask(Waiter, Epoch),
     Locate(Waiter, Order),
-}
-
-#[derive(Debug)]
-struct Looking {
-    number: u64,
-    handle: AbortHandle,
-    questions: Vec<Question>,
-    is_for_duty: bool,
 }
 
 #[derive(Debug)]
@@ -231,17 +212,6 @@ impl Worker {
         wake
     }
 
-    fn look_due(&self) -> Timestamp {
-        match (&self.looking, &self.running) {
-            (Some(_), _) => Timestamp(u64::MAX),
-            (None, _) if !self.questions.is_empty() && self.trouble.is_none() => {
-                Timestamp::default()
-            }
-            (None, Some(running)) if self.acting.is_none() => running.look_at.min(self.look_at),
-            (None, _) => self.look_at,
-        }
-    }
-
     fn renewal_due(&self) -> Option<Timestamp> {
         let promotes =
             matches!(&self.running, Some(it) if matches!(it.action, Action::Promote { .. }));
@@ -304,82 +274,6 @@ impl Worker {
             };
             self.finish(outcome);
         }
-    }
-
-    fn begin_look(&mut self, now: Timestamp) {
-        self.looks += 1;
-        let is_for_duty = self.running.is_some() && self.acting.is_none();
-        let asked = !self.questions.is_empty();
-        let folder_is_due = is_for_duty || asked || now.since(self.folder_read_at) >= FOLDER_EVERY;
-        if folder_is_due {
-            self.folder_read_at = now;
-        }
-        let ask = Ask {
-            number: self.looks,
-            new_session: is_for_duty || asked,
-            sql_within: match &self.running {
-                Some(running) if is_for_duty => running.patience().sql,
-                _ if asked => Duration::from_millis(300),
-                _ => IDLE_SQL,
-            },
-            data: self.known.data.clone().filter(|_| !folder_is_due),
-            timeline: self.timeline,
-            postmaster: self.known.processes.postmaster,
-        };
-        let tools = self.tools.clone();
-        let number = self.looks;
-        let handle = self.tasks.spawn(async move {
-            Done::Looked(
-                number,
-                Box::new(look(tools.hands, tools.provider, ask).await),
-            )
-        });
-        self.looking = Some(Looking {
-            number: self.looks,
-            handle,
-            questions: std::mem::take(&mut self.questions),
-            is_for_duty,
-        });
-        self.look_at = now.after(IDLE_LOOK);
-    }
-
-    /// A look under way is of no use for what came meanwhile: begin another.
-    fn look_anew(&mut self) {
-        if let Some(looking) = self.looking.take() {
-            looking.handle.abort();
-            self.questions.extend(looking.questions);
-        }
-        self.look_at = clock::boottime();
-    }
-
-    fn begin_barrier(&mut self, now: Timestamp) {
-        let is_open = self
-            .known
-            .reading
-            .as_ref()
-            .is_some_and(|reading| !reading.session.in_recovery);
-        let Some(lease) = self.lease.live(self.promise.epoch(), now) else {
-            return;
-        };
-        let epoch = lease.order.epoch;
-        let is_known = self.known.first_commit.is_some_and(|(of, _)| of == epoch);
-        let idle = self.running.is_none() && self.barrier.is_none() && now >= self.barrier_at;
-        if !is_open || is_known || !idle {
-            return;
-        }
-        self.barrier = Some(epoch);
-        let provider = Arc::clone(&self.tools.provider);
-        self.tasks.spawn(async move {
-            // Before anybody rewinds: pg_rewind believes what the last checkpoint says.
-            let acknowledged = match provider.checkpoint(CHECKPOINT_WITHIN).await {
-                Ok(()) => provider.barrier(epoch).await,
-                Err(error) => Err(error),
-            };
-            Done::Barrier(
-                epoch,
-                acknowledged.map_err(|error| crate::agent::chain(&error)),
-            )
-        });
     }
 
     fn publish(&mut self) {

@@ -1,0 +1,109 @@
+//! Whose working folder makes a process the instance's.
+//!
+//! PostgreSQL and all its children stay in the data folder. Only the text of `/proc/<pid>/cwd` is compared;
+//! the folder behind it is never looked at, because a process of anybody may work on a network disk that
+//! has gone away.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::error::{Result, on};
+use super::process_table::{is_gone, is_zombie};
+
+/// Which processes are meant: those whose working folder has one of these paths. Resolve it once and
+/// keep it: resolving touches the data disk, comparing never does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    folder: PathBuf,
+    /// As it is named, and as it is once symbolic links are resolved.
+    paths: [PathBuf; 2],
+    owner: Option<u32>,
+}
+
+impl Place {
+    /// The data folder at this path, which need not exist yet. Blocks on the disk.
+    pub fn of(data: &Path) -> Place {
+        let named = || {
+            let parent = fs::canonicalize(data.parent()?).ok()?;
+            Some(parent.join(data.file_name()?))
+        };
+        let named = named().unwrap_or_else(|| data.to_owned());
+        Place {
+            paths: [
+                fs::canonicalize(data).unwrap_or_else(|_| named.clone()),
+                named,
+            ],
+            owner: fs::metadata(data).ok().map(|it| it.uid()),
+            folder: data.to_owned(),
+        }
+    }
+
+    /// The folder as it was given.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether a living process works here. Only a process that is gone, or one of somebody who does
+    /// not run PostgreSQL, may be unreadable; "I could not look" is never "nothing is there".
+    pub(super) fn holds(&self, pid: i32) -> Result<bool> {
+        let cwd = PathBuf::from(format!("/proc/{pid}/cwd"));
+        let link = match fs::read_link(&cwd) {
+            Ok(link) => link,
+            Err(error) if is_gone(&error) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return match self.may_own(pid)? {
+                    true => Err(on("look at process", &cwd)(error)),
+                    false => Ok(false),
+                };
+            }
+            Err(error) => return Err(on("look at process", &cwd)(error)),
+        };
+        let text = link.to_string_lossy();
+        let plain = Path::new(text.strip_suffix(" (deleted)").unwrap_or(&text));
+        let named = |path: &PathBuf| link == *path || plain == path;
+        Ok(self.paths.iter().any(named) && !is_zombie(pid)?)
+    }
+
+    /// Whether an unreadable process could be PostgreSQL's. Never root's: PostgreSQL refuses that.
+    fn may_own(&self, pid: i32) -> Result<bool> {
+        let path = PathBuf::from(format!("/proc/{pid}"));
+        let own = rustix::process::geteuid().as_raw();
+        match fs::metadata(&path) {
+            Ok(found) if found.uid() == 0 => Ok(false),
+            Ok(found) => Ok(found.uid() == own || Some(found.uid()) == self.owner),
+            Err(error) if is_gone(&error) => Ok(false),
+            Err(error) => Err(on("look at process", &path)(error)),
+        }
+    }
+}
+
+impl From<&Place> for Place {
+    fn from(place: &Place) -> Place {
+        place.clone()
+    }
+}
+
+impl From<&Path> for Place {
+    fn from(data: &Path) -> Place {
+        Place::of(data)
+    }
+}
+
+impl From<&PathBuf> for Place {
+    fn from(data: &PathBuf) -> Place {
+        Place::of(data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_gone_works_nowhere() {
+        let place = Place::of(Path::new("/nowhere"));
+        assert!(!place.holds(i32::MAX).unwrap(), "no such process");
+    }
+}

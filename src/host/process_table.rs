@@ -1,0 +1,73 @@
+//! What `/proc` says of single processes. Only "no such process" means that one is gone; any other refusal
+//! is an error.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::{Result, on};
+
+/// Every number in use. Errors: [`Error::File`](super::Error::File).
+pub(super) fn all() -> Result<Vec<i32>> {
+    let proc = Path::new("/proc");
+    let mut pids = Vec::new();
+    for entry in fs::read_dir(proc).map_err(on("list", proc))? {
+        let name = entry.map_err(on("list", proc))?.file_name();
+        pids.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    pids.sort_unstable();
+    Ok(pids)
+}
+
+/// The two answers that mean that a process has ended.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    let srch = rustix::io::Errno::SRCH.raw_os_error();
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(srch)
+}
+
+/// What a file of a process holds; none if the process is gone.
+fn read_of(pid: i32, file: &str) -> Result<Option<String>> {
+    let path = PathBuf::from(format!("/proc/{pid}/{file}"));
+    match fs::read(&path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(on("look at process", &path)(error)),
+    }
+}
+
+/// Whether it is dead and nobody has waited for it yet.
+pub(super) fn is_zombie(pid: i32) -> Result<bool> {
+    let stat = read_of(pid, "stat")?;
+    // The state follows the name, which is in parentheses and may hold anything.
+    Ok(stat.is_none_or(|stat| {
+        let state = stat
+            .rfind(')')
+            .and_then(|at| stat[at + 1..].split_whitespace().next());
+        matches!(state, Some("Z" | "X"))
+    }))
+}
+
+/// Its command line; none if it is gone.
+pub(super) fn title_of(pid: i32) -> Result<Option<String>> {
+    let line = read_of(pid, "cmdline")?;
+    Ok(line.map(|line| line.replace('\0', " ").trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn only_gone_is_gone() {
+        for (errno, gone) in [
+            (Errno::NOENT, true),
+            (Errno::SRCH, true),
+            (Errno::ACCESS, false),
+            (Errno::MFILE, false),
+            (Errno::IO, false),
+        ] {
+            assert_eq!(is_gone(&errno.into()), gone, "{errno}");
+        }
+    }
+}

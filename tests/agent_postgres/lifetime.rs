@@ -1,0 +1,101 @@
+//! From an agent's first start to its restart and the end of its lease.
+
+use std::time::Duration;
+
+use primacy::duty::Outcome;
+use primacy::duty::gate::Refusal;
+use primacy::host::processes;
+use primacy::model::*;
+use primacy::recovery::{Action, Evidence};
+
+use crate::now;
+use crate::rig::{Rig, id, order};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_without_a_promise_does_nothing_until_it_adopted_the_epoch() {
+    let mut rig = Rig::new().await;
+    let a = id("pg-a");
+    rig.peer.adopt_at(None);
+    rig.start(&a);
+    let initialise = Action::Initialise {
+        incarnation: Incarnation(1),
+    };
+    let outcome = rig.peer.command(&a, order(1, 1), initialise.clone()).await;
+    assert_eq!(outcome, Outcome::Refused(Refusal::NotAdopted));
+    rig.peer.adopt_at(Some(order(4, 0)));
+    let adopted = |report: &Report| report.promised == Some(order(4, 0));
+    rig.peer
+        .until_reported("the epoch is adopted", &a, adopted)
+        .await;
+    let outcome = rig.peer.command(&a, order(3, 9), initialise.clone()).await;
+    assert!(
+        matches!(outcome, Outcome::Refused(Refusal::Stale { .. })),
+        "{outcome:?}"
+    );
+
+    // What is not empty is never initialised.
+    let data = rig.config(&a).data;
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("precious"), "x").unwrap();
+    let outcome = rig.peer.command(&a, order(4, 1), initialise).await;
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    assert_eq!(std::fs::read_dir(&data).unwrap().count(), 1);
+
+    // A lost promise is not guessed.
+    rig.stop(&a).await;
+    std::fs::remove_file(rig.config(&a).folder.join("promise.json")).unwrap();
+    rig.peer.adopt_at(None);
+    rig.start(&a);
+    let outcome = rig.peer.command(&a, order(9, 1), Action::Fence).await;
+    assert_eq!(outcome, Outcome::Refused(Refusal::NotAdopted));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_the_agent_leaves_postgresql_alone_and_the_end_of_the_lease_stops_it() {
+    let mut rig = Rig::new().await;
+    let a = id("pg-a");
+    rig.primary(&a, "").await;
+    let postmaster = rig.postmaster(&a);
+    rig.stop(&a).await;
+    rig.start(&a);
+    let serves = |report: &Report| {
+        report.lease.is_some()
+            && matches!(
+                report.database,
+                Database::Primary {
+                    first_commit: Some(_),
+                    ..
+                }
+            )
+    };
+    rig.peer.until_reported("it serves again", &a, serves).await;
+    assert!(postmaster.is_some() && rig.postmaster(&a) == postmaster);
+
+    // No peer grants any more: everything stops with the lease.
+    let lease = rig.peer.report(&a).unwrap().lease.unwrap();
+    rig.peer.grant_no_more();
+    let began = now();
+    let ended = |report: &Report| report.database == Database::Stopped(Stopped::LeaseEnded);
+    rig.peer.until_reported("the lease ends", &a, ended).await;
+    let lasted = now().since(began);
+    assert!(lasted <= Duration::from_secs(11), "{lasted:?} of {lease:?}");
+    assert!(rig.postmaster(&a).is_none());
+
+    // Without its agent the leash does the same.
+    rig.peer.grant(&a, order(1, 5), Duration::from_secs(2));
+    let promote = Action::Promote {
+        timeline: Timeline(3),
+        at_least: WalPosition::default(),
+        synchronous_standby_names: String::new(),
+        members: [a.clone()].into(),
+    };
+    let outcome = rig.peer.command(&a, order(1, 5), promote).await;
+    assert!(
+        matches!(outcome, Outcome::Evidence(Evidence::Promoted { .. })),
+        "{outcome:?}"
+    );
+    rig.stop(&a).await;
+    assert!(rig.postmaster(&a).is_some());
+    tokio::time::sleep(Duration::from_millis(2_200)).await;
+    assert!(processes::of(&rig.config(&a).data).unwrap().is_empty());
+}
