@@ -33,21 +33,6 @@ pub enum State {
     InProduction,
 }
 
-impl State {
-    /// The words of `pg_controldata` in the C locale.
-    pub fn as_text(self) -> &'static str {
-        match self {
-            State::StartingUp => "starting up",
-            State::ShutDown => "shut down",
-            State::ShutDownInRecovery => "shut down in recovery",
-            State::ShuttingDown => "shutting down",
-            State::InCrashRecovery => "in crash recovery",
-            State::InArchiveRecovery => "in archive recovery",
-            State::InProduction => "in production",
-        }
-    }
-}
-
 /// What is used of the control file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlFile {
@@ -67,10 +52,6 @@ pub struct ControlFile {
     pub min_recovery_timeline: Timeline,
     /// Bytes in a WAL segment file.
     pub segment_size: u64,
-    /// Whether pages carry checksums.
-    pub data_checksums: bool,
-    /// Whether hint bits are logged, without which (or checksums) pg_rewind cannot work.
-    pub wal_log_hints: bool,
 }
 
 /// Reads and checks `global/pg_control` of a data folder. Blocks on one small read.
@@ -128,8 +109,6 @@ fn parse(bytes: &[u8]) -> std::result::Result<ControlFile, &'static str> {
         min_recovery: Lsn(u64_at(136)),
         min_recovery_timeline: Timeline(u32_at(144)),
         segment_size: u64::from(u32_at(228)),
-        data_checksums: u32_at(252) != 0,
-        wal_log_hints: bytes[176] != 0,
     })
 }
 

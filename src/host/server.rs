@@ -1,4 +1,4 @@
-//! Starting and stopping the server.
+//! Starting the server.
 //!
 //! The postmaster runs in a session of its own and outlives the agent. It is started directly:
 //! `pg_ctl` would poll every 100 ms and take a zombie for a living server. That it may be started
@@ -7,21 +7,18 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use rustix::process::Signal;
 use tokio::process::Command;
 
 use super::data_folder;
 use super::error::{Error, Result, on};
-use super::processes::{self, Death, Killed};
+use super::processes;
 use super::programs::Binaries;
-use crate::clock;
 
 /// Starts the server in `data` and returns the number of its postmaster at once. Its output is
 /// appended to `log`. Whether it is ready is seen over SQL or in [`processes::postmaster`]; whether
-/// it failed, by a [`Death`]. A stale lock file is removed first. Must be called within a tokio
+/// it failed, by a [`processes::Death`]. A stale lock file is removed first. Must be called within a tokio
 /// runtime, whose process reaps the postmaster as long as it lives.
 ///
 /// Errors: [`Error::Alive`] if processes already work in the folder, [`Error::ForeignOwner`],
@@ -78,67 +75,6 @@ pub fn log_since(log: &Path, from: u64) -> String {
     };
     let tail = read().unwrap_or_default();
     String::from_utf8_lossy(&tail).trim().to_owned()
-}
-
-/// How the server is asked to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// SIGINT: end sessions, write a checkpoint, send the last WAL to connected standbys.
-    Fast,
-    /// SIGQUIT: leave at once; the next start recovers.
-    Immediate,
-    /// SIGKILL to every process; what fencing uses.
-    Kill,
-}
-
-/// What a stop took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stopped {
-    /// The postmaster did as asked within the deadline.
-    pub as_asked: bool,
-    /// What had to be killed afterwards; no processes if all went well.
-    pub killed: Killed,
-    /// From the request to the proof that no process is left.
-    pub took: Duration,
-}
-
-/// How long processes may survive SIGKILL (uninterruptible disk waits) before that is an error.
-const KILL_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Stops the server and returns only when no process of it is left: asks the postmaster, waits up
-/// to `deadline`, then kills all. Nothing running is success. If the future is dropped, what was
-/// asked still happens, but nobody escalates.
-/// Errors: [`Error::Alive`] if processes survive SIGKILL for 10 s, [`Error::File`].
-pub async fn stop(data: &Path, how: Stop, deadline: Duration) -> Result<Stopped> {
-    let began = clock::monotonic();
-    let asked = match how {
-        Stop::Fast => Some(Signal::INT),
-        Stop::Immediate => Some(Signal::QUIT),
-        Stop::Kill => None,
-    };
-    let mut as_asked = asked.is_none();
-    let postmaster = match asked {
-        Some(signal) => processes::postmaster(data)?.map(|found| (signal, found.pid)),
-        None => None,
-    };
-    if let Some((signal, pid)) = postmaster
-        && let Some(death) = Death::watch(data, pid)?
-    {
-        processes::signal(data, pid, signal);
-        as_asked = matches!(
-            tokio::time::timeout(deadline, death.wait()).await,
-            Ok(Ok(()))
-        );
-    }
-    let folder: PathBuf = data.to_owned();
-    let killed = tokio::task::spawn_blocking(move || processes::kill_all(&folder, KILL_DEADLINE))
-        .await
-        .expect("looking for processes does not panic")?;
-    Ok(Stopped {
-        as_asked,
-        killed,
-        took: clock::monotonic().since(began),
-    })
 }
 
 fn open_log(log: &Path, data: &Path) -> Result<fs::File> {

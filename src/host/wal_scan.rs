@@ -25,10 +25,6 @@ pub struct Scan {
     pub end: WalPosition,
     /// Where the last valid record begins; `None` if there was none after the start.
     pub last_record: Option<Lsn>,
-    /// How many records were read.
-    pub records: u64,
-    /// Why the walk ended there.
-    pub stopped_by: String,
 }
 
 /// Walks from `start` to the end of valid WAL. Blocks: about 2 ms per 16 MB in the page cache.
@@ -123,8 +119,6 @@ fn walk(wal: &Wal, path: &[Stage], start: WalPosition) -> Result<Option<Scan>> {
     let mut scan = Scan {
         end: start,
         last_record: None,
-        records: 0,
-        stopped_by: String::new(),
     };
     let mut page_timeline = Timeline(0);
     let mut stage = 0;
@@ -151,7 +145,7 @@ fn walk(wal: &Wal, path: &[Stage], start: WalPosition) -> Result<Option<Scan>> {
         let record = match found {
             Ok(record) => record,
             Err(reason) => {
-                scan.stopped_by = reason;
+                tracing::debug!(end = %scan.end, reason, "the WAL ends");
                 return Ok(Some(scan));
             }
         };
@@ -168,6 +162,5 @@ fn walk(wal: &Wal, path: &[Stage], start: WalPosition) -> Result<Option<Scan>> {
             lsn: record.end,
         };
         scan.last_record = Some(record.start);
-        scan.records += 1;
     }
 }

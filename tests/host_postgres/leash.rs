@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use primacy::clock;
 use primacy::host::processes;
-use primacy::host::server::Stop;
 use primacy::leash::{self, Hold};
 use primacy::model::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Host, SOON, eventually};
+use crate::support::{Host, SOON, Stop, eventually};
 
 /// Not a test: the leash process of the tests below, run by a script that [`leash::spawn`] starts.
 #[test]

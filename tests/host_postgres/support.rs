@@ -6,11 +6,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use primacy::clock;
+use primacy::host::processes::Death;
 use primacy::host::settings::{self, Listen, Settings};
 use primacy::host::wal_page::Wal;
 use primacy::host::wal_scan::{self, Scan};
 use primacy::host::{Account, Binaries, control_file, data_folder, processes, server, tools};
 use primacy::model::{Lsn, Timeline, WalPosition};
+use rustix::process::Signal;
 
 pub const SOON: Duration = Duration::from_secs(30);
 
@@ -26,6 +28,26 @@ pub struct Node {
     pub port: u16,
     socket: PathBuf,
     binaries: Binaries,
+}
+
+/// How a server is asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGINT: end sessions, write a checkpoint, send the last WAL to connected standbys.
+    Fast,
+    /// SIGQUIT: leave at once; the next start recovers.
+    Immediate,
+    /// SIGKILL to every process; what fencing uses.
+    Kill,
+}
+
+/// What a stop took.
+#[derive(Debug)]
+pub struct Stopped {
+    /// The postmaster did as asked in time.
+    pub as_asked: bool,
+    /// What had to be killed afterwards.
+    pub killed: processes::Killed,
 }
 
 impl Host {
@@ -103,7 +125,7 @@ fn stop_tidily(data: &Path) {
         if clock::monotonic().since(asked) > Duration::from_secs(3) {
             break;
         }
-        processes::signal(data, postmaster.pid, rustix::process::Signal::QUIT);
+        processes::signal(data, postmaster.pid, Signal::QUIT);
         std::thread::sleep(Duration::from_millis(10));
     }
     let _ = processes::kill_all(data, SOON);
@@ -182,8 +204,23 @@ impl Node {
         });
     }
 
-    pub async fn stop(&self, how: server::Stop) -> server::Stopped {
-        server::stop(&self.data, how, SOON).await.unwrap()
+    /// Asks the postmaster, waits for it, and kills whatever is left.
+    pub async fn stop(&self, how: Stop) -> Stopped {
+        let signal = match how {
+            Stop::Fast => Some(Signal::INT),
+            Stop::Immediate => Some(Signal::QUIT),
+            Stop::Kill => None,
+        };
+        let mut as_asked = signal.is_none();
+        if let Some(signal) = signal
+            && let Some(found) = processes::postmaster(&self.data).unwrap()
+            && let Some(death) = Death::watch(&self.data, found.pid).unwrap()
+        {
+            processes::signal(&self.data, found.pid, signal);
+            as_asked = tokio::time::timeout(SOON, death.wait()).await.is_ok();
+        }
+        let killed = processes::kill_all(&self.data, SOON).unwrap();
+        Stopped { as_asked, killed }
     }
 
     pub fn psql(&self, sql: &str) -> Command {

@@ -4,11 +4,11 @@ use std::fs;
 use std::time::Duration;
 
 use primacy::clock;
-use primacy::host::server::{self, Stop};
+use primacy::host::server;
 use primacy::host::{control_file, data_folder, history, processes, settings, tools};
 use primacy::model::Timeline;
 
-use crate::support::{Host, SOON, at, eventually};
+use crate::support::{Host, SOON, Stop, at, eventually};
 
 #[tokio::test]
 async fn timelines_are_planted_crossed_and_scanned() {
