@@ -90,6 +90,16 @@ pub enum Error {
         /// The end of what it had said.
         stderr: String,
     },
+    /// A program stopped getting on and was killed.
+    #[error("{program} got no further for {} ms and was killed: {stderr}", after.as_millis())]
+    Stalled {
+        /// Its name.
+        program: String,
+        /// How long nothing came.
+        after: Duration,
+        /// The end of what it had said.
+        stderr: String,
+    },
     /// Something needs the instance to be stopped, and it is not.
     #[error("processes {processes:?} still work in {}; stop them first", folder.display())]
     Alive {

@@ -4,11 +4,12 @@
 //! does and are meant for `spawn_blocking`; child processes are run through tokio with a deadline,
 //! killed on drop, and their stderr is in the error. PostgreSQL itself outlives us by design.
 //!
-//! What this module never does: delete or overwrite a data folder, initialise one that is not
-//! empty, overwrite a timeline history file, or trust `kill(pid, 0)` (a zombie looks alive to it,
-//! and a process number is reused).
+//! What this module never does: delete or overwrite a data folder (all that it removes is the unfinished
+//! copy of its own clone), initialise one that is not empty, overwrite a timeline history file, or trust
+//! `kill(pid, 0)` (a zombie looks alive to it, and a process number is reused).
 
 pub mod account;
+mod clone_room;
 pub mod control_file;
 pub mod data_folder;
 pub mod durable;

@@ -2,12 +2,13 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{ChildStderr, Command};
+use tokio::process::Command;
 
 use super::account::Account;
 use super::error::{Error, Result, on};
@@ -74,15 +75,26 @@ impl Binaries {
     }
 }
 
-/// Runs a program to its end and returns its stdout. `on_line` sees each line of stderr.
-/// The program gets a process group of its own, and the whole group is killed when the deadline
-/// passes or the future is dropped (pg_rewind and pg_basebackup have children that write).
+/// What a line of a program's stderr is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// For the operator, if the program fails.
+    Words,
+    /// The program got on: it has so long until it must do so again.
+    Progress(Duration),
+}
+
+/// Runs a program to its end and returns its stdout. `on_line` sees each line of stderr, and may give it
+/// more time.
+/// The program gets a process group of its own, and the whole group is killed when the time is over or the
+/// future is dropped (pg_rewind and pg_basebackup have children that write).
 ///
-/// Errors: [`Error::Program`] with the end of its stderr, [`Error::Deadline`], [`Error::File`].
+/// Errors: [`Error::Program`] with the end of its stderr, [`Error::Deadline`], [`Error::Stalled`],
+/// [`Error::File`].
 pub(crate) async fn run(
     mut command: Command,
     deadline: Duration,
-    mut on_line: impl FnMut(&str),
+    mut on_line: impl FnMut(&str) -> Line,
 ) -> Result<String> {
     let path = PathBuf::from(command.as_std().get_program());
     let program = path
@@ -97,24 +109,38 @@ pub(crate) async fn run(
         .spawn()
         .map_err(on("run", &path))?;
     let group = Group(child.id());
-    let mut output = child.stdout.take();
-    let errors = child.stderr.take();
-    let mut said = Vec::new();
+    let mut output = child.stdout.take().expect("stdout is a pipe");
+    let errors = child.stderr.take().expect("stderr is a pipe");
+    let mut lines = BufReader::new(errors).lines();
     let mut text = String::new();
-    let finished = tokio::time::timeout(deadline, async {
-        let read = async {
-            match output.as_mut() {
-                Some(output) => output.read_to_string(&mut text).await,
-                None => Ok(0),
+    let mut said = Said::default();
+    let mut within = deadline;
+    let finished = {
+        let mut read = pin!(output.read_to_string(&mut text));
+        let mut late = pin!(tokio::time::sleep(within));
+        let (mut is_read, mut is_heard) = (false, false);
+        loop {
+            tokio::select! {
+                line = lines.next_line(), if !is_heard => match line {
+                    Ok(Some(line)) => {
+                        let kind = on_line(&line);
+                        said.keep(line, kind);
+                        if let Line::Progress(more) = kind {
+                            within = more;
+                            late.set(tokio::time::sleep(more));
+                        }
+                    }
+                    Ok(None) | Err(_) => is_heard = true,
+                },
+                _ = &mut read, if !is_read => is_read = true,
+                ended = child.wait(), if is_read && is_heard => break Some(ended),
+                () = &mut late => break None,
             }
-        };
-        let (_, ()) = tokio::join!(read, listen(errors, &mut said, &mut on_line));
-        child.wait().await
-    })
-    .await;
-    let stderr = said.join("\n");
+        }
+    };
+    let stderr = said.lines.join("\n");
     match finished {
-        Ok(Ok(status)) => {
+        Some(Ok(status)) => {
             group.ended();
             if status.success() {
                 Ok(text)
@@ -126,14 +152,21 @@ pub(crate) async fn run(
                 })
             }
         }
-        Ok(Err(error)) => Err(on("wait for", &path)(error)),
-        Err(_) => {
+        Some(Err(error)) => Err(on("wait for", &path)(error)),
+        None => {
             drop(group);
             child.wait().await.map_err(on("wait for", &path))?;
-            Err(Error::Deadline {
-                program,
-                after: deadline,
-                stderr,
+            Err(match said.had_progress {
+                true => Error::Stalled {
+                    program,
+                    after: within,
+                    stderr,
+                },
+                false => Error::Deadline {
+                    program,
+                    after: within,
+                    stderr,
+                },
             })
         }
     }
@@ -142,19 +175,26 @@ pub(crate) async fn run(
 /// How many lines of a program's stderr an error keeps.
 const KEPT_LINES: usize = 40;
 
-async fn listen(
-    errors: Option<ChildStderr>,
-    said: &mut Vec<String>,
-    on_line: &mut impl FnMut(&str),
-) {
-    let Some(errors) = errors else { return };
-    let mut lines = BufReader::new(errors).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        on_line(&line);
-        if said.len() == KEPT_LINES {
-            said.remove(0);
+/// The end of a program's stderr; of its progress only the last line.
+#[derive(Default)]
+struct Said {
+    lines: Vec<String>,
+    ends_in_progress: bool,
+    had_progress: bool,
+}
+
+impl Said {
+    fn keep(&mut self, line: String, kind: Line) {
+        let is_progress = kind != Line::Words;
+        if self.ends_in_progress && is_progress {
+            self.lines.pop();
         }
-        said.push(line);
+        if self.lines.len() == KEPT_LINES {
+            self.lines.remove(0);
+        }
+        self.lines.push(line);
+        self.ends_in_progress = is_progress;
+        self.had_progress |= is_progress;
     }
 }
 
@@ -251,15 +291,20 @@ mod tests {
         };
         let short = Duration::from_millis(200);
         let long = Duration::from_secs(30);
-        let output = run(script("echo out"), long, |_| ()).await.unwrap();
+        let output = run(script("echo out"), long, |_| Line::Words)
+            .await
+            .unwrap();
         assert_eq!(output, "out\n");
-        let failed = run(script("echo why >&2; exit 3"), long, |_| ()).await;
+        let failed = run(script("echo why >&2; exit 3"), long, |_| Line::Words).await;
         assert!(
             matches!(&failed, Err(Error::Program { stderr, .. }) if stderr == "why"),
             "{failed:?}"
         );
         // Its child, which holds the pipes, is ended with it.
-        let late = run(script("echo busy >&2; sleep 60; true"), short, |_| ()).await;
+        let late = run(script("echo busy >&2; sleep 60; true"), short, |_| {
+            Line::Words
+        })
+        .await;
         assert!(
             matches!(&late, Err(Error::Deadline { stderr, .. }) if stderr == "busy"),
             "{late:?}"

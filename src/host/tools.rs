@@ -7,12 +7,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::clone_room;
 use super::control_file::{self, State};
 use super::data_folder::{self, Content, beside};
 use super::durable;
 use super::error::{Error, Result};
 use super::processes;
-use super::programs::{Binaries, run};
+use super::programs::{Binaries, Line, run};
 use super::settings;
 
 /// Initialises a new database system: data checksums, UTF-8, `peer` over the Unix socket and
@@ -35,16 +36,17 @@ pub async fn initdb(
         "--auth-local=peer",
         "--auth-host=scram-sha-256",
     ]);
-    run(command, deadline, |_| ()).await.map(drop)
+    run(command, deadline, |_| Line::Words).await.map(drop)
 }
 
-/// How much a copy has transferred.
+/// How long a copy may go without progress before it is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Kilobytes so far.
-    pub done: u64,
-    /// Kilobytes as estimated when it began.
-    pub total: u64,
+pub struct Patience {
+    /// While its bytes come.
+    pub without_a_byte: Duration,
+    /// Before the first byte, while the source writes a checkpoint, and after the last, while everything is
+    /// flushed: neither can be measured.
+    pub otherwise: Duration,
 }
 
 /// Whom to copy from.
@@ -57,14 +59,14 @@ pub struct Source<'a> {
 }
 
 /// Copies a running server into `target`, which must be absent or empty, with the WAL that the
-/// copy needs. `progress` is called about once a second. A copy that fails leaves what it wrote.
-/// Errors: [`Error::NotEmpty`], [`Error::Program`], [`Error::Deadline`], [`Error::File`].
+/// copy needs. However large it is, it has time for as long as bytes come. A copy that fails leaves what it
+/// wrote.
+/// Errors: [`Error::NotEmpty`], [`Error::Program`], [`Error::Deadline`], [`Error::Stalled`], [`Error::File`].
 pub async fn basebackup(
     binaries: &Binaries,
     source: Source<'_>,
     target: &Path,
-    deadline: Duration,
-    mut progress: impl FnMut(Progress),
+    patience: Patience,
 ) -> Result<()> {
     check_vacant(target)?;
     let mut command = binaries.command("pg_basebackup");
@@ -75,13 +77,29 @@ pub async fn basebackup(
     if let Some(passfile) = source.passfile {
         command.env("PGPASSFILE", passfile);
     }
-    run(command, deadline, |line| {
-        if let Some(parsed) = parse_progress(line) {
-            progress(parsed);
+    let mut copied = None;
+    let on_line = |line: &str| match parse_progress(line) {
+        Some((done, total)) if copied < Some(done) => {
+            copied = Some(done);
+            Line::Progress(match done < total {
+                true => patience.without_a_byte,
+                false => patience.otherwise,
+            })
         }
-    })
-    .await
-    .map(drop)
+        Some(_) | None => Line::Words,
+    };
+    run(command, patience.otherwise, on_line).await.map(drop)
+}
+
+/// Where a clone works.
+#[derive(Debug, Clone, Copy)]
+pub struct Folders<'a> {
+    /// The data folder; the copy is made beside it, as `<data>.new`.
+    pub data: &'a Path,
+    /// Makes the name of old data unique.
+    pub stamp: &'a str,
+    /// A file outside of both that says which copy is ours, so that only that one is ever removed.
+    pub mark: &'a Path,
 }
 
 /// What a clone did with the folders.
@@ -89,34 +107,28 @@ pub async fn basebackup(
 pub struct Cloned {
     /// Where the old data is now, if there was any.
     pub old_data: Option<PathBuf>,
-    /// Where the remains of an earlier, unfinished clone are now.
-    pub unfinished: Option<PathBuf>,
+    /// Where something else is now that stood where the copy was made.
+    pub in_the_way: Option<PathBuf>,
 }
 
 /// Copies beside the old data (`<data>.new`), prepares the copy, renames the old data to
 /// `<data>.old-<stamp>` and the copy into its place. Until then the old data is untouched; a crash
-/// between the two renames leaves no data folder, and both copies beside it. The server must be
-/// stopped. `prepare` writes our settings into the copy before anything can start it;
-/// `standby.signal` is already there.
+/// between the two renames leaves no data folder, and both copies beside it. What an earlier clone of ours
+/// left unfinished is removed first. The server must be stopped. `prepare` writes our settings into the copy
+/// before anything can start it; `standby.signal` is already there.
 /// Errors: as [`basebackup`], [`Error::Alive`], and those of `prepare`.
 pub async fn clone_beside(
     binaries: &Binaries,
     source: Source<'_>,
-    data: &Path,
-    stamp: &str,
-    deadline: Duration,
-    progress: impl FnMut(Progress),
+    folders: Folders<'_>,
+    patience: Patience,
     prepare: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<Cloned> {
+    let Folders { data, stamp, mark } = folders;
     processes::check_none_alive(data)?;
     let fresh = beside(data, ".new");
-    let unfinished = match data_folder::inspect(&fresh)? {
-        Content::Absent | Content::Empty => None,
-        Content::NotEmptyNoCluster | Content::Cluster { .. } => {
-            Some(data_folder::rename_aside(&fresh, stamp)?)
-        }
-    };
-    basebackup(binaries, source, &fresh, deadline, progress).await?;
+    let in_the_way = clone_room::make(&fresh, mark, stamp, binaries.account)?;
+    basebackup(binaries, source, &fresh, patience).await?;
     data_folder::create_standby_signal(&fresh)?;
     prepare(&fresh)?;
     let old_data = match data_folder::inspect(data)? {
@@ -126,9 +138,10 @@ pub async fn clone_beside(
         }
     };
     durable::rename(&fresh, data)?;
+    durable::remove(mark)?;
     Ok(Cloned {
         old_data,
-        unfinished,
+        in_the_way,
     })
 }
 
@@ -162,7 +175,11 @@ pub async fn rewind(
         command.env("PGPASSFILE", passfile);
     }
     let mut last = String::new();
-    let outcome = run(command, deadline, |line| line.clone_into(&mut last)).await;
+    let outcome = run(command, deadline, |line| {
+        line.clone_into(&mut last);
+        Line::Words
+    })
+    .await;
     data_folder::create_standby_signal(data)?;
     outcome?;
     settings::write(data, &settings, &["primary_conninfo"])?;
@@ -187,7 +204,7 @@ async fn recover(binaries: &Binaries, data: &Path, deadline: Duration) -> Result
     data_folder::remove_standby_signal(data)?;
     let mut command = binaries.command("postgres");
     command.args(["--single", "-D"]).arg(data).arg("template1");
-    run(command, deadline, |_| ()).await?;
+    run(command, deadline, |_| Line::Words).await?;
     processes::remove_stale_lock(data).map(drop)
 }
 
@@ -200,28 +217,121 @@ fn check_vacant(folder: &Path) -> Result<()> {
     }
 }
 
-/// `  12345/67890 kB (18%), 0/1 tablespace`
-fn parse_progress(line: &str) -> Option<Progress> {
+/// `  12345/67890 kB (18%), 0/1 tablespace` → kilobytes copied, and in all as estimated
+fn parse_progress(line: &str) -> Option<(u64, u64)> {
     let (numbers, _) = line.split_once(" kB (")?;
     let (done, total) = numbers.trim().split_once('/')?;
-    Some(Progress {
-        done: done.parse().ok()?,
-        total: total.parse().ok()?,
-    })
+    Some((done.parse().ok()?, total.parse().ok()?))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+    use crate::host::Account;
 
     #[test]
     fn progress_is_read() {
         let line = " 12345/67890 kB (18%), 0/1 tablespace (/data/base/1        )";
-        let expected = Progress {
-            done: 12345,
-            total: 67890,
-        };
-        assert_eq!(parse_progress(line), Some(expected));
+        assert_eq!(parse_progress(line), Some((12345, 67890)));
         assert_eq!(parse_progress("waiting for checkpoint"), None);
+    }
+
+    /// A `pg_basebackup` that is this script; `$target` is where it copies to.
+    fn programs(folder: &Path, script: &str) -> Binaries {
+        let path = folder.join("pg_basebackup");
+        let text =
+            format!("#!/bin/sh\nwhile [ \"$1\" != -D ]; do shift; done; target=$2\n{script}\n");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        Binaries {
+            folder: folder.to_owned(),
+            account: Account::own(),
+            version: 15,
+        }
+    }
+
+    const SHORT: Patience = Patience {
+        without_a_byte: Duration::from_millis(400),
+        otherwise: Duration::from_secs(10),
+    };
+
+    async fn clone(binaries: &Binaries, root: &Path, stamp: &str) -> Result<Cloned> {
+        let source = Source {
+            conninfo: "host=nowhere",
+            passfile: None,
+        };
+        let (data, mark) = (root.join("data"), root.join("mark"));
+        let folders = Folders {
+            data: &data,
+            stamp,
+            mark: &mark,
+        };
+        clone_beside(binaries, source, folders, SHORT, |_| Ok(())).await
+    }
+
+    fn names(root: &Path) -> Vec<String> {
+        let entries = fs::read_dir(root).unwrap().flatten();
+        let mut names: Vec<_> = entries
+            .map(|it| it.file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn a_copy_without_a_byte_is_given_up_and_removed_before_the_next() {
+        let [root, bin] = [(), ()].map(|()| tempfile::tempdir().unwrap());
+        let line = |done: u32| format!("echo '{done}/100 kB (0%), 0/1 tablespace' >&2");
+        // It goes on for longer than it may be silent, and is silent then.
+        let slow = (0..4)
+            .map(|it| format!("{}; sleep 0.2", line(it)))
+            .collect::<Vec<_>>()
+            .join("\n");
+        let script = format!(
+            "echo 'waiting for checkpoint' >&2; sleep 0.6\necho half > $target/half\n{slow}\n{}\nsleep 60",
+            line(3)
+        );
+        let began = crate::clock::monotonic();
+        let failed = clone(&programs(bin.path(), &script), root.path(), "1").await;
+        let took = crate::clock::monotonic().since(began);
+        let Err(Error::Stalled { stderr, .. }) = &failed else {
+            panic!("{failed:?}");
+        };
+        assert!(stderr.contains("3/100 kB"), "{stderr}");
+        assert!(
+            took > Duration::from_millis(1_500) && took < Duration::from_secs(8),
+            "{took:?}"
+        );
+        assert_eq!(names(root.path()), ["data.new", "mark"]);
+
+        let script = format!("{}; echo whole > $target/whole", line(100));
+        let cloned = clone(&programs(bin.path(), &script), root.path(), "2")
+            .await
+            .unwrap();
+        assert_eq!((cloned.old_data, cloned.in_the_way), (None, None));
+        assert_eq!(names(root.path()), ["data"]);
+        assert_eq!(
+            names(&root.path().join("data")),
+            ["standby.signal", "whole"]
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_our_copy_is_kept() {
+        let [root, bin] = [(), ()].map(|()| tempfile::tempdir().unwrap());
+        let fresh = root.path().join("data.new");
+        let binaries = programs(bin.path(), "exit 1");
+        clone(&binaries, root.path(), "1").await.unwrap_err();
+        // Somebody puts something else where the copy was.
+        fs::rename(&fresh, root.path().join("elsewhere")).unwrap();
+        fs::create_dir(&fresh).unwrap();
+        fs::write(fresh.join("precious"), "x").unwrap();
+        let binaries = programs(bin.path(), "echo whole > $target/whole");
+        let cloned = clone(&binaries, root.path(), "2").await.unwrap();
+        assert!(cloned.in_the_way.unwrap().join("precious").exists());
+        assert_eq!(names(root.path()), ["data", "data.new.old-2", "elsewhere"]);
     }
 }

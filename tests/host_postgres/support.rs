@@ -174,17 +174,18 @@ impl Node {
             self.configure(fresh, &conninfo);
             Ok(())
         };
-        tools::clone_beside(
-            &self.binaries,
-            from,
-            &self.data,
+        let folders = tools::Folders {
+            data: &self.data,
             stamp,
-            SOON,
-            |_| (),
-            prepare,
-        )
-        .await
-        .unwrap()
+            mark: &self.socket.join("cloning"),
+        };
+        let patience = tools::Patience {
+            without_a_byte: SOON,
+            otherwise: SOON,
+        };
+        tools::clone_beside(&self.binaries, from, folders, patience, prepare)
+            .await
+            .unwrap()
     }
 
     pub fn log(&self) -> PathBuf {

@@ -8,13 +8,21 @@ use super::{Done, Hands, REWINDING};
 use crate::agent::config::Role;
 use crate::clock;
 use crate::gate::Admission;
-use crate::host::programs::run;
-use crate::host::{Error, data_folder, durable, processes, tools};
+use crate::host::programs::{Line, run};
+use crate::host::tools::{self, Patience};
+use crate::host::{Error, data_folder, durable, processes};
 use crate::model::Incarnation;
 use crate::recovery::Source;
 
-/// The longest clone or rewind: one read of a terabyte.
-const COPIED_WITHIN: Duration = Duration::from_secs(3500);
+/// When a clone is given up: a checkpoint of the source and the flush of a terabyte take their time.
+const COPYING: Patience = Patience {
+    without_a_byte: Duration::from_secs(60),
+    otherwise: Duration::from_secs(900),
+};
+/// The longest rewind: one read of a terabyte.
+const REWOUND_WITHIN: Duration = Duration::from_secs(3500);
+/// In the state folder: which copy beside the data folder is the present clone's.
+const CLONING: &str = "cloning";
 /// initdb, and the first statements in what it made.
 const PREPARED_WITHIN: Duration = Duration::from_secs(600);
 
@@ -108,6 +116,7 @@ impl Hands {
             if line.contains("ERROR:") {
                 refused = Some(line.to_owned());
             }
+            Line::Words
         })
         .await?;
         match refused {
@@ -133,7 +142,7 @@ impl Hands {
             conninfo: &conninfo,
             passfile: Some(&passfile),
         };
-        let said = tools::rewind(&self.binaries, from, data, COPIED_WITHIN).await?;
+        let said = tools::rewind(&self.binaries, from, data, REWOUND_WITHIN).await?;
         if said.contains("no rewind required") {
             // It is only told to rewind because it cannot follow: a rewind that changes nothing is no help.
             return Err(Error::Program {
@@ -160,17 +169,12 @@ impl Hands {
             self.write_settings(fresh, None, None)?;
             self.write_access(fresh)
         };
-        let stamp = clock::wall_stamp();
-        let cloned = tools::clone_beside(
-            &self.binaries,
-            from,
-            self.data_path(),
-            &stamp,
-            COPIED_WITHIN,
-            |_| (),
-            prepare,
-        )
-        .await?;
+        let folders = tools::Folders {
+            data: self.data_path(),
+            stamp: &clock::wall_stamp(),
+            mark: &self.config.folder.join(CLONING),
+        };
+        let cloned = tools::clone_beside(&self.binaries, from, folders, COPYING, prepare).await?;
         tracing::info!(instance = %self.instance(), source = %source.instance, kept = ?cloned.old_data, "the source is cloned");
         Ok(())
     }

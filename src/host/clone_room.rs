@@ -1,0 +1,49 @@
+//! The folder beside the data in which a clone is made, and what stands in its way.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::path::{Path, PathBuf};
+
+use super::account::Account;
+use super::error::{Result, on};
+use super::{data_folder, durable, processes};
+
+/// Makes `fresh` an empty folder of this user, and notes in `mark` that it is ours. An unfinished copy that
+/// is ours by that mark is removed; anything else is renamed aside, and its new path returned.
+/// Errors: [`Error::Alive`](super::Error::Alive), [`Error::File`](super::Error::File).
+pub(super) fn make(
+    fresh: &Path,
+    mark: &Path,
+    stamp: &str,
+    account: Account,
+) -> Result<Option<PathBuf>> {
+    processes::check_none_alive(fresh)?;
+    let found = identity(fresh)?;
+    let is_ours = found.is_some() && found == durable::read(mark)?;
+    let in_the_way = match found {
+        None => None,
+        Some(_) if is_ours => {
+            fs::remove_dir_all(fresh).map_err(on("remove the unfinished copy", fresh))?;
+            None
+        }
+        Some(_) => Some(data_folder::rename_aside(fresh, stamp)?),
+    };
+    let created = DirBuilder::new().mode(0o700).create(fresh);
+    created.map_err(on("create folder", fresh))?;
+    if rustix::process::geteuid().is_root() {
+        chown(fresh, Some(account.uid), Some(account.gid)).map_err(on("chown", fresh))?;
+    }
+    if let Some(identity) = identity(fresh)? {
+        durable::write(mark, identity.as_bytes())?;
+    }
+    Ok(in_the_way)
+}
+
+/// Which folder it is, whatever its name: device and number; none if nothing is there.
+fn identity(folder: &Path) -> Result<Option<String>> {
+    if !durable::exists(folder)? {
+        return Ok(None);
+    }
+    let about = fs::symlink_metadata(folder).map_err(on("look at", folder))?;
+    Ok(Some(format!("{} {}", about.dev(), about.ino())))
+}
