@@ -3,23 +3,34 @@
 //! PostgreSQL and all its children stay in the data folder. Only the text of `/proc/<pid>/cwd` is compared;
 //! the folder behind it is never looked at, because a process of anybody may work on a network disk that
 //! has gone away.
+//!
+//! A folder that is renamed while its server runs takes the server along. So the folder is held open while
+//! anything may run in it ([`Place::pin`]): the kernel then names its present path, again without a look at
+//! the disk. Not covered: a rename while neither agent nor leash holds it, and a data folder that processes
+//! see through another mount than this one.
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
 
 use super::error::{Result, on};
 use super::process_table::{is_gone, is_zombie};
 
 /// Which processes are meant: those whose working folder has one of these paths. Resolve it once and
 /// keep it: resolving touches the data disk, comparing never does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Place {
     folder: PathBuf,
     /// As it is named, and as it is once symbolic links are resolved.
     paths: [PathBuf; 2],
     owner: Option<u32>,
+    /// The folder itself, while it is pinned.
+    pin: Option<Arc<OwnedFd>>,
 }
 
 impl Place {
@@ -37,7 +48,28 @@ impl Place {
             ],
             owner: fs::metadata(data).ok().map(|it| it.uid()),
             folder: data.to_owned(),
+            pin: None,
         }
+    }
+
+    /// Resolves the folder anew and holds it, so that its processes are found under whatever name it gets.
+    /// Its file system cannot be unmounted until [`Place::unpin`]. Blocks on the disk.
+    pub fn pin(&mut self) {
+        *self = Place::of(&self.folder);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(&self.folder, flags, Mode::empty());
+        self.pin = opened.ok().map(Arc::new);
+    }
+
+    /// Lets the folder go: nothing runs in it.
+    pub fn unpin(&mut self) {
+        self.pin = None;
+    }
+
+    /// Where the pinned folder is now. Asks the kernel, never the disk.
+    fn pinned_at(&self) -> Option<PathBuf> {
+        let pin = self.pin.as_ref()?;
+        fs::read_link(format!("/proc/self/fd/{}", pin.as_raw_fd())).ok()
     }
 
     /// The folder as it was given.
@@ -63,7 +95,8 @@ impl Place {
         let text = link.to_string_lossy();
         let plain = Path::new(text.strip_suffix(" (deleted)").unwrap_or(&text));
         let named = |path: &PathBuf| link == *path || plain == path;
-        Ok(self.paths.iter().any(named) && !is_zombie(pid)?)
+        let is_here = self.paths.iter().any(named) || self.pinned_at().is_some_and(|at| at == link);
+        Ok(is_here && !is_zombie(pid)?)
     }
 
     /// Whether an unreadable process could be PostgreSQL's. Never root's: PostgreSQL refuses that.

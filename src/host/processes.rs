@@ -323,4 +323,33 @@ mod tests {
         assert_eq!(killed.processes, 1);
         sleeper.wait().unwrap();
     }
+
+    #[test]
+    fn a_renamed_folder_hides_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        let mut place = Place::of(&data);
+        place.pin();
+        let mut sleeper = Command::new("sleep")
+            .arg("60")
+            .current_dir(&data)
+            .spawn()
+            .unwrap();
+        fs::rename(&data, folder.path().join("renamed")).unwrap();
+        fs::create_dir(&data).unwrap();
+        let killed = kill_all(&place, Duration::from_secs(5)).unwrap();
+        assert_eq!(killed.processes, 1);
+        sleeper.wait().unwrap();
+        // Pinned anew, it is the folder that bears the name.
+        place.pin();
+        let mut sleeper = Command::new("sleep")
+            .arg("60")
+            .current_dir(folder.path().join("renamed"))
+            .spawn()
+            .unwrap();
+        assert!(of(&place).unwrap().is_empty());
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+    }
 }

@@ -38,6 +38,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
         place: Place::of(&args.data),
         hold: args.deadline.map_or(Hold::None, Hold::Armed),
     };
+    if args.deadline.is_some() {
+        leash.place.pin();
+    }
     // The kernel should sacrifice anything else first. Needs root; without it we are merely small.
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
     let timer = timerfd_create(
@@ -107,6 +110,7 @@ impl Leash {
             processes: killed,
         };
         self.hold = Hold::Expired(expiry);
+        self.place.unpin();
         report(&format!(
             "expired at {}, {killed} processes, took {} ms",
             deadline.0,
@@ -124,7 +128,12 @@ impl Leash {
             Request::Arm(deadline) => {
                 let held = match self.hold {
                     Hold::Armed(held) => held.max(deadline),
-                    Hold::None | Hold::Expired(_) => deadline,
+                    Hold::None | Hold::Expired(_) => {
+                        // May wait for the disk, and may do so only here: no deadline is held yet, and this
+                        // one does not count before it is echoed.
+                        self.place.pin();
+                        deadline
+                    }
                 };
                 self.hold = Hold::Armed(held);
                 Reply::Hold(self.hold)
@@ -132,6 +141,7 @@ impl Leash {
             Request::Disarm => match processes::check_none_alive(&self.place) {
                 Ok(()) => {
                     self.hold = Hold::None;
+                    self.place.unpin();
                     Reply::Hold(self.hold)
                 }
                 Err(error) => Reply::Refused(error.to_string()),

@@ -155,6 +155,16 @@ async fn the_leash_ends_an_instance() {
     assert!(expired.processes >= 1 && processes::of(data).unwrap().is_empty());
     session.wait().unwrap();
 
+    // A data folder that is renamed takes nobody out of its reach.
+    node.start().await;
+    client.arm(soon(500)).await.unwrap();
+    let renamed = data.with_extension("renamed");
+    fs::rename(data, &renamed).unwrap();
+    let expired = expiry(&client).await;
+    println!("renamed: {expired:?}");
+    assert!(expired.processes >= 2 && processes::of(&renamed).unwrap().is_empty());
+    fs::rename(&renamed, data).unwrap();
+
     // Frozen past its deadline it kills before it listens: the waiting renewal comes too late.
     node.start().await;
     client.arm(soon(200)).await.unwrap();
@@ -172,7 +182,7 @@ async fn the_leash_ends_an_instance() {
     eventually(|| processes::of(data).unwrap().is_empty());
     println!("after the gap: {:?}", clock::boottime().since(resumed));
     let log = || fs::read_to_string(runtime.path().join("leash/leash.log")).unwrap();
-    eventually(|| log().matches("expired at").count() == 3);
+    eventually(|| log().matches("expired at").count() == 4);
     println!("{}", log());
     let status = fs::read_to_string(format!("/proc/{}/status", leash.0)).unwrap();
     println!(
