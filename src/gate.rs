@@ -15,18 +15,23 @@ use crate::host::{Error, durable};
 use crate::model::{Epoch, Order};
 
 const PROMISE: &str = "promise.json";
-const LOCK: &str = "lock";
 
-/// Proof that an order was admitted and is on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Proof that an order was admitted and is on disk. It is handed on, never copied.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Admission {
     order: Order,
+    group: String,
 }
 
 impl Admission {
     /// The order that was admitted.
     pub fn order(&self) -> Order {
         self.order
+    }
+
+    /// The Raft group that gave the order.
+    pub fn group(&self) -> &str {
+        &self.group
     }
 }
 
@@ -37,14 +42,54 @@ pub enum GateError {
     #[error("{0}")]
     Refused(Refusal),
     /// Another process holds the promise.
-    #[error("another agent runs in {}; stop it or give this one a folder of its own", folder.display())]
+    #[error("another agent runs in `folder` {}; stop it or give this one a folder of its own", folder.display())]
     Locked {
         /// The state folder.
         folder: PathBuf,
     },
+    /// The state folder cannot be locked.
+    #[error("lock `folder` {}; keep it on a local disk of this host", folder.display())]
+    NoLock {
+        /// The state folder.
+        folder: PathBuf,
+        /// The refusal.
+        #[source]
+        source: std::io::Error,
+    },
     /// The promise cannot be kept on disk, so nothing is promised.
     #[error("keep the promise on disk")]
     Disk(#[source] Error),
+}
+
+/// The state folder, held by this process alone. The lock is on the folder itself: taking it changes nothing.
+#[derive(Debug)]
+pub struct FolderLock {
+    _folder: File,
+}
+
+impl FolderLock {
+    /// Locks a state folder that is there. Errors: [`GateError::Locked`], [`GateError::NoLock`].
+    pub fn take(folder: &Path) -> Result<FolderLock, GateError> {
+        let refused = |source| GateError::NoLock {
+            folder: folder.to_owned(),
+            source,
+        };
+        let opened = File::open(folder).map_err(refused)?;
+        match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(FolderLock { _folder: opened }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(GateError::Locked {
+                folder: folder.to_owned(),
+            }),
+            Err(error) => Err(refused(error.into())),
+        }
+    }
+}
+
+/// The Raft group that the promise in this state folder obeys; none without a readable one. Only looks.
+pub fn group_in(folder: &Path) -> Option<String> {
+    let text = durable::read(&folder.join(PROMISE)).ok()??;
+    let record: PromiseRecord = serde_json::from_str(&text).ok()?;
+    Some(record.group)
 }
 
 /// The promise of one instance, locked for this process.
@@ -52,33 +97,13 @@ pub enum GateError {
 pub struct PromiseStore {
     path: PathBuf,
     record: Option<PromiseRecord>,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl PromiseStore {
-    /// Locks the folder and reads the promise. A promise that cannot be read is put aside under another
-    /// name and logged: the agent then has none and must adopt the present epoch. Blocks.
-    /// Errors: [`GateError::Locked`], [`GateError::Disk`].
-    pub fn open(folder: &Path) -> Result<PromiseStore, GateError> {
-        let disk = |action: &'static str| {
-            let path = folder.join(LOCK);
-            move |source| {
-                GateError::Disk(Error::File {
-                    action,
-                    path,
-                    source,
-                })
-            }
-        };
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(folder.join(LOCK))
-            .map_err(disk("open"))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| GateError::Locked {
-            folder: folder.to_owned(),
-        })?;
+    /// Reads the promise. One that cannot be read is put aside under another name and logged: the agent then
+    /// has none and must adopt the present epoch. Blocks. Errors: [`GateError::Disk`].
+    pub fn open(folder: &Path, lock: FolderLock) -> Result<PromiseStore, GateError> {
         let path = folder.join(PROMISE);
         let text = durable::read(&path).map_err(GateError::Disk)?;
         let record = match text.as_deref().map(serde_json::from_str) {
@@ -118,8 +143,9 @@ impl PromiseStore {
     /// Errors: [`GateError::Refused`]; [`GateError::Disk`], after which nothing counts as promised.
     pub async fn admit(&mut self, order: Order) -> Result<Admission, GateError> {
         let record = gate::admit(self.record.as_ref(), order).map_err(GateError::Refused)?;
+        let group = record.group.clone();
         self.keep(record).await?;
-        Ok(Admission { order })
+        Ok(Admission { order, group })
     }
 
     /// Admits a lease of this order and returns once that is on disk. Errors: as [`PromiseStore::admit`].
@@ -182,23 +208,28 @@ mod tests {
         }
     }
 
+    fn open(folder: &Path) -> PromiseStore {
+        PromiseStore::open(folder, FolderLock::take(folder).unwrap()).unwrap()
+    }
+
     #[tokio::test]
     async fn a_promise_outlives_its_agent() {
         let folder = tempfile::tempdir().unwrap();
-        let mut store = PromiseStore::open(folder.path()).unwrap();
-        assert!(matches!(
-            PromiseStore::open(folder.path()),
-            Err(GateError::Locked { .. })
-        ));
+        let mut store = open(folder.path());
+        let second = FolderLock::take(folder.path());
+        assert!(matches!(second, Err(GateError::Locked { .. })));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         assert!(matches!(
             store.admit(at(1, 1)).await,
             Err(GateError::Refused(Refusal::NotAdopted))
         ));
         store.adopt("g", at(2, 0)).await.unwrap();
-        assert_eq!(store.admit(at(3, 4)).await.unwrap().order(), at(3, 4));
+        let admission = store.admit(at(3, 4)).await.unwrap();
+        assert_eq!((admission.order(), admission.group()), (at(3, 4), "g"));
+        assert_eq!(group_in(folder.path()).as_deref(), Some("g"));
         store.note_promotion(false).await.unwrap();
         drop(store);
-        let mut store = PromiseStore::open(folder.path()).unwrap();
+        let mut store = open(folder.path());
         assert_eq!(store.record().unwrap().group, "g");
         assert!(!store.promotion_asked());
         for stale in [at(2, 9), at(3, 3)] {
@@ -211,9 +242,9 @@ mod tests {
     async fn a_damaged_promise_is_kept_aside_and_not_obeyed() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(PROMISE), "{half").unwrap();
-        let store = PromiseStore::open(folder.path()).unwrap();
+        let store = open(folder.path());
         assert!(store.record().is_none());
         assert!(!folder.path().join(PROMISE).exists());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

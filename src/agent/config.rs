@@ -76,7 +76,8 @@ fn same_network() -> Vec<String> {
     vec!["samenet".to_owned()]
 }
 
-/// A configuration that cannot work, in one sentence that names the field and the next step.
+/// A configuration that cannot work, by itself or on this host, in one sentence that names the field and the
+/// next step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidConfig(pub String);
@@ -85,7 +86,11 @@ impl AgentConfig {
     /// Reads and checks TOML text. Errors: one sentence that names the field and the next step.
     pub fn parse(text: &str, insecure_listen: bool) -> Result<AgentConfig, InvalidConfig> {
         let mut config: AgentConfig = toml::from_str(text).map_err(|error| {
-            InvalidConfig(format!("the agent's configuration does not parse: {error}"))
+            let line = error
+                .span()
+                .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            let what = error.message().replace('\n', ", ");
+            InvalidConfig(format!("line {line}: {what}; correct or remove it"))
         })?;
         config.insecure_listen |= insecure_listen;
         config.validate()?;
@@ -118,13 +123,13 @@ impl AgentConfig {
                 ));
             }
         }
-        if self.folder.starts_with(&self.data) {
-            return invalid("`folder` lies inside `data`; move it out, because the promise must outlive the data".to_owned());
-        }
         if self.data == self.folder {
             return invalid(
                 "`data` and `folder` are the same folder; give the agent one of its own".to_owned(),
             );
+        }
+        if self.folder.starts_with(&self.data) {
+            return invalid("`folder` lies inside `data`; move it out, because the promise must outlive the data".to_owned());
         }
         // A socket's address holds 107 bytes.
         if self.folder.as_os_str().len() > 80 {
@@ -266,6 +271,7 @@ mod tests {
             let text = GOOD.replace(from, to);
             let error = AgentConfig::parse(&text, false).unwrap_err().to_string();
             assert!(error.contains(field), "{to}: {error}");
+            assert!(!error.contains('\n'), "more than a sentence: {error}");
         }
         let open = format!(
             "insecure_listen = true\n{}",

@@ -16,15 +16,15 @@ pub mod perform;
 pub mod report;
 pub mod running;
 pub mod session;
+pub mod start;
 pub mod worker;
 
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::gate::{GateError, PromiseStore};
+use crate::gate::{FolderLock, GateError, PromiseStore};
 use crate::provider::{Endpoint, Postgres};
 pub use config::{AgentConfig, InvalidConfig, Role};
 use hands::Hands;
@@ -36,48 +36,41 @@ use worker::{Outlets, Worker};
 /// How many messages of all peers may wait for the worker; more make the peers wait.
 const INBOX: usize = 64;
 
-/// Why an agent cannot run.
+/// Why an agent cannot run, in one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// The configuration does not fit this host.
+    /// It was refused before anything on disk was changed.
     #[error(transparent)]
-    Config(#[from] InvalidConfig),
-    /// There is no lock or no disk for the promise.
-    #[error("open the promise")]
+    Refused(#[from] start::Refused),
+    /// The state folder cannot be prepared.
+    #[error(transparent)]
+    Folder(#[from] InvalidConfig),
+    /// There is no disk for the promise.
+    #[error(transparent)]
     Gate(#[from] GateError),
-    /// The health address cannot be used.
-    #[error(
-        "listen for health checks on {address}; is another agent running, or is the address not of this host?"
-    )]
-    Health {
-        /// Where.
-        address: std::net::SocketAddr,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
     /// The program that would be the leash is not known.
     #[error("find the path of this program; set `leash`")]
     Program(#[source] std::io::Error),
 }
 
 /// Runs an agent until `shutdown` completes. PostgreSQL and the leash outlive it.
-/// Errors: [`AgentError`], only before anything was done.
+/// Errors: [`AgentError`], only before PostgreSQL was touched; [`AgentError::Refused`] before anything was.
 pub async fn run(
     config: AgentConfig,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), AgentError> {
-    config.validate()?;
     let program = match &config.leash {
         Some(program) => program.clone(),
         None => std::env::current_exe().map_err(AgentError::Program)?,
     };
-    let hands = Arc::new(Hands::prepare(config.clone())?);
-    let promise = PromiseStore::open(&config.folder)?;
-    let address = config.health;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| AgentError::Health { address, source })?;
+    let fit = start::check(&config).await?;
+    let hands = Arc::new(Hands::prepare(config.clone(), fit.binaries)?);
+    let lock = match fit.lock {
+        Some(lock) => lock,
+        None => FolderLock::take(&config.folder)?,
+    };
+    let promise = PromiseStore::open(&config.folder, lock)?;
+    let (address, listener) = (config.health, fit.listener);
     let tools = Tools {
         provider: Arc::new(Postgres::new(Endpoint {
             socket_folder: config.socket_folder(),
@@ -94,7 +87,7 @@ pub async fn run(
     };
     let (reports, seen_reports) = watch::channel(None);
     let (health, seen_health) = watch::channel(health::Health::default());
-    let (group, seen_group) = watch::channel(promise.record().map(|it| it.group.clone()));
+    let (group, seen_group) = watch::channel(fit.group);
     let (inbox, incoming) = mpsc::channel(INBOX);
     let mut tasks: JoinSet<&'static str> = JoinSet::new();
     for (peer, address) in config.peers.iter().cloned().enumerate() {

@@ -29,6 +29,8 @@ pub struct Ask {
     pub new_session: bool,
     /// How long SQL may take.
     pub sql_within: Duration,
+    /// The Raft group whose data the folder may hold; any without one.
+    pub group: Option<String>,
     /// What was seen of the folder before; none to read it again.
     pub data: Option<Data>,
     /// The highest timeline that this postmaster was seen to replay.
@@ -101,7 +103,7 @@ pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Resul
         Some(data) => Ok(data),
         None => {
             let stopped = !seen.processes.is_running;
-            let read = blocking(move || hands.data(stopped));
+            let read = blocking(move || hands.data(stopped, ask.group.as_deref()));
             let within = if stopped { SCAN_WITHIN } else { DISK_WITHIN };
             match tokio::time::timeout(within, read).await {
                 Ok(read) => read.map_err(|error| chain(&error)),

@@ -76,7 +76,7 @@ pub struct Patience {
 /// Errors: in words for the operator.
 pub async fn perform(
     tools: &Tools,
-    by: &Admission,
+    by: Arc<Admission>,
     act: &Act,
     local: &Local,
     within: Patience,
@@ -85,7 +85,6 @@ pub async fn perform(
     let provider = &tools.provider;
     let host = |error: crate::host::Error| chain(&error);
     let sql = |error: crate::provider::ProviderError| chain(&error);
-    let by = *by;
     match act.clone() {
         Act::StopAll => hands.stop_all().await.map_err(host)?,
         Act::EmptySources => {
@@ -120,7 +119,8 @@ pub async fn perform(
                 // Or the end of an old lease would kill the standby.
                 tools.leash.disarm().await?;
             }
-            let prepare = move |hands: &Hands| hands.prepare_standby(&by, source.as_ref());
+            let ordered = Arc::clone(&by);
+            let prepare = move |hands: &Hands| hands.prepare_standby(&ordered, source.as_ref());
             on_disk(hands, within.files, prepare).await?;
             hands.start(&by).await.map_err(host)?;
         }

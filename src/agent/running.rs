@@ -1,5 +1,6 @@
 //! The command under way: its duty, who waits for it, and how long it may take.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::duty::{Act, Duty};
@@ -25,7 +26,7 @@ pub struct Running {
     /// What was ordered.
     pub action: Action,
     /// That it is on disk.
-    pub admission: Admission,
+    pub admission: Arc<Admission>,
     /// How far it got.
     pub duty: Duty,
     /// Who waits.
@@ -50,7 +51,7 @@ impl Running {
     /// A command that was just admitted; none for a question.
     pub fn new(
         action: Action,
-        admission: Admission,
+        admission: Arc<Admission>,
         waiter: Waiter,
         now: Timestamp,
         first_look: u64,

@@ -57,7 +57,8 @@ pub struct Sessions {
     pub cluster: ClusterName,
     /// Whose agent it is.
     pub instance: InstanceId,
-    /// The Raft group that is obeyed; none before the first adoption.
+    /// The Raft group that is obeyed: of the promise, or under which the data was filled; none before the
+    /// first adoption.
     pub group: watch::Receiver<Option<String>>,
     /// The latest report; none before the first look.
     pub reports: watch::Receiver<Option<Report>>,
@@ -82,7 +83,7 @@ enum SessionError {
     #[error("understand a frame")]
     Frame(#[from] FrameError),
     #[error(
-        "the peer belongs to Raft group {theirs}, this agent obeys {ours}; check `peers`, or move the state folder away if the cluster was built anew"
+        "the peer belongs to Raft group {theirs}, this agent obeys {ours}; check `peers`, or move its state folder and its data folder away if the group was built anew"
     )]
     ForeignGroup { ours: String, theirs: String },
     #[error("the worker ended")]

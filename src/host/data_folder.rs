@@ -13,9 +13,9 @@ use super::account::Account;
 use super::durable;
 use super::error::{Error, Result, on};
 use super::processes;
-use crate::model::{Incarnation, InstanceId};
+use crate::model::{ClusterName, Incarnation, InstanceId};
 
-const INCARNATION: &str = "primacy.incarnation";
+const FILLING: &str = "primacy.incarnation";
 const STANDBY_SIGNAL: &str = "standby.signal";
 const PROMOTE_TRIGGER: &str = "promote";
 
@@ -74,38 +74,42 @@ pub fn check_owner(data: &Path, account: Account) -> Result<()> {
     })
 }
 
-#[derive(Serialize, Deserialize)]
-struct Filling {
-    instance: InstanceId,
-    incarnation: Incarnation,
+/// Which filling of which instance a data folder is, and under which Raft group it was filled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filling {
+    /// The UUID of the Raft group.
+    pub group: String,
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The instance.
+    pub instance: InstanceId,
+    /// The recorded filling.
+    pub incarnation: Incarnation,
 }
 
 /// Notes durably which filling of the folder this is. Errors: [`Error::File`].
-pub fn write_incarnation(
-    data: &Path,
-    instance: &InstanceId,
-    incarnation: Incarnation,
-) -> Result<()> {
-    let filling = Filling {
-        instance: instance.clone(),
-        incarnation,
-    };
-    let text = serde_json::to_string(&filling).expect("two plain fields become JSON");
-    durable::write(&data.join(INCARNATION), format!("{text}\n").as_bytes())
+pub fn write_filling(data: &Path, filling: &Filling) -> Result<()> {
+    let text = serde_json::to_string(filling).expect("plain fields become JSON");
+    durable::write(&data.join(FILLING), format!("{text}\n").as_bytes())
 }
 
-/// Reads the filling back. `None` if there is no note, or if it names another instance, as in a
-/// copy that was cloned or rewound from that one. Errors: [`Error::File`], [`Error::Malformed`].
-pub fn read_incarnation(data: &Path, instance: &InstanceId) -> Result<Option<Incarnation>> {
-    let path = data.join(INCARNATION);
+/// Reads the filling back; `None` if there is no note. It may be another instance's, as in a copy that was
+/// rewound or cloned from that one. Errors: [`Error::File`], [`Error::Malformed`].
+pub fn read_filling(data: &Path) -> Result<Option<Filling>> {
+    let path = data.join(FILLING);
     let Some(text) = durable::read(&path)? else {
         return Ok(None);
     };
-    let filling: Filling = serde_json::from_str(&text).map_err(|error| Error::Malformed {
+    let filling = serde_json::from_str(&text).map_err(|error| Error::Malformed {
         path,
         reason: format!("{error}; remove it, the instance then has to be admitted anew"),
     })?;
-    Ok((filling.instance == *instance).then_some(filling.incarnation))
+    Ok(Some(filling))
+}
+
+/// Forgets which filling the folder is: it is about to become another. Errors: [`Error::File`].
+pub fn remove_filling(data: &Path) -> Result<bool> {
+    durable::remove(&data.join(FILLING))
 }
 
 /// Makes the next start a standby's, durably. Errors: [`Error::File`].
@@ -191,16 +195,26 @@ mod tests {
     }
 
     #[test]
-    fn an_incarnation_belongs_to_one_instance() {
+    fn a_filling_is_noted_and_forgotten() {
         let data = tempfile::tempdir().unwrap();
-        let [a, b] = ["pg-a", "pg-b"].map(|name| InstanceId::new(name).unwrap());
-        assert_eq!(read_incarnation(data.path(), &a).unwrap(), None);
-        write_incarnation(data.path(), &a, Incarnation(3)).unwrap();
-        assert_eq!(
-            read_incarnation(data.path(), &a).unwrap(),
-            Some(Incarnation(3))
+        assert_eq!(read_filling(data.path()).unwrap(), None);
+        let filling = Filling {
+            group: "g".to_owned(),
+            cluster: ClusterName::new("main").unwrap(),
+            instance: InstanceId::new("pg-a").unwrap(),
+            incarnation: Incarnation(3),
+        };
+        write_filling(data.path(), &filling).unwrap();
+        assert_eq!(read_filling(data.path()).unwrap(), Some(filling));
+        // A note that does not say its group is nobody's.
+        let half = r#"{"instance":"pg-a","incarnation":3}"#;
+        fs::write(data.path().join(FILLING), half).unwrap();
+        let refused = read_filling(data.path());
+        assert!(
+            matches!(refused, Err(Error::Malformed { .. })),
+            "{refused:?}"
         );
-        assert_eq!(read_incarnation(data.path(), &b).unwrap(), None);
+        assert!(remove_filling(data.path()).unwrap());
     }
 
     #[test]

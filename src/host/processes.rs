@@ -164,6 +164,8 @@ fn alive(place: &Place) -> (Vec<i32>, Option<Error>) {
 pub struct Postmaster {
     /// The number of the first process of the server.
     pub pid: i32,
+    /// Line 4: its TCP port; none before the server has written it.
+    pub port: Option<u16>,
     /// Line 8: `starting`, `stopping`, `ready`, or `standby` (accepts read-only sessions).
     /// Empty before the server has written it.
     pub status: String,
@@ -176,12 +178,15 @@ pub fn postmaster(data: impl Into<Place>) -> Result<Option<Postmaster>> {
     let Some(text) = durable::read(&place.folder().join("postmaster.pid"))? else {
         return Ok(None);
     };
-    let mut lines = text.lines();
-    let pid = lines.next().and_then(|line| line.trim().parse().ok());
-    let status = lines.nth(6).unwrap_or("").trim().to_owned();
-    match pid {
-        Some(pid) if pid > 0 && place.holds(pid)? => Ok(Some(Postmaster { pid, status })),
-        Some(_) | None => Ok(None),
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let line = |number: usize| lines.get(number - 1).copied().unwrap_or_default();
+    match line(1).parse() {
+        Ok(pid) if pid > 0 && place.holds(pid)? => Ok(Some(Postmaster {
+            pid,
+            port: line(4).parse().ok(),
+            status: line(8).to_owned(),
+        })),
+        Ok(_) | Err(_) => Ok(None),
     }
 }
 

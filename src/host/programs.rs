@@ -15,6 +15,8 @@ use super::error::{Error, Result, on};
 
 /// The oldest major version that is supported.
 pub const OLDEST_SUPPORTED: u32 = 15;
+/// What an agent runs.
+const PROGRAMS: [&str; 4] = ["postgres", "initdb", "pg_basebackup", "pg_rewind"];
 
 /// The folder with PostgreSQL's programs and the user that runs them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -231,11 +233,14 @@ fn newest_debian_folder() -> PathBuf {
 }
 
 fn version_in(folder: &Path) -> std::result::Result<u32, String> {
-    let program = folder.join("postgres");
-    let is_program = program.metadata().is_ok_and(|it| it.mode() & 0o111 != 0);
-    if !is_program {
-        return Err("'postgres' is not there".to_owned());
+    let is_program = |name: &&str| {
+        let found = folder.join(name).metadata();
+        found.is_ok_and(|it| it.is_file() && it.mode() & 0o111 != 0)
+    };
+    if let Some(missing) = PROGRAMS.iter().find(|name| !is_program(name)) {
+        return Err(format!("'{missing}' is not there"));
     }
+    let program = folder.join("postgres");
     let output = std::process::Command::new(&program)
         .arg("--version")
         .output()

@@ -43,6 +43,7 @@ async fn an_agent_without_a_promise_does_nothing_until_it_adopted_the_epoch() {
 
     // A lost promise is not guessed.
     rig.stop(&a).await;
+    std::fs::remove_dir_all(&data).unwrap();
     std::fs::remove_file(rig.config(&a).folder.join("promise.json")).unwrap();
     rig.peer.adopt_at(None);
     rig.start(&a);
@@ -98,4 +99,42 @@ async fn a_restart_of_the_agent_leaves_postgresql_alone_and_the_end_of_the_lease
     assert!(rig.postmaster(&a).is_some());
     tokio::time::sleep(Duration::from_millis(2_200)).await;
     assert!(processes::of(&rig.config(&a).data).unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_of_another_raft_group_is_not_given_to_this_one() {
+    let mut rig = Rig::new().await;
+    let a = id("pg-a");
+    rig.primary(&a, "").await;
+    rig.stop(&a).await;
+    let config = rig.config(&a);
+    processes::kill_all(&config.data, Duration::from_secs(10)).unwrap();
+    // The promise is lost, and the peers were set up anew.
+    let promise = config.folder.join("promise.json");
+    std::fs::remove_file(&promise).unwrap();
+    let note = config.data.join("primacy.incarnation");
+    let text = std::fs::read_to_string(&note).unwrap();
+    assert!(text.contains("group-1"), "{text}");
+    std::fs::write(&note, text.replace("group-1", "group-0")).unwrap();
+    rig.start(&a);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let report = rig.peer.report(&a);
+    assert!(report.is_none_or(|it| it.promised.is_none()) && !promise.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_data_folder_is_fenced() {
+    let mut rig = Rig::new().await;
+    let a = id("pg-a");
+    rig.primary(&a, "").await;
+    let data = rig.config(&a).data;
+    let renamed = data.with_extension("renamed");
+    std::fs::rename(&data, &renamed).unwrap();
+    assert!(!processes::of(&renamed).unwrap().is_empty());
+    let outcome = rig.peer.command(&a, order(2, 1), Action::Fence).await;
+    assert!(
+        matches!(outcome, Outcome::Evidence(Evidence::Promised { .. })),
+        "{outcome:?}"
+    );
+    assert!(processes::of(&renamed).unwrap().is_empty());
 }

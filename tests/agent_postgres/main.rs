@@ -8,6 +8,7 @@ mod fencing;
 mod lifetime;
 mod peer;
 mod rig;
+mod start;
 
 use std::path::PathBuf;
 

@@ -49,12 +49,12 @@ pub struct Rig {
     _peer: JoinSet<()>,
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
-fn give_to_postgres(path: &Path) {
+pub fn give_to_postgres(path: &Path) {
     let account = primacy::host::Account::named("postgres").unwrap();
     std::os::unix::fs::chown(path, Some(account.uid), Some(account.gid)).unwrap();
 }

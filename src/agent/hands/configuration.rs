@@ -26,8 +26,8 @@ impl Hands {
     }
 
     fn reload(&self) {
-        if let Ok(Some(postmaster)) = processes::postmaster(&self.place) {
-            processes::signal(&self.place, postmaster.pid, Signal::HUP);
+        if let Ok(Some(postmaster)) = processes::postmaster(self.place()) {
+            processes::signal(self.place(), postmaster.pid, Signal::HUP);
         }
     }
 

@@ -4,14 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Done, Hands, REWINDING};
+use super::{Done, Hands, IDENTITY, REWINDING};
 use crate::agent::config::Role;
 use crate::clock;
 use crate::gate::Admission;
+use crate::host::data_folder::Filling;
 use crate::host::programs::{Line, run};
 use crate::host::tools::{self, Patience};
-use crate::host::{Error, data_folder, durable, processes};
-use crate::model::Incarnation;
+use crate::host::{Error, control_file, data_folder, durable, processes};
+use crate::model::{Incarnation, SystemIdentifier};
 use crate::recovery::Source;
 
 /// When a clone is given up: a checkpoint of the source and the flush of a terabyte take their time.
@@ -46,7 +47,8 @@ impl Hands {
         self.write_settings(&fresh, None, None)?;
         self.write_access(&fresh)?;
         data_folder::create_standby_signal(&fresh)?;
-        data_folder::write_incarnation(&fresh, self.instance(), incarnation)?;
+        data_folder::write_filling(&fresh, &self.filling(by, incarnation))?;
+        self.note_identity(control_file::read(&fresh)?.system)?;
         // Only an empty folder can be removed so.
         if data.exists() {
             fs::remove_dir(data).map_err(|source| Error::File {
@@ -135,7 +137,7 @@ impl Hands {
         let data = self.data_path();
         processes::remove_stale_lock(data)?;
         durable::write(&self.config.folder.join(REWINDING), b"")?;
-        durable::remove(&data.join("primacy.incarnation"))?;
+        data_folder::remove_filling(data)?;
         let conninfo = format!("{} dbname=postgres", self.conninfo(source));
         let passfile = self.passfile();
         let from = tools::Source {
@@ -165,7 +167,8 @@ impl Hands {
         };
         let prepare = |fresh: &Path| {
             // A copy of another instance's note is nobody's.
-            durable::remove(&fresh.join("primacy.incarnation"))?;
+            data_folder::remove_filling(fresh)?;
+            self.note_identity(control_file::read(fresh)?.system)?;
             self.write_settings(fresh, None, None)?;
             self.write_access(fresh)
         };
@@ -180,12 +183,28 @@ impl Hands {
     }
 
     /// Notes which filling the data became, with this instance's own settings in place.
-    pub fn settle(&self, _by: &Admission, incarnation: Incarnation, source: &Source) -> Done {
+    pub fn settle(&self, by: &Admission, incarnation: Incarnation, source: &Source) -> Done {
         let data = self.data_path();
         data_folder::create_standby_signal(data)?;
         self.write_settings(data, Some(source), None)?;
         self.write_access(data)?;
-        data_folder::write_incarnation(data, self.instance(), incarnation)?;
+        data_folder::write_filling(data, &self.filling(by, incarnation))?;
+        self.note_identity(control_file::read(data)?.system)?;
         durable::remove(&self.config.folder.join(REWINDING)).map(drop)
+    }
+
+    fn filling(&self, by: &Admission, incarnation: Incarnation) -> Filling {
+        Filling {
+            group: by.group().to_owned(),
+            cluster: self.config.cluster.clone(),
+            instance: self.config.instance.clone(),
+            incarnation,
+        }
+    }
+
+    /// Notes outside the data folder which database system it is about to hold.
+    fn note_identity(&self, system: SystemIdentifier) -> Done {
+        let text = format!("{system}\n");
+        durable::write(&self.config.folder.join(IDENTITY), text.as_bytes())
     }
 }

@@ -8,7 +8,7 @@ use super::{Done, Hands, REWINDING};
 use crate::agent::chain;
 use crate::duty::{Data, Session};
 use crate::host::control_file::{self, ControlFile};
-use crate::host::data_folder::{self, Content};
+use crate::host::data_folder::{self, Content, Filling};
 use crate::host::history::{self, History};
 use crate::host::wal_page::Wal;
 use crate::host::{Error, durable, processes, server, wal_scan};
@@ -28,13 +28,13 @@ impl Hands {
     /// Errors: it could not be seen whether anything runs.
     pub fn processes(&self, known: Option<i32>) -> Done<Processes> {
         let newborn = *self.newborn.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = processes::postmaster(&self.place)? {
+        if let Some(found) = processes::postmaster(self.place())? {
             return Ok(Processes {
                 is_running: true,
                 postmaster: Some(found.pid),
             });
         }
-        let alive = processes::of(&self.place)?;
+        let alive = processes::of(self.place())?;
         let is_ours = |pid: &i32| alive.iter().any(|it| it.pid == *pid);
         Ok(Processes {
             is_running: !alive.is_empty(),
@@ -53,9 +53,10 @@ impl Hands {
         replayed.max(control).unwrap_or_default()
     }
 
-    /// What the data folder holds; where its WAL ends only if nothing runs. Blocks on the data disk.
+    /// What the data folder holds; where its WAL ends only if nothing runs. `obeyed` is the Raft group whose
+    /// data it may be; any without one. Blocks on the data disk.
     /// Errors: something is there that cannot be read, which is neither absent nor foreign.
-    pub fn data(&self, stopped: bool) -> Done<Data> {
+    pub fn data(&self, stopped: bool, obeyed: Option<&str>) -> Done<Data> {
         let data = self.data_path();
         match data_folder::inspect(data)? {
             Content::Absent | Content::Empty => return Ok(Data::Empty),
@@ -78,6 +79,23 @@ impl Hands {
             }
             Content::Cluster { .. } => {}
         }
+        let filling = data_folder::read_filling(data)?;
+        if let Some(filling) = &filling
+            && let Some(obeyed) = obeyed
+            && filling.group != obeyed
+        {
+            return Ok(Data::Foreign {
+                why: format!(
+                    "{} was filled under Raft group {}, this agent obeys group {obeyed}; move it away",
+                    data.display(),
+                    filling.group
+                ),
+            });
+        }
+        let is_ours = |filling: &Filling| {
+            filling.cluster == self.config.cluster && filling.instance == self.config.instance
+        };
+        let incarnation = filling.filter(is_ours).map(|filling| filling.incarnation);
         let control = control_file::read(data)?;
         let histories = history::read_all(&self.pg_wal())?;
         let genuine = histories.values().rev().find_map(|found| match found {
@@ -93,7 +111,6 @@ impl Hands {
             .map_or(Timeline(0), |(&timeline, _)| timeline)
             .max(control.timeline)
             .max(control.min_recovery_timeline);
-        let incarnation = data_folder::read_incarnation(data, self.instance())?;
         let ends_at = if stopped {
             self.end_at_rest(&control)?
         } else {

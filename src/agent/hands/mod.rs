@@ -12,7 +12,7 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::config::{AgentConfig, InvalidConfig};
@@ -21,7 +21,7 @@ use crate::gate::Admission;
 use crate::host::{
     Account, Binaries, Error, Place, data_folder, durable, history, processes, server,
 };
-use crate::model::{InstanceId, Lsn, Timeline, WalPosition};
+use crate::model::{InstanceId, Lsn, SystemIdentifier, Timeline, WalPosition};
 use crate::recovery::Source;
 
 pub use inventory::Processes;
@@ -30,16 +30,19 @@ pub use inventory::Processes;
 const SLOTS: &str = "primacy_";
 /// How long processes may survive SIGKILL before that is an error.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
+/// In the state folder: which database system the data folder holds.
+const IDENTITY: &str = "identity";
 /// In the state folder while a rewind is under way; pg_rewind would remove it from the data folder.
-const REWINDING: &str = "rewinding";
+pub const REWINDING: &str = "rewinding";
 
 /// The hands of one agent.
 #[derive(Debug)]
 pub struct Hands {
     config: AgentConfig,
     binaries: Binaries,
-    /// Resolved once: no look at processes waits for the data disk.
-    place: Place,
+    /// Resolved at the start of the server and held while it runs: no look at processes waits for the
+    /// data disk.
+    place: Mutex<Place>,
     /// The postmaster started last, which may not have written its lock file yet.
     newborn: Mutex<Option<i32>>,
     /// Where the WAL of an instance at rest ends, and the files for which that holds.
@@ -55,16 +58,33 @@ type WalFiles = (Lsn, Lsn, Vec<(OsString, u64, SystemTime)>);
 
 type Done<T = ()> = Result<T, Error>;
 
+/// The database system of the last filling that an agent with this state folder made.
+/// Errors: [`Error::File`]; [`Error::Malformed`].
+pub fn identity_in(folder: &Path) -> Done<Option<SystemIdentifier>> {
+    let path = folder.join(IDENTITY);
+    let Some(text) = durable::read(&path)? else {
+        return Ok(None);
+    };
+    match text.trim().parse() {
+        Ok(number) => Ok(Some(SystemIdentifier(number))),
+        Err(_) => Err(Error::Malformed {
+            path,
+            reason: "it is no number; remove it".to_owned(),
+        }),
+    }
+}
+
 impl Hands {
     /// Prepares the state folder and the password file. Blocks.
     /// Errors: one sentence for the operator.
-    pub fn prepare(config: AgentConfig) -> Result<Hands, InvalidConfig> {
+    pub fn prepare(config: AgentConfig, binaries: Binaries) -> Result<Hands, InvalidConfig> {
         let explain = |error: Error| InvalidConfig(super::chain(&error));
-        let account = config.run_as.as_deref().map(Account::named);
-        let account = account.transpose().map_err(explain)?;
-        let binaries = Binaries::find(config.binaries.as_deref(), account).map_err(explain)?;
+        let mut place = Place::of(&config.data);
+        if !processes::of(&place).map_err(explain)?.is_empty() {
+            place.pin();
+        }
         let hands = Hands {
-            place: Place::of(&config.data),
+            place: Mutex::new(place),
             config,
             binaries,
             newborn: Mutex::new(None),
@@ -110,8 +130,12 @@ impl Hands {
     }
 
     /// Whose working folder makes a process the instance's.
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn place(&self) -> Place {
+        self.pinned().clone()
+    }
+
+    fn pinned(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn passfile(&self) -> PathBuf {
@@ -151,10 +175,11 @@ impl Hands {
     /// Kills every process, and removes what would promote the instance at its next start. Needs no
     /// admission: stopping is always safe.
     pub async fn stop_all(&self) -> Done {
-        let place = self.place.clone();
+        let place = self.place();
         let killed = blocking(move || processes::kill_all(&place, KILLED_WITHIN)).await?;
         tracing::info!(instance = %self.instance(), processes = killed.processes, took_ms = killed.took.as_millis() as u64, "every process is stopped");
         *self.newborn.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.pinned().unpin();
         let data = self.config.data.clone();
         blocking(move || data_folder::remove_promote_trigger(&data).map(drop)).await
     }
@@ -175,12 +200,18 @@ impl Hands {
     pub async fn start(&self, _by: &Admission) -> Done {
         let pid = server::start(&self.binaries, self.data_path(), &self.log()).await?;
         *self.newborn.lock().unwrap_or_else(PoisonError::into_inner) = Some(pid);
+        let mut place = self.place();
+        *self.pinned() = blocking(move || {
+            place.pin();
+            place
+        })
+        .await;
         Ok(())
     }
 
     /// SIGTERM to every walreceiver, connecting ones included.
     pub fn end_receivers(&self, _by: &Admission) -> Done {
-        processes::end_wal_receivers(&self.place).map(drop)
+        processes::end_wal_receivers(self.place()).map(drop)
     }
 
     /// Plants history files for every unused number below.

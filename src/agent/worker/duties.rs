@@ -1,5 +1,7 @@
 //! The duty under way: one act at a time, each decided on a look that began after the last one.
 
+use std::sync::Arc;
+
 use super::{Acting, BUSY_LOOK, Done, PATIENT_LOOK, Worker};
 use crate::agent::chain;
 use crate::agent::perform::perform;
@@ -51,11 +53,12 @@ impl Worker {
 
     pub(super) fn begin_act(&mut self, act: Act, local: Local) {
         let Some(running) = &self.running else { return };
-        let (tools, by, within) = (self.tools.clone(), running.admission, running.patience());
+        let (tools, within) = (self.tools.clone(), running.patience());
+        let by = Arc::clone(&running.admission);
         let done = act.clone();
         let handle = self
             .tasks
-            .spawn(async move { Done::Acted(perform(&tools, &by, &done, &local, within).await) });
+            .spawn(async move { Done::Acted(perform(&tools, by, &done, &local, within).await) });
         self.acting = Some(Acting { act, handle });
     }
 

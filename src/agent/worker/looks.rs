@@ -55,6 +55,7 @@ impl Worker {
                 _ if asked => Duration::from_millis(300),
                 _ => IDLE_SQL,
             },
+            group: self.outlets.group.borrow().clone(),
             data: self.known.data.clone().filter(|_| !folder_is_due),
             timeline: self.timeline,
             postmaster: self.known.processes.postmaster,

@@ -1,5 +1,6 @@
 //! What peers say, and what is said to them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Done, Peer, Question, Worker};
@@ -55,7 +56,9 @@ impl Worker {
             tracing::warn!("a peer that has not said its Raft group is not obeyed");
             return;
         };
-        if self.promise.record().is_some_and(|it| it.group != group) {
+        // That of the promise, or without one that under which the data was filled.
+        let obeyed = self.outlets.group.borrow().clone();
+        if obeyed.is_some_and(|ours| ours != group) {
             return;
         }
         match message {
@@ -131,7 +134,7 @@ impl Worker {
             return;
         }
         let admission = match self.promise.admit(order).await {
-            Ok(admission) => admission,
+            Ok(admission) => Arc::new(admission),
             Err(GateError::Refused(refusal)) => {
                 tracing::info!(action = action.name(), %order, %refusal, "refused");
                 self.send(waiter, Outcome::Refused(refusal));
@@ -158,7 +161,7 @@ impl Worker {
             self.replace(order);
         }
         let now = clock::boottime();
-        self.want_slots(&action, admission);
+        self.want_slots(&action, Arc::clone(&admission));
         let log_from = self.tools.hands.log_length();
         self.running = Running::new(action, admission, waiter, now, self.looks + 1, log_from);
         self.look_anew();

@@ -22,7 +22,7 @@ const WITHIN: Duration = Duration::from_secs(5);
 /// Which slots there should be.
 #[derive(Debug)]
 pub(super) struct Slots {
-    by: Admission,
+    by: Arc<Admission>,
     names: Vec<String>,
     due: Timestamp,
     is_under_way: bool,
@@ -30,7 +30,7 @@ pub(super) struct Slots {
 
 impl Worker {
     /// Notes which slots follow from a command.
-    pub(super) fn want_slots(&mut self, action: &Action, by: Admission) {
+    pub(super) fn want_slots(&mut self, action: &Action, by: Arc<Admission>) {
         let members = match action {
             Action::Promote { members, .. } | Action::Configure { members, .. } => members.clone(),
             Action::Follow { .. } | Action::Rebuild { .. } => Default::default(),
@@ -70,7 +70,7 @@ impl Worker {
             return;
         }
         slots.is_under_way = true;
-        let (by, names) = (slots.by, slots.names.clone());
+        let (by, names) = (Arc::clone(&slots.by), slots.names.clone());
         let provider = Arc::clone(&self.tools.provider);
         self.tasks.spawn(async move {
             let kept = provider.keep_slots(&by, &names, WITHIN).await;

@@ -1,0 +1,260 @@
+//! What is checked before an agent does anything, in this order: its configuration, its lock, its health
+//! port, the process table, PostgreSQL's port, PostgreSQL's programs, the data folder.
+//!
+//! Nothing here creates, writes or removes a file: an agent that is refused leaves the host as it was. Each
+//! refusal is one sentence that names the field or path and the next step.
+
+mod data;
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use tokio::net::TcpListener;
+
+use super::chain;
+use super::config::{AgentConfig, InvalidConfig};
+use super::observe::blocking;
+use crate::gate::{self, FolderLock, GateError};
+use crate::host::{Account, Binaries, Error, Place, processes};
+
+/// How long the names in `listen` may take to resolve.
+const RESOLVED_WITHIN: Duration = Duration::from_secs(2);
+
+/// What was found on a host that fits.
+#[derive(Debug)]
+pub struct Fit {
+    /// PostgreSQL's programs and the user that runs them.
+    pub binaries: Binaries,
+    /// The lock on the state folder; none if there is no such folder yet.
+    pub lock: Option<FolderLock>,
+    /// Where health checks arrive.
+    pub listener: TcpListener,
+    /// The Raft group that is obeyed: of the promise, or else of the data folder.
+    pub group: Option<String>,
+}
+
+/// Why an agent is refused, in one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The configuration, or what it names on this host, cannot work.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    /// The state folder cannot be had.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+}
+
+/// Checks that an agent can work here. Changes nothing on disk.
+/// Errors: [`Refused`], the first reason found.
+pub async fn check(config: &AgentConfig) -> Result<Fit, Refused> {
+    config.validate()?;
+    let account = account(config)?;
+    for role in [Some(&config.replication), config.application.as_ref()] {
+        role.map(|role| role.password()).transpose()?;
+    }
+    check_program(config)?;
+    let lock = state_folder(&config.folder, account)?;
+    let listener = health(config.health).await?;
+    check_sight(account)?;
+    data::check_is_folder(&config.data)?;
+    check_port(config).await?;
+    let config = config.clone();
+    let looked = blocking(move || {
+        let binaries = binaries(&config, account)?;
+        let obeyed = gate::group_in(&config.folder);
+        let filled = data::check(&config, &binaries, obeyed.as_deref())?;
+        Ok::<_, InvalidConfig>((binaries, obeyed.or(filled)))
+    });
+    let (binaries, group) = looked.await?;
+    Ok(Fit {
+        binaries,
+        lock,
+        listener,
+        group,
+    })
+}
+
+fn refuse<T>(text: String) -> Result<T, InvalidConfig> {
+    Err(InvalidConfig(text))
+}
+
+fn in_words(field: &'static str) -> impl Fn(Error) -> InvalidConfig {
+    move |error| InvalidConfig(format!("`{field}`: {}", chain(&error)))
+}
+
+/// Who runs PostgreSQL.
+fn account(config: &AgentConfig) -> Result<Account, InvalidConfig> {
+    let own = Account::own();
+    let Some(name) = &config.run_as else {
+        return if own.is_root() {
+            refuse("`run_as` is missing, and PostgreSQL does not run as root; name the user that owns the data folder".to_owned())
+        } else {
+            Ok(own)
+        };
+    };
+    let wanted = Account::named(name).map_err(in_words("run_as"))?;
+    if wanted.is_root() {
+        return refuse(format!(
+            "`run_as` is {name}, and PostgreSQL does not run as root; name the user that owns the data folder"
+        ));
+    }
+    if !own.is_root() && own.uid != wanted.uid {
+        return refuse(format!(
+            "`run_as` is {name}, and this agent runs as uid {}, which cannot become that user; start it as root or as {name}",
+            own.uid
+        ));
+    }
+    Ok(wanted)
+}
+
+fn check_program(config: &AgentConfig) -> Result<(), InvalidConfig> {
+    let Some(program) = &config.leash else {
+        return Ok(());
+    };
+    if program
+        .metadata()
+        .is_ok_and(|it| it.is_file() && it.mode() & 0o111 != 0)
+    {
+        return Ok(());
+    }
+    refuse(format!(
+        "`leash` {} is no program; name one, or leave it out",
+        program.display()
+    ))
+}
+
+/// Locks the state folder if it is there; if not, checks that it could be made.
+fn state_folder(folder: &Path, account: Account) -> Result<Option<FolderLock>, Refused> {
+    let Some(found) = folder.ancestors().find(|it| it.exists()) else {
+        return Ok(refuse(format!(
+            "`folder` {} is nowhere; choose another",
+            folder.display()
+        ))?);
+    };
+    let shown = found.display();
+    if !found.is_dir() {
+        return Ok(refuse(format!(
+            "`folder`: {shown} is no folder; choose another path"
+        ))?);
+    }
+    let access = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    if let Err(error) = accessat(CWD, found, access, AtFlags::EACCESS) {
+        return Ok(refuse(format!(
+            "`folder`: {shown} is not writable for this user ({error}); give it to the user that runs the agent, or choose another"
+        ))?);
+    }
+    if found != folder {
+        return Ok(None);
+    }
+    let about = folder.metadata().map_err(|error| {
+        InvalidConfig(format!(
+            "`folder` {shown} cannot be looked at ({error}); check its disk"
+        ))
+    })?;
+    if about.mode() & 0o077 != 0 {
+        return Ok(refuse(format!(
+            "`folder` {shown} is open to other users, and passwords and the lease are kept in it; run: chmod 700 '{shown}'"
+        ))?);
+    }
+    let own = rustix::process::geteuid();
+    if !own.is_root() && about.uid() != account.uid {
+        return Ok(refuse(format!(
+            "`folder` {shown} belongs to uid {}, not to uid {}; run: chown -R {} '{shown}'",
+            about.uid(),
+            account.uid,
+            account.uid
+        ))?);
+    }
+    Ok(Some(FolderLock::take(folder)?))
+}
+
+async fn health(address: SocketAddr) -> Result<TcpListener, InvalidConfig> {
+    TcpListener::bind(address).await.map_err(|error| {
+        InvalidConfig(match error.kind() {
+            ErrorKind::AddrInUse => format!("`health`: the port of {address} is in use; stop whoever listens there or choose another port"),
+            _ => format!("`health`: {address} cannot be listened on ({error}); use an address of this host and a port above 1023"),
+        })
+    })
+}
+
+/// A process of PostgreSQL's user must be visible: a fence and the leash believe the process table.
+fn check_sight(account: Account) -> Result<(), InvalidConfig> {
+    let failed = |error: std::io::Error| {
+        InvalidConfig(format!(
+            "`run_as`: a process of uid {} cannot be started ({error}); give the agent the right to, or another user",
+            account.uid
+        ))
+    };
+    let mut command = Command::new("cat");
+    command
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null());
+    if rustix::process::geteuid().is_root() {
+        use std::os::unix::process::CommandExt;
+        command.uid(account.uid).gid(account.gid);
+    }
+    // It ends with the pipe.
+    let mut child = command.spawn().map_err(failed)?;
+    let seen = processes::check_sight(child.id() as i32);
+    drop(child.stdin.take());
+    child.wait().map_err(failed)?;
+    seen.map_err(|error| {
+        let cause = std::error::Error::source(&error).map_or(String::new(), ToString::to_string);
+        InvalidConfig(format!("the processes of uid {} cannot be seen in /proc ({cause}), so no fence could be proven; mount /proc without hidepid and give the agent CAP_SYS_PTRACE", account.uid))
+    })
+}
+
+/// PostgreSQL's port must be free, unless our own server has it.
+async fn check_port(config: &AgentConfig) -> Result<(), InvalidConfig> {
+    let place = Place::of(&config.data);
+    let host = in_words("data");
+    match processes::postmaster(&place).map_err(&host)? {
+        Some(found) if found.port == Some(config.port) => return Ok(()),
+        // It has not said yet which port it will have; or it died, and its processes are still there.
+        Some(found) if found.port.is_none() => return Ok(()),
+        Some(_) => {}
+        None if processes::of(&place).map_err(&host)?.is_empty() => {}
+        None => return Ok(()),
+    }
+    for address in addresses(config.listen(), config.port).await {
+        if let Err(error) = std::net::TcpListener::bind(address)
+            && error.kind() == ErrorKind::AddrInUse
+        {
+            return refuse(format!(
+                "`port`: {address} is in use, and not by the server of `data` {}; stop whoever listens there or choose another port",
+                config.data.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Where PostgreSQL would listen. What does not resolve is left to PostgreSQL to complain about.
+async fn addresses(listen: &str, port: u16) -> Vec<SocketAddr> {
+    let mut found = Vec::new();
+    for host in listen.split(',').map(str::trim) {
+        match host {
+            "*" => found.extend([
+                SocketAddr::from(([0, 0, 0, 0], port)),
+                SocketAddr::from(([0u16; 8], port)),
+            ]),
+            host => {
+                let looked = tokio::net::lookup_host((host, port));
+                if let Ok(Ok(known)) = tokio::time::timeout(RESOLVED_WITHIN, looked).await {
+                    found.extend(known);
+                }
+            }
+        }
+    }
+    found
+}
+
+fn binaries(config: &AgentConfig, account: Account) -> Result<Binaries, InvalidConfig> {
+    Binaries::find(config.binaries.as_deref(), Some(account)).map_err(in_words("binaries"))
+}
