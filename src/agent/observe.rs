@@ -3,6 +3,7 @@
 //! The folder is read after SQL: an instance that was seen out of recovery has written its history file
 //! before. A disk that does not answer costs a deadline and leaves the folder as it was last seen.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Ask {
     pub new_session: bool,
     /// How long SQL may take.
     pub sql_within: Duration,
+    /// Whether the process table must show who receives WAL, too, as a fence needs it.
+    pub counts_receivers: bool,
     /// The Raft group whose data the folder may hold; any without one.
     pub group: Option<String>,
     /// What was seen of the folder before; none to read it again.
@@ -91,6 +94,9 @@ pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Resul
                     let replayed = hands.replayed_timeline(reading.startup_process);
                     reading.session.position.timeline = replayed.max(ask.timeline);
                 }
+                if ask.counts_receivers && reading.session.in_recovery {
+                    count_receivers(&hands, seen.processes.postmaster, &mut reading).await?;
+                }
                 seen.reading = Some(reading);
             }
             Err(error) => {
@@ -112,6 +118,26 @@ pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Resul
         }
     };
     Ok(seen)
+}
+
+/// Counts whoever `pg_stat_activity` or, after it, the process table shows: a receiver is in the table before
+/// it is in the view, and a child without a title may become one.
+async fn count_receivers(
+    hands: &Arc<Hands>,
+    postmaster: Option<i32>,
+    reading: &mut Reading,
+) -> Result<(), String> {
+    let Some(postmaster) = postmaster else {
+        return Ok(());
+    };
+    let hands = Arc::clone(hands);
+    let looked = blocking(move || hands.receivers(postmaster));
+    let looked = tokio::time::timeout(PROCESSES_WITHIN, looked).await;
+    let looked = looked.map_err(|_| "the processes cannot be listed in time".to_owned())?;
+    let mut receivers: BTreeSet<i32> = looked.map_err(|error| chain(&error))?.into_iter().collect();
+    receivers.extend(&reading.receiver_processes);
+    reading.session.receivers = receivers.len();
+    Ok(())
 }
 
 impl Seen {

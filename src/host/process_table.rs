@@ -35,16 +35,25 @@ fn read_of(pid: i32, file: &str) -> Result<Option<String>> {
     }
 }
 
-/// Whether it is dead and nobody has waited for it yet.
-pub(super) fn is_zombie(pid: i32) -> Result<bool> {
+/// A field of `/proc/<pid>/stat`, counted from the state; none if the process is gone.
+fn field_of(pid: i32, number: usize) -> Result<Option<String>> {
     let stat = read_of(pid, "stat")?;
     // The state follows the name, which is in parentheses and may hold anything.
-    Ok(stat.is_none_or(|stat| {
-        let state = stat
-            .rfind(')')
-            .and_then(|at| stat[at + 1..].split_whitespace().next());
-        matches!(state, Some("Z" | "X"))
+    Ok(stat.and_then(|stat| {
+        let (_, fields) = stat.rsplit_once(')')?;
+        fields.split_whitespace().nth(number).map(str::to_owned)
     }))
+}
+
+/// Whether it is gone, or dead and nobody has waited for it yet.
+pub(super) fn is_zombie(pid: i32) -> Result<bool> {
+    let state = field_of(pid, 0)?;
+    Ok(state.is_none_or(|state| matches!(state.as_str(), "Z" | "X")))
+}
+
+/// Whose child it is; none if it is gone.
+pub(super) fn parent_of(pid: i32) -> Result<Option<i32>> {
+    Ok(field_of(pid, 1)?.and_then(|parent| parent.parse().ok()))
 }
 
 /// Its command line; none if it is gone.

@@ -19,7 +19,7 @@ use tokio::io::unix::AsyncFd;
 use super::durable;
 use super::error::{Error, Result, on};
 use super::place::Place;
-use super::process_table::{all, title_of};
+use super::process_table::{all, parent_of, title_of};
 use crate::clock;
 
 /// How long to leave the kernel to tear processes down before looking again.
@@ -79,6 +79,22 @@ pub fn check_sight(child: i32) -> Result<()> {
 pub fn titled(data: impl Into<Place>, word: &str) -> Result<Vec<Process>> {
     let mut found = of(data)?;
     found.retain(|it| it.title.contains(word));
+    Ok(found)
+}
+
+/// The processes that receive WAL, or may be about to: those titled `walreceiver`, connecting ones included,
+/// and children of the postmaster that were just forked and have no title of their own yet. Blocks.
+/// Errors: as [`of`].
+pub fn receivers(data: impl Into<Place>, postmaster: i32) -> Result<Vec<i32>> {
+    let mut found = Vec::new();
+    for process in of(data)? {
+        let is_untitled = !process.title.starts_with("postgres: ");
+        if process.title.contains("walreceiver")
+            || is_untitled && parent_of(process.pid)? == Some(postmaster)
+        {
+            found.push(process.pid);
+        }
+    }
     Ok(found)
 }
 
@@ -304,6 +320,53 @@ mod tests {
         // It is a zombie now: nobody has waited for it.
         assert!(of(&data).unwrap().is_empty() && remove_stale_lock(&data).unwrap());
         sleeper.wait().unwrap();
+    }
+
+    #[test]
+    fn a_child_without_a_title_may_become_a_receiver() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        // A postmaster with a titled and an untitled child, and beside it a receiver that lost it.
+        let script = "(exec -a 'postgres: checkpointer' sleep 60) & sleep 60 & wait";
+        let run = |script: &str| {
+            let mut command = Command::new("bash");
+            command.args(["-c", script]).current_dir(&data);
+            command.spawn().unwrap()
+        };
+        let mut postmaster = run(script);
+        let mut orphan = run("exec -a 'postgres: pg-b: walreceiver streaming 0/1' sleep 60");
+        let pid = postmaster.id() as i32;
+        let titles = || -> Vec<String> {
+            let mut titles: Vec<_> = of(&data).unwrap().into_iter().map(|it| it.title).collect();
+            titles.sort();
+            titles
+        };
+        let began = clock::monotonic();
+        while titles().iter().filter(|it| it.ends_with("60")).count() < 3 {
+            assert!(clock::monotonic().since(began) < Duration::from_secs(10));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let untitled: Vec<i32> = titled(&data, "sleep 60")
+            .unwrap()
+            .iter()
+            .map(|it| it.pid)
+            .collect();
+        let mut expected = vec![orphan.id() as i32];
+        expected.extend(
+            untitled
+                .iter()
+                .filter(|&&it| parent_of(it).unwrap() == Some(pid)),
+        );
+        expected.sort_unstable();
+        expected.dedup();
+        let mut found = receivers(&data, pid).unwrap();
+        found.sort_unstable();
+        assert_eq!((found.len(), &found), (2, &expected));
+        assert_eq!(receivers(&data, i32::MAX).unwrap(), [orphan.id() as i32]);
+        kill_all(&data, Duration::from_secs(5)).unwrap();
+        postmaster.wait().unwrap();
+        orphan.wait().unwrap();
     }
 
     #[test]

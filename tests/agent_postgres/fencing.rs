@@ -334,3 +334,29 @@ async fn a_promotion_under_way_is_stopped_by_a_fence() {
     assert!(!promise(outcome).running);
     assert!(processes::of(&data).unwrap().is_empty() && !trigger.exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_only_the_process_table_shows_is_no_fence() {
+    let mut rig = Rig::new().await;
+    let (a, b) = (id("pg-a"), id("pg-b"));
+    rig.pair(&a, &b).await;
+    let data = rig.config(&b).data;
+    // No view shows it, and no SIGTERM ends it.
+    let script = "trap '' TERM; exec -a 'postgres: walreceiver' sleep 60";
+    let mut receiver = std::process::Command::new("setpriv")
+        .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
+        .args(["bash", "-c", script])
+        .current_dir(&data)
+        .spawn()
+        .unwrap();
+    rig.peer
+        .until("the receiver has its title", |_| {
+            let found = processes::titled(&data, "walreceiver 60").unwrap();
+            (!found.is_empty()).then_some(())
+        })
+        .await;
+    let fenced = fence(&rig, &b, 1).await;
+    assert!(!fenced.running, "{fenced:?}");
+    assert!(processes::of(&data).unwrap().is_empty());
+    receiver.wait().unwrap();
+}

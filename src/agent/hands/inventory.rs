@@ -42,6 +42,11 @@ impl Hands {
         })
     }
 
+    /// The processes that receive WAL or may be about to. Blocks. Errors: they could not be looked at.
+    pub fn receivers(&self, postmaster: i32) -> Done<Vec<i32>> {
+        processes::receivers(self.place(), postmaster)
+    }
+
     /// The timeline of the segment that the startup process replays, from its title, or that of the
     /// control file if that is higher. Blocks for microseconds.
     pub fn replayed_timeline(&self, startup: Option<i32>) -> Timeline {

@@ -8,6 +8,7 @@ use super::{Done, Question, Worker};
 use crate::agent::observe::{Ask, look};
 use crate::clock;
 use crate::model::Timestamp;
+use crate::recovery::Action;
 
 /// How often to look while nothing is to be done.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
@@ -55,6 +56,7 @@ impl Worker {
                 _ if asked => Duration::from_millis(300),
                 _ => IDLE_SQL,
             },
+            counts_receivers: matches!(&self.running, Some(it) if it.action == Action::Fence),
             group: self.outlets.group.borrow().clone(),
             data: self.known.data.clone().filter(|_| !folder_is_due),
             timeline: self.timeline,
