@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -30,6 +30,8 @@ pub use inventory::Processes;
 const SLOTS: &str = "primacy_";
 /// How long processes may survive SIGKILL before that is an error.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
+/// How long a stop waits for the data disk to let go of a `promote` file.
+const TIDIED_WITHIN: Duration = Duration::from_millis(500);
 /// In the state folder: which database system the data folder holds.
 const IDENTITY: &str = "identity";
 /// In the state folder while a rewind is under way; pg_rewind would remove it from the data folder.
@@ -51,6 +53,8 @@ pub struct Hands {
     turn: Mutex<()>,
     /// Changes of files that were begun.
     changes: AtomicU64,
+    /// A stop could not remove the `promote` file in time.
+    may_promote_itself: AtomicBool,
 }
 
 /// What a scan depends on: checkpoint, redo, and every file with its length and time of change.
@@ -91,6 +95,7 @@ impl Hands {
             scanned: Mutex::new(None),
             turn: Mutex::new(()),
             changes: AtomicU64::new(0),
+            may_promote_itself: AtomicBool::new(false),
         };
         let password = hands.config.replication.password()?;
         let escaped = password.replace('\\', "\\\\").replace(':', "\\:");
@@ -105,13 +110,13 @@ impl Hands {
 
     /// The number of a change of files that begins now; it makes every earlier one that still waits void.
     pub fn begin_change(&self) -> u64 {
-        self.changes.fetch_add(1, Ordering::SeqCst) + 1
+        self.changes.fetch_add(1, SeqCst) + 1
     }
 
     /// Changes files once the change under way has ended; none if a newer one was begun meanwhile. Blocks.
     pub fn in_turn<T>(&self, number: u64, change: impl FnOnce(&Hands) -> T) -> Option<T> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.changes.load(Ordering::SeqCst) == number).then(|| change(self))
+        (self.changes.load(SeqCst) == number).then(|| change(self))
     }
 
     /// Whose hands.
@@ -172,8 +177,9 @@ impl Hands {
         Ok(())
     }
 
-    /// Kills every process, and removes what would promote the instance at its next start. Needs no
-    /// admission: stopping is always safe.
+    /// Kills every process, and then removes what would promote the instance at its next start. Only the
+    /// killing is waited for: a disk that hangs holds it up for half a second. Needs no admission: stopping
+    /// is always safe. Errors: processes live on.
     pub async fn stop_all(&self) -> Done {
         let place = self.place();
         let killed = blocking(move || processes::kill_all(&place, KILLED_WITHIN)).await?;
@@ -181,7 +187,24 @@ impl Hands {
         *self.newborn.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.pinned().unpin();
         let data = self.config.data.clone();
-        blocking(move || data_folder::remove_promote_trigger(&data).map(drop)).await
+        let removed = in_time(TIDIED_WITHIN, move || {
+            data_folder::remove_promote_trigger(&data)
+        });
+        let why = match removed.await {
+            Some(Ok(_)) => None,
+            Some(Err(error)) => Some(super::chain(&error)),
+            None => Some("the data disk does not answer in time".to_owned()),
+        };
+        self.may_promote_itself.store(why.is_some(), SeqCst);
+        if let Some(why) = why {
+            tracing::warn!(instance = %self.instance(), why, "its promote file is not removed yet");
+        }
+        Ok(())
+    }
+
+    /// Whether a `promote` file may have been left behind by the last stop.
+    pub fn may_promote_itself(&self) -> bool {
+        self.may_promote_itself.load(SeqCst)
     }
 
     /// Makes the next start a standby's, with its settings. Blocks.
@@ -217,5 +240,27 @@ impl Hands {
     /// Plants history files for every unused number below.
     pub fn plant(&self, _by: &Admission, below: Timeline) -> Done {
         history::plant(&self.pg_wal(), Timeline(2)..below).map(drop)
+    }
+}
+
+/// What blocking work came to, if it ended in time. It is left to itself otherwise.
+async fn in_time<T: Send + 'static>(
+    within: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    tokio::time::timeout(within, blocking(work)).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_holds_nobody_up() {
+        let (release, hangs) = std::sync::mpsc::sync_channel::<()>(1);
+        let short = Duration::from_millis(20);
+        assert_eq!(in_time(short, move || hangs.recv().is_ok()).await, None);
+        release.send(()).unwrap();
+        assert_eq!(in_time(KILLED_WITHIN, || 1).await, Some(1));
     }
 }

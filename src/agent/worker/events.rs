@@ -130,7 +130,9 @@ impl Worker {
         let leash = self.tools.leash.clone();
         self.tasks
             .spawn(async move { Done::Disarmed(leash.disarm().await) });
-        if let Err(error) = self.promise.note_promotion(false).await {
+        if !self.tools.hands.may_promote_itself()
+            && let Err(error) = self.promise.note_promotion(false).await
+        {
             tracing::error!(error = %chain(&error), "the promise could not be kept");
         }
         self.publish();
@@ -163,7 +165,7 @@ impl Worker {
             // Left behind, the file would promote it as soon as it runs.
             let hands = Arc::clone(&self.tools.hands);
             let stopped = tokio::time::timeout(FOLDER_WITHIN, hands.stop_all()).await;
-            if !matches!(stopped, Ok(Ok(()))) {
+            if !matches!(stopped, Ok(Ok(()))) || self.tools.hands.may_promote_itself() {
                 return;
             }
         }
