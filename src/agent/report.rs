@@ -32,8 +32,10 @@ pub struct Known {
     pub insecure: bool,
     /// The live lease.
     pub lease: Option<Lease>,
-    /// When the last look began.
+    /// When the last look began that saw everything.
     pub looked_at: Timestamp,
+    /// When the last look began that saw the processes; none before the first.
+    pub processes_at: Option<Timestamp>,
 }
 
 impl Known {
@@ -61,6 +63,14 @@ impl Known {
     }
 
     fn database(&self, now: Timestamp) -> Database {
+        let is_recent = |at: Timestamp| now.since(at) <= STALE_AFTER;
+        if self.data.is_none()
+            && self.processes_at.is_some_and(is_recent)
+            && !self.processes.is_running
+        {
+            // The folder may not answer for long; that nothing runs is certain.
+            return Database::Stopped(self.stopped.unwrap_or(Stopped::Found));
+        }
         if now.since(self.looked_at) > STALE_AFTER {
             return Database::Unresponsive;
         }
@@ -118,5 +128,25 @@ impl Known {
             report: Some(report),
             lag,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_does_not_know_its_data_says_what_it_knows() {
+        let now = Timestamp(60_000);
+        let mut known = Known::default();
+        assert_eq!(known.report(now).database, Database::Unresponsive);
+        known.processes_at = Some(Timestamp(59_000));
+        let report = known.report(now);
+        assert_eq!(report.database, Database::Stopped(Stopped::Found));
+        assert_eq!((report.identity, report.incarnation), (None, None));
+        let later = now.after(STALE_AFTER);
+        assert_eq!(known.report(later).database, Database::Unresponsive);
+        known.processes.is_running = true;
+        assert_eq!(known.report(now).database, Database::Unresponsive);
     }
 }

@@ -216,7 +216,15 @@ fn grounds(
     view: &View,
 ) -> Result<Grounds, Reason> {
     let member = &cluster.members[instance];
-    let found = view.fresh(instance).and_then(|report| report.incarnation);
+    let report = view.fresh(instance);
+    if report.is_some_and(|it| it.identity.is_none() && it.database != Database::Absent) {
+        // What cannot be read may be the only copy.
+        return Err(Reason::Failed {
+            instance: instance.clone(),
+            why: "its agent cannot tell what its data folder holds".to_owned(),
+        });
+    }
+    let found = report.and_then(|report| report.incarnation);
     if member.standing == Standing::Recovering || found != Some(member.incarnation) {
         return Ok(Grounds::Uncounted { found });
     }
@@ -280,5 +288,28 @@ fn check(instance: &InstanceId, cluster: &Cluster, grounds: &Grounds) -> Result<
         Err(Rejection::Unproven(
             "the data may be the only copy".to_owned(),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::example::{cluster, id, primary, report, view};
+    use crate::model::{Durability, Stopped};
+
+    #[test]
+    fn data_that_cannot_be_read_is_not_given_up() {
+        let cluster = cluster(&["a", "b", "c"], Durability::Quorum { standbys: 1 });
+        let b = id("b");
+        let mut unknown = report(Database::Stopped(Stopped::Found));
+        (unknown.identity, unknown.incarnation) = (None, None);
+        let mut absent = unknown.clone();
+        absent.database = Database::Absent;
+        let grounds = |report| {
+            let view = view([("a", primary(&cluster, "a")), ("b", report)]);
+            grounds(&b, &cluster, &BTreeSet::from([&b]), None, &view)
+        };
+        assert!(matches!(grounds(unknown), Err(Reason::Failed { .. })));
+        assert_eq!(grounds(absent), Ok(Grounds::Uncounted { found: None }));
     }
 }

@@ -102,6 +102,26 @@ async fn a_restart_of_the_agent_leaves_postgresql_alone_and_the_end_of_the_lease
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_cannot_read_its_data_says_so() {
+    let mut rig = Rig::new().await;
+    let a = id("pg-a");
+    rig.primary(&a, "").await;
+    rig.stop(&a).await;
+    let data = rig.config(&a).data;
+    processes::kill_all(&data, Duration::from_secs(10)).unwrap();
+    std::fs::rename(data.join("pg_wal"), data.join("pg_wal.lost")).unwrap();
+    rig.start(&a);
+    let stopped = |report: &Report| report.database == Database::Stopped(Stopped::Found);
+    let report = rig.peer.until_reported("it is stopped", &a, stopped).await;
+    assert_eq!((report.identity, report.incarnation), (None, None));
+    std::fs::rename(data.join("pg_wal.lost"), data.join("pg_wal")).unwrap();
+    let known = |report: &Report| report.incarnation == Some(Incarnation(1));
+    rig.peer
+        .until_reported("the data is known", &a, known)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn data_of_another_raft_group_is_not_given_to_this_one() {
     let mut rig = Rig::new().await;
     let a = id("pg-a");

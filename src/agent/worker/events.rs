@@ -74,6 +74,7 @@ impl Worker {
                 let Some(looking) = self.looking.take_if(|it| it.number == number) else {
                     return;
                 };
+                self.has_looked = true;
                 match *looked {
                     Ok(seen) => {
                         self.on_seen(seen, looking.questions, looking.is_for_duty)
@@ -223,6 +224,7 @@ impl Worker {
 
     pub(super) fn learn(&mut self, seen: &Seen) {
         let known = &mut self.known;
+        known.processes_at = Some(seen.began);
         if seen.data.is_ok() {
             known.looked_at = seen.began;
         }

@@ -114,6 +114,8 @@ pub struct Worker {
     adopt_at: Timestamp,
     adopt_serial: u64,
     publish_at: Timestamp,
+    /// Nothing is said before the first look has ended, well or not.
+    has_looked: bool,
 }
 
 impl Worker {
@@ -156,6 +158,7 @@ impl Worker {
             adopt_at: Timestamp::default(),
             adopt_serial: 0,
             publish_at: Timestamp::default(),
+            has_looked: false,
         }
     }
 
@@ -279,7 +282,7 @@ impl Worker {
     fn publish(&mut self) {
         let now = clock::boottime();
         self.publish_at = now.after(REPORT_EVERY);
-        if self.known.data.is_none() {
+        if !self.has_looked {
             return;
         }
         self.known.promised = self.promise.record().map(|it| it.order);
