@@ -106,7 +106,7 @@ impl Rig {
                 instance: instance.clone(),
                 zone: Zone::new("z").unwrap(),
                 peers: vec![self.address.clone()],
-                folder: root.join(format!("{instance}-state")),
+                folder: root.join(format!("state/{instance}")),
                 data: root.join(format!("{instance}-data")),
                 host: "127.0.0.1".to_owned(),
                 port: free_port(),

@@ -9,6 +9,7 @@ mod inventory;
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -165,11 +166,14 @@ impl Hands {
             path: path.to_owned(),
             source,
         };
-        let made = fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path);
-        made.map_err(failed)?;
+        if let Some(parent) = path.parent() {
+            // PostgreSQL's user must get through those above, whoever owns them.
+            fs::create_dir_all(parent).map_err(failed)?;
+        }
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
+            _ => {}
+        }
         if rustix::process::geteuid().is_root() {
             let account = self.binaries.account;
             chown(path, Some(account.uid), Some(account.gid)).map_err(failed)?;

@@ -25,6 +25,9 @@ use crate::host::{Account, Binaries, Error, Place, processes};
 /// How long the names in `listen` may take to resolve.
 const RESOLVED_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long PostgreSQL's port may still be in use.
+const FREE_WITHIN: Duration = Duration::from_secs(1);
+
 /// What was found on a host that fits.
 #[derive(Debug)]
 pub struct Fit {
@@ -223,9 +226,7 @@ async fn check_port(config: &AgentConfig) -> Result<(), InvalidConfig> {
         None => return Ok(()),
     }
     for address in addresses(config.listen(), config.port).await {
-        if let Err(error) = std::net::TcpListener::bind(address)
-            && error.kind() == ErrorKind::AddrInUse
-        {
+        if !becomes_free(address).await {
             return refuse(format!(
                 "`port`: {address} is in use, and not by the server of `data` {}; stop whoever listens there or choose another port",
                 config.data.display()
@@ -233,6 +234,18 @@ async fn check_port(config: &AgentConfig) -> Result<(), InvalidConfig> {
         }
     }
     Ok(())
+}
+
+/// Whether nobody listens there, within a moment: a server that was just killed leaves its port last.
+async fn becomes_free(address: SocketAddr) -> bool {
+    let waiting = async {
+        while std::net::TcpListener::bind(address)
+            .is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(FREE_WITHIN, waiting).await.is_ok()
 }
 
 /// Where PostgreSQL would listen. What does not resolve is left to PostgreSQL to complain about.
