@@ -12,6 +12,7 @@ pub mod account;
 mod clone_room;
 pub mod control_file;
 pub mod data_folder;
+pub mod death;
 pub mod durable;
 pub mod error;
 pub mod history;
@@ -27,6 +28,7 @@ mod wal_record;
 pub mod wal_scan;
 
 pub use account::Account;
+pub use death::Death;
 pub use error::{Error, Result};
 pub use place::Place;
 pub use programs::Binaries;

@@ -18,7 +18,7 @@ use super::programs::Binaries;
 
 /// Starts the server in `data` and returns the number of its postmaster at once. Its output is
 /// appended to `log`. Whether it is ready is seen over SQL or in [`processes::postmaster`]; whether
-/// it failed, by a [`processes::Death`]. A stale lock file is removed first. Must be called within a tokio
+/// it failed, by a [`Death`](super::Death). A stale lock file is removed first. Must be called within a tokio
 /// runtime, whose process reaps the postmaster as long as it lives.
 ///
 /// Errors: [`Error::Alive`] if processes already work in the folder, [`Error::ForeignOwner`],

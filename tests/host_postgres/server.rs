@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use primacy::clock;
+use primacy::host::Death;
 use primacy::host::control_file::State;
-use primacy::host::processes::Death;
 use primacy::host::server;
 use primacy::host::{Error, control_file, data_folder, processes, tools};
 use rustix::process::Signal;

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use primacy::clock;
-use primacy::host::processes::Death;
+use primacy::host::Death;
 use primacy::host::settings::{self, Listen, Settings};
 use primacy::host::wal_page::Wal;
 use primacy::host::wal_scan::{self, Scan};

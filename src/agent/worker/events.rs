@@ -11,7 +11,7 @@ use crate::agent::observe::Seen;
 use crate::agent::perform::runs_processes;
 use crate::clock;
 use crate::duty::{Act, Data, Local, Outcome, gate, watch};
-use crate::host::processes::Death;
+use crate::host::Death;
 use crate::model::view::DEAF_AFTER;
 use crate::model::{Answer, Stopped, Timeline};
 use crate::recovery::Action;

@@ -29,7 +29,7 @@ use crate::clock;
 use crate::control::{AgentMessage, REPORT_EVERY};
 use crate::duty::{Act, Lease, Outcome};
 use crate::gate::PromiseStore;
-use crate::host::processes::Death;
+use crate::host::Death;
 use crate::model::{Epoch, Lsn, Order, Report, Stopped, Timeline, Timestamp};
 use crate::recovery::{Action, Evidence};
 use looks::Looking;
