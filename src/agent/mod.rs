@@ -9,7 +9,6 @@
 pub mod config;
 pub mod hands;
 pub mod health;
-pub mod lease;
 pub mod leash;
 pub mod observe;
 pub mod perform;

@@ -1,12 +1,12 @@
 //! The primary lease: granted by the leader only, and only after a heartbeat round to a majority that
-//! began after the renewal arrived. So every grant was sent before any successor was elected.
+//! began after the renewal arrived. So every grant was sent before any successor was elected. The count
+//! of what was granted is the pure [`Tenure`].
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::control::PeerMessage;
-use crate::duty;
+use crate::duty::lease::Tenure;
 use crate::model::{ClusterName, Durability, InstanceId, Order, Timestamp};
 
 use super::Peer;
@@ -20,12 +20,6 @@ pub struct Leases {
     tenure: Mutex<Option<Tenure>>,
 }
 
-struct Tenure {
-    term: u64,
-    since: Timestamp,
-    granted: BTreeMap<ClusterName, Timestamp>,
-}
-
 impl Leases {
     fn lock(&self) -> MutexGuard<'_, Option<Tenure>> {
         self.tenure.lock().expect("no holder of the leases panics")
@@ -33,22 +27,14 @@ impl Leases {
 
     /// This peer learnt that it leads in this term, or no longer does.
     pub(super) fn lead(&self, term: Option<u64>, now: Timestamp) {
-        *self.lock() = term.map(|term| Tenure {
-            term,
-            since: now,
-            granted: BTreeMap::new(),
-        });
+        *self.lock() = term.map(|term| Tenure::new(term, now));
     }
 
     fn grant(&self, cluster: &ClusterName, term: u64, arrived: Timestamp) -> bool {
-        match self.lock().as_mut() {
-            Some(tenure) if tenure.term == term => {
-                let last = tenure.granted.entry(cluster.clone()).or_default();
-                *last = arrived.max(*last);
-                true
-            }
-            _ => false,
-        }
+        let mut tenure = self.lock();
+        tenure
+            .as_mut()
+            .is_some_and(|tenure| tenure.grant(cluster, term, arrived))
     }
 
     /// After this no instance holds a lease that this or any earlier leader granted. On a peer that does
@@ -56,12 +42,7 @@ impl Leases {
     pub(super) fn lapse_at(&self, cluster: &ClusterName, durability: Durability) -> Timestamp {
         match self.lock().as_ref() {
             None => Timestamp(u64::MAX),
-            Some(tenure) => {
-                let granted = tenure.granted.get(cluster).copied().unwrap_or_default();
-                let last = tenure.since.max(granted);
-                last.after(durability.lease_length())
-                    .after(duty::lease::MARGIN)
-            }
+            Some(tenure) => tenure.lapse_at(cluster, durability),
         }
     }
 }

@@ -19,7 +19,6 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
 use crate::agent::health::Health;
-use crate::agent::lease::LeaseKeeper;
 use crate::agent::observe::Seen;
 use crate::agent::perform::Tools;
 use crate::agent::report::Known;
@@ -27,6 +26,7 @@ use crate::agent::running::{Running, Waiter};
 use crate::agent::session::{Incoming, SessionId};
 use crate::clock;
 use crate::control::{AgentMessage, REPORT_EVERY};
+use crate::duty::lease::LeaseKeeper;
 use crate::duty::{Act, Lease, Outcome};
 use crate::gate::PromiseStore;
 use crate::host::Death;
