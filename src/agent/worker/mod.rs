@@ -185,13 +185,15 @@ impl Worker {
         }
     }
 
-    /// A lease that the leash still holds from before a restart, if it is of the epoch promised.
+    /// A lease that the leash still holds from before a restart, if it is of the epoch promised. The
+    /// leash is armed either way, and would kill whoever follows.
     async fn take_over(&mut self) {
-        if let Some(lease) = self.tools.leash.held().await
-            && Some(lease.order.epoch) == self.promise.epoch()
-        {
+        let Some(lease) = self.tools.leash.held().await else {
+            return;
+        };
+        self.armed = Some(lease.order);
+        if Some(lease.order.epoch) == self.promise.epoch() {
             tracing::info!(epoch = %lease.order.epoch, "the lease is taken over from the leash");
-            self.armed = Some(lease.order);
             self.lease.take_over(lease, clock::boottime());
         }
     }
