@@ -104,7 +104,9 @@ pub(super) fn approach(source: &Source, local: &Local) -> Approach {
             Act::StopAll
         });
     };
-    if !session.in_recovery || local.promotion_asked || !source.lineage.contains(session.position) {
+    // From when it was a candidate a leash may still hold a deadline, which is dropped only while nothing runs.
+    let cannot_stay = !session.in_recovery || local.promotion_asked || local.is_armed;
+    if cannot_stay || !source.lineage.contains(session.position) {
         return Approach::Act(Act::StopAll);
     }
     if !points_at(session, source) {
@@ -129,4 +131,44 @@ fn points_at(session: &Session, source: &Source) -> bool {
     session.source.as_ref().is_some_and(|seen| {
         seen.address == source.address && seen.application_name == source.application_name
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::duty::local::example::running_standby;
+    use crate::model::example::id;
+    use crate::model::{Address, Epoch, Incarnation};
+
+    fn source(local: &Local) -> Source {
+        let (
+            Data::Cluster {
+                identity, lineage, ..
+            },
+            Some(session),
+        ) = (&local.data, &local.session)
+        else {
+            panic!("a standby that runs")
+        };
+        let seen = session.source.clone().unwrap();
+        Source {
+            instance: id("a"),
+            address: Address { ..seen.address },
+            identity: Some(*identity),
+            epoch: Epoch(1),
+            application_name: application_name(&local.instance, Incarnation(1), Epoch(1)),
+            lineage: lineage.clone(),
+        }
+    }
+
+    #[test]
+    fn a_standby_that_a_leash_would_kill_is_stopped_first() {
+        let mut local = running_standby();
+        let mut duty = Following {
+            source: source(&local),
+        };
+        assert!(matches!(duty.next(&local), Act::Finish(_)), "it streams");
+        local.is_armed = true;
+        assert_eq!(duty.next(&local), Act::StopAll);
+    }
 }
