@@ -27,8 +27,10 @@ enum Progress {
     Emptied { was_paused: bool },
     /// A pause was asked for after the sources were empty.
     Pausing,
-    /// It cannot be proven.
+    /// It cannot be proven while it runs.
     Stopping,
+    /// Everything was stopped by this duty.
+    Stopped,
 }
 
 impl Fencing {
@@ -46,14 +48,19 @@ impl Fencing {
 
     pub(super) fn next(&mut self, local: &Local) -> Act {
         if !local.is_running {
-            return Act::ScanThenPromise;
+            // One look may miss a process whose parent is gone; a stop looks until two find nothing.
+            return if self.progress == Progress::Stopped {
+                Act::ScanThenPromise
+            } else {
+                self.stop()
+            };
         }
         let promoting = (local.promotion_asked || local.is_armed) && !broken!(PromotionFence);
         let goes_on = |session: &&Session| session.in_recovery && !promoting;
         let Some(session) = local.session.as_ref().filter(goes_on) else {
             // A primary, a promotion that may complete by itself later, a candidate that the leash would
             // kill at the end of its lease, or something that does not answer.
-            return Act::StopAll;
+            return self.stop();
         };
         let late = local.now.since(self.began) > PROOF_WITHIN;
         let empty = session.source.is_none() && !session.restores;
@@ -65,17 +72,14 @@ impl Fencing {
             };
         }
         match (&self.progress, session.replay) {
-            (Progress::Stopping, _) => Act::StopAll,
+            (Progress::Stopping | Progress::Stopped, _) => self.stop(),
             (Progress::Begun, replay) => {
                 self.progress = Progress::Emptied {
                     was_paused: replay != Replay::Running,
                 };
                 Act::EmptySources
             }
-            _ if late && !self.is_proven(local) => {
-                self.progress = Progress::Stopping;
-                Act::StopAll
-            }
+            _ if late && !self.is_proven(local) => self.stop(),
             _ if !empty => Act::Look,
             (Progress::Emptied { was_paused: true }, Replay::Paused | Replay::Requested) => {
                 // Paused by somebody else before: only a pause confirmed after the reload proves that
@@ -91,6 +95,11 @@ impl Fencing {
             (Progress::Pausing, Replay::Paused) => Act::ScanThenPromise,
             (Progress::Pausing, Replay::Running | Replay::Requested) => Act::Look,
         }
+    }
+
+    fn stop(&mut self) -> Act {
+        self.progress = Progress::Stopped;
+        Act::StopAll
     }
 
     fn is_proven(&self, local: &Local) -> bool {
@@ -178,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_primary_and_a_promotion_under_way_are_stopped() {
+    fn what_cannot_be_proven_is_stopped_running_or_not() {
         use Act::*;
         let mut primary = running_standby();
         primary.session = Some(crate::duty::Session {
@@ -191,7 +200,12 @@ mod tests {
         silent.session = None;
         let mut leased = running_standby();
         leased.is_armed = true;
-        for local in [primary, promoting, silent, leased] {
+        let stopped = Local {
+            is_running: false,
+            session: None,
+            ..running_standby()
+        };
+        for local in [primary, promoting, silent, leased, stopped] {
             assert_eq!(acts(local, false), [StopAll, ScanThenPromise]);
         }
     }
