@@ -118,7 +118,10 @@ impl<'a> Poll<'a> {
         match self.state.cluster.durability {
             Durability::Async => !self.promising.is_empty() && self.unanswered.is_empty(),
             Durability::Quorum { .. } => {
-                self.promising.len() >= promises_needed(&self.state.cluster)
+                // The promise of the instance elected last is a proof as well.
+                let holders = &self.state.cluster.holders;
+                let last_promises = self.promising.iter().any(|id| holders.iter().eq([*id]));
+                last_promises || self.promising.len() >= promises_needed(&self.state.cluster)
             }
         }
     }

@@ -249,6 +249,27 @@ mod tests {
     }
 
     #[test]
+    fn the_last_primary_comes_back_although_no_standby_is_admitted() {
+        let mut state = state();
+        for standby in ["b", "c"] {
+            state
+                .cluster
+                .members
+                .get_mut(&id(standby))
+                .unwrap()
+                .standing = Standing::Recovering;
+        }
+        let mut view = healthy(&state);
+        view.instances.get_mut(&id("a")).unwrap().report =
+            report(Database::Stopped(Stopped::Found));
+        answer(&mut view, "b", false);
+        answer(&mut view, "c", false);
+        assert!(!begins(&decide(&state, &view)));
+        answer(&mut view, "a", false);
+        assert!(begins(&decide(&state, &view)));
+    }
+
+    #[test]
     fn standbys_that_hear_a_silent_primary_veto() {
         let state = state();
         let mut view = healthy(&state);

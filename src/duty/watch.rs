@@ -1,5 +1,7 @@
 //! What an agent stops without being told: whatever could accept writes without a live lease.
 
+use crate::broken;
+
 use super::local::{Data, Local};
 
 /// Why everything must be stopped at once; none if all is well.
@@ -22,8 +24,7 @@ pub fn must_stop(local: &Local) -> Option<&'static str> {
     if !is_standby {
         return Some("it runs as a primary without a live lease");
     }
-    local
-        .promotion_asked
+    (local.promotion_asked && !broken!(PromotionFence))
         .then_some("it is being promoted without a live lease")
 }
 

@@ -109,7 +109,8 @@ pub struct Cluster {
     pub primary: Option<InstanceId>,
     /// Instances that may hold a primary lease of an earlier epoch, or of this one.
     pub holders: BTreeSet<InstanceId>,
-    /// The branches that led to the primary's timeline; known once it was promoted.
+    /// The branches that led to the timeline of the instance elected last; before it reported its
+    /// promotion, only where it was elected.
     pub lineage: Lineage,
     /// Where the epoch's first acknowledged commit ends; none before it was acknowledged.
     pub first_commit: Option<Lsn>,

@@ -84,6 +84,25 @@ pub struct Lineage {
 }
 
 impl Lineage {
+    /// What is known of an instance that was elected at `position` and has not reported its promotion:
+    /// the branch it leaves, and nothing current.
+    pub fn before_promotion(position: WalPosition) -> Lineage {
+        Lineage {
+            current: Timeline::default(),
+            left_at: BTreeMap::from([(position.timeline, position.lsn)]),
+        }
+    }
+
+    /// Whether WAL of the elected instance that ends at `position` still holds all with which it was
+    /// elected. False while nobody was ever elected.
+    pub fn is_reached_by(&self, position: WalPosition) -> bool {
+        if self.current != Timeline::default() {
+            return position.timeline == self.current;
+        }
+        let elected = self.left_at.last_key_value();
+        elected.is_some_and(|(&timeline, &lsn)| position >= WalPosition { timeline, lsn })
+    }
+
     /// Whether WAL that ends at `position` is a prefix of this history, so that its instance can
     /// follow without losing anything.
     pub fn contains(&self, position: WalPosition) -> bool {
@@ -108,6 +127,25 @@ mod tests {
             assert!(bad.parse::<Lsn>().is_err(), "{bad}");
         }
         assert!("0/9000000".parse::<Lsn>().unwrap() < "0/10000000".parse::<Lsn>().unwrap());
+    }
+
+    #[test]
+    fn what_was_elected_is_still_there_or_not() {
+        let at = |timeline, lsn| WalPosition {
+            timeline: Timeline(timeline),
+            lsn: Lsn(lsn),
+        };
+        assert!(!Lineage::default().is_reached_by(at(1, 1)));
+        let elected = Lineage::before_promotion(at(2, 20));
+        for (position, reached) in [(at(2, 20), true), (at(3, 1), true), (at(2, 19), false)] {
+            assert_eq!(elected.is_reached_by(position), reached, "{position}");
+        }
+        let promoted = Lineage {
+            current: Timeline(4),
+            left_at: BTreeMap::from([(Timeline(2), Lsn(20))]),
+        };
+        assert!(promoted.is_reached_by(at(4, 21)));
+        assert!(!promoted.is_reached_by(at(2, 20)));
     }
 
     #[test]

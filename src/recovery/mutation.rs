@@ -15,7 +15,7 @@ pub enum Mutation {
     PrePromises,
     /// A standby counts as fenced as soon as its conninfo was emptied.
     ProvenFence,
-    /// A promotion in progress is fenced like a standby.
+    /// A promotion in progress is fenced and watched like a standby.
     PromotionFence,
     /// A promise carries the remembered position instead of the scanned one.
     ScannedPosition,

@@ -1,7 +1,8 @@
 //! Why no older primary can acknowledge a commit any more, and who may take its place.
 //!
 //! One test, R + W + 1 > N, proves two things at once: of the voters that did not promise too few are
-//! left to acknowledge anything, and every acknowledged commit is on one of those that did.
+//! left to acknowledge anything, and every acknowledged commit is on one of those that did. The promise
+//! of the last primary over all of its data proves both by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +22,8 @@ pub enum FenceProof {
         /// The voters counted in R.
         counted: BTreeSet<InstanceId>,
     },
-    /// Async: everybody who may hold a lease promised.
+    /// Everybody who may hold a lease promised. In a quorum cluster that proves something only of the
+    /// last primary itself, with all its data: nobody else acknowledged anything since its election.
     OldPrimaryPromised,
     /// Async: every lease that may have been granted has ended on the leader's clock.
     LeaseLapsed,
@@ -70,6 +72,18 @@ fn counted<'a>(cluster: &Cluster, promises: &'a BTreeMap<InstanceId, Promise>) -
             Some((id, (counts(cluster, id, promise).ok()?, promise.running)))
         })
         .collect()
+}
+
+/// The last instance that was elected, if its promise counts and its WAL still holds all with which it
+/// was elected: that was everything acknowledged before, and what it acknowledged since it flushed.
+/// Without this, a cluster whose standbys are not admitted yet would be lost with every restart of its
+/// primary.
+fn last_primary(cluster: &Cluster, counted: &Counted<'_>) -> Option<InstanceId> {
+    let is_alone = cluster.holders.len() == 1;
+    let holder = cluster.holders.first().filter(|_| is_alone)?;
+    let (position, _) = counted.get(holder)?;
+    let is_whole = cluster.lineage.is_reached_by(*position);
+    is_whole.then(|| holder.clone())
 }
 
 /// The best position; among equals a running instance, then the first name.
@@ -129,7 +143,12 @@ pub fn elect(
     if all.len() >= needed && everybody_had_a_chance {
         return quorum(&all).ok_or_else(not_proven);
     }
-    Err(not_proven())
+    match last_primary(cluster, &all) {
+        Some(candidate) if everybody_had_a_chance => {
+            Ok((candidate, FenceProof::OldPrimaryPromised))
+        }
+        _ => Err(not_proven()),
+    }
 }
 
 fn missing(
@@ -171,10 +190,16 @@ pub fn check(
             }
             claimed.iter().collect()
         }
-        FenceProof::OldPrimaryPromised | FenceProof::LeaseLapsed
-            if cluster.durability != Durability::Async =>
-        {
+        FenceProof::LeaseLapsed if cluster.durability != Durability::Async => {
             return unproven("a lapsed lease proves nothing in a quorum cluster".to_owned());
+        }
+        FenceProof::OldPrimaryPromised
+            if cluster.durability != Durability::Async
+                && last_primary(cluster, &counted).as_ref() != Some(candidate) =>
+        {
+            return unproven(format!(
+                "{candidate} is not the last primary, or not all of it"
+            ));
         }
         FenceProof::OldPrimaryPromised
             if !cluster.holders.iter().all(|id| promises.contains_key(id)) =>
@@ -196,7 +221,7 @@ pub fn check(
 mod tests {
     use super::*;
     use crate::model::example::{at, cluster, id, view};
-    use crate::model::{Durability, Incarnation, Timestamp};
+    use crate::model::{Durability, Incarnation, Lineage, Timestamp};
 
     fn promise(position: WalPosition) -> Promise {
         Promise {
@@ -253,6 +278,29 @@ mod tests {
         );
         let (candidate, _) = elect(&cluster, &two, &view([]), true).unwrap();
         assert_eq!(candidate, id("a"));
+    }
+
+    #[test]
+    fn the_last_primary_alone_is_enough_if_its_data_is_all_there() {
+        let mut cluster = cluster(&["a", "b", "c"], Durability::Quorum { standbys: 1 });
+        for standby in ["b", "c"] {
+            cluster.members.get_mut(&id(standby)).unwrap().standing = Standing::Recovering;
+        }
+        let alone = promises(&[("a", at(2, 99)), ("b", at(2, 20))]);
+        let proof = FenceProof::OldPrimaryPromised;
+        let elected = elect(&cluster, &alone, &view([]), true);
+        assert_eq!(elected, Ok((id("a"), proof.clone())));
+        assert_eq!(check(&cluster, &alone, &id("a"), &proof), Ok(at(2, 99)));
+        assert!(elect(&cluster, &alone, &view([]), false).is_err());
+        let short = promises(&[("a", at(1, 5))]);
+        assert!(elect(&cluster, &short, &view([]), true).is_err());
+        assert!(check(&cluster, &short, &id("a"), &proof).is_err());
+        let mut refilled = cluster.clone();
+        refilled.members.get_mut(&id("a")).unwrap().incarnation = Incarnation(2);
+        assert!(check(&refilled, &alone, &id("a"), &proof).is_err());
+        let mut shortened = cluster;
+        shortened.lineage = Lineage::before_promotion(at(2, 100));
+        assert!(check(&shortened, &alone, &id("a"), &proof).is_err());
     }
 
     #[test]

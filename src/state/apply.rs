@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     Cluster, ClusterName, Epoch, Incarnation, InstanceId, Lineage, Member, Order, Standing,
-    Timeline,
+    Timeline, WalPosition,
 };
 use crate::recovery::{Evidence, FenceProof, Handover, Rejection, Rejoin};
 
@@ -258,7 +258,7 @@ impl ClusterState {
                     Some(instance),
                 );
                 self.cluster.identity = Some(*identity);
-                self.elect(instance.clone());
+                self.elect(instance.clone(), *position);
             }
             (_, Evidence::Promised { instance, promise }) => {
                 let at = promise
@@ -276,7 +276,7 @@ impl ClusterState {
                     format!("{candidate} at {position}, {}", in_words(proof)),
                     Some(candidate),
                 );
-                self.elect(candidate.clone());
+                self.elect(candidate.clone(), *position);
             }
             (_, Evidence::Promoted { instance, lineage }) => {
                 note(
@@ -307,8 +307,9 @@ impl ClusterState {
     }
 
     /// From here on `instance` is the only one that may ever be primary in this epoch.
-    fn elect(&mut self, instance: InstanceId) {
+    fn elect(&mut self, instance: InstanceId, position: WalPosition) {
         self.cluster.holders = BTreeSet::from([instance.clone()]);
+        self.cluster.lineage = Lineage::before_promotion(position);
         self.cluster.primary = Some(instance);
         self.elected = self.order();
     }

@@ -6,12 +6,14 @@ use primacy::model::Durability;
 
 use crate::world::World;
 
+mod ambush;
 mod injection;
 
+use ambush::Ambush;
 use injection::thaw;
 
 /// The classes of faults; the run fails if one of them never occurred.
-pub const CLASSES: [&str; 25] = [
+pub const CLASSES: [&str; 36] = [
     "kill_postmaster",
     "kill_postgres",
     "kill_node",
@@ -37,6 +39,17 @@ pub const CLASSES: [&str; 25] = [
     "crash_in_handover",
     "lose_disk_then_primary",
     "restart_standbys_then_primary",
+    "cut_power",
+    "cut_all_power",
+    "blind_agent",
+    "slow_acts",
+    "stuck_processes",
+    "crash_at_fence",
+    "slow_promotion",
+    "thaw_in_fence",
+    "echoed_commands",
+    "cut_leader_with_primary",
+    "orphans_unseen",
 ];
 
 /// Faults that are possible at any moment.
@@ -48,8 +61,8 @@ pub struct Faults {
     ends: Vec<(u64, End_)>,
     pub counts: BTreeMap<&'static str, u64>,
     disks: usize,
-    /// Crashes that wait for a handover.
-    ambushes: u64,
+    /// What waits for its moment.
+    ambushes: Vec<Ambush>,
 }
 
 enum End_ {
@@ -63,7 +76,7 @@ enum End_ {
 impl Faults {
     /// Between `from` and `to` ticks.
     pub fn plan(world: &mut World, from: u64, to: u64) -> Faults {
-        let count = world.random.between(6, 14);
+        let count = world.random.between(8, 15);
         let mut schedule: Vec<_> = (0..count)
             .map(|_| {
                 let at = world.random.between(from, to);
@@ -94,7 +107,7 @@ impl Faults {
             ends: Vec::new(),
             counts: BTreeMap::new(),
             disks,
-            ambushes: 0,
+            ambushes: Vec::new(),
         }
     }
 
@@ -127,11 +140,18 @@ impl Faults {
                     world.network.loss = 0;
                     world.network.doubling = 0;
                     world.network.delay = 1;
+                    world.network.echo = 0;
                 }
             }
         }
-        if self.ambushes > 0 && self.ambush(world) {
-            self.ambushes -= 1;
+        let waiting = std::mem::take(&mut self.ambushes);
+        for ambush in waiting {
+            if ambush.strike(world) {
+                world.say(|| format!("FAULT {}", ambush.class()));
+                *self.counts.entry(ambush.class()).or_default() += 1;
+            } else {
+                self.ambushes.push(ambush);
+            }
         }
         while self.schedule.last().is_some_and(|(at, _)| *at <= now) {
             let Some((_, mut class)) = self.schedule.pop() else {
@@ -142,8 +162,14 @@ impl Faults {
                 class = SPARE[world.random.below(SPARE.len() as u64) as usize];
                 self.inject(world, class);
             }
-            world.say(|| format!("FAULT {class}"));
-            *self.counts.entry(class).or_default() += 1;
+            let waits = self
+                .ambushes
+                .last()
+                .is_some_and(|ambush| ambush.class() == class);
+            if !waits {
+                world.say(|| format!("FAULT {class}"));
+                *self.counts.entry(class).or_default() += 1;
+            }
         }
     }
 
@@ -151,9 +177,12 @@ impl Faults {
     pub fn heal(&mut self, world: &mut World) {
         self.schedule.clear();
         self.ends.clear();
+        self.ambushes.clear();
         world.network.heal();
         for host in 0..world.hosts.len() {
             thaw(world, host);
+            let node = &mut world.hosts[host];
+            (node.blind_until, node.slow_until, node.stuck_until) = (0, 0, 0);
             if let Some(postgres) = &mut world.hosts[host].postgres {
                 postgres.blocked_until = 0;
             }

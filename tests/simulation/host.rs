@@ -1,27 +1,36 @@
 //! A database host: its disk, its PostgreSQL, its agent and its leash. The agent runs the product's
 //! gate, lease and duties; only observing and acting are modelled.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use primacy::broken;
 use primacy::control::{AgentMessage, PeerMessage};
+use primacy::duty::lease::LeaseKeeper;
 use primacy::duty::{
     Act, Data, Duty, Lease, Local, Outcome, PromiseRecord, Replay, Session, SourceSeen, gate, watch,
 };
 use primacy::model::{
-    Address, Answer, Database, Durability, InstanceId, LeaseReport, Order, Receiver, Report,
-    Stopped, SystemIdentifier, Timestamp, WalPosition, view::DEAF_AFTER,
+    Address, Answer, Durability, Epoch, InstanceId, Lsn, Order, Stopped, SystemIdentifier,
+    Timestamp, WalPosition, view::DEAF_AFTER,
 };
 use primacy::recovery::{Action, Evidence, Promise, Step};
 
-use crate::postgres::{Disk, Postgres};
+use crate::disk::{Disk, SourceConf};
+use crate::postgres::Postgres;
 use crate::random::Random;
+
+use looks::{Known, Looks};
 
 mod acts;
 mod agent;
+mod duties;
+mod looks;
+mod report;
 
 /// Milliseconds of one tick.
 pub const TICK: u64 = 20;
+/// A leash that is later than this was frozen itself.
+const LEASH_IS_PROMPT: Duration = Duration::from_millis(100);
 const IDENTITY: SystemIdentifier = SystemIdentifier(4711);
 
 /// A host's own clock: monotonic, at its own rate.
@@ -46,6 +55,8 @@ pub struct Running {
     pub duty: Duty,
     pub deadline: u64,
     pub reply_to: Vec<(usize, u64)>,
+    /// Looks before this one are too old for it.
+    pub first_look: u64,
 }
 
 /// The agent's memory; gone when it is killed.
@@ -54,19 +65,26 @@ pub struct Agent {
     pub session: u32,
     pub frozen: bool,
     pub promise: Option<PromiseRecord>,
-    pub lease: Option<Lease>,
-    pub renewals: BTreeMap<u64, Timestamp>,
-    pub serial: u64,
+    pub lease: LeaseKeeper,
+    /// Under which order the leash is known to hold a deadline.
+    pub armed: Option<Order>,
+    /// Deadlines on their way to the leash, and when they arrive.
+    pub arming: Vec<(u64, Lease)>,
+    /// When the leash is told to let go.
+    pub disarm_at: Option<u64>,
     pub running: Option<Running>,
-    /// An act under way: when it is done.
+    /// An act under way: when it is done. It outlives the command that wanted it.
     pub acting: Option<(u64, Act)>,
+    /// Why everything is being killed, until nothing is left.
+    pub stopping: Option<Stopped>,
+    pub looks: Looks,
+    pub known: Option<Known>,
     pub next_report: u64,
-    pub next_renewal: u64,
     pub next_adoption: u64,
     pub stopped: Stopped,
-    pub first_commit: Option<(primacy::model::Epoch, primacy::model::Lsn)>,
-    pub barrier: Option<u32>,
-    pub saw_running: bool,
+    pub first_commit: Option<(Epoch, Lsn)>,
+    /// The epoch's first commit, while it waits for standbys.
+    pub barrier: Option<(u32, Epoch)>,
 }
 
 /// A host.
@@ -81,6 +99,18 @@ pub struct Host {
     pub leash_frozen: bool,
     /// The leash's deadline, on the host's clock.
     pub deadline: Option<Timestamp>,
+    /// Under which order that deadline was granted, in a file beside the promise.
+    pub note: Option<Order>,
+    /// Looks at this host fail until then.
+    pub blind_until: u64,
+    /// Acts and looks take long until then.
+    pub slow_until: u64,
+    /// Killed processes wait for the disk until then.
+    pub stuck_until: u64,
+    /// Whether the agent crashes as soon as it has promised a fence.
+    pub dies_at_fence: bool,
+    /// Whether the leash ended processes in this tick that were a standby's, and why.
+    pub leashed: bool,
     /// The promise file; none if it was lost.
     pub promise: Option<PromiseRecord>,
     pub sessions: u32,
@@ -99,20 +129,24 @@ pub enum Effect {
         to: usize,
         message: AgentMessage,
     },
-    /// The data is to be replaced from this host now.
+    /// The data is to be replaced from this host now, by a rewind or a clone.
     CopyFrom {
         source: usize,
-        rewind: bool,
+        act: Act,
     },
     /// A fence was carried out for this order.
     Fenced {
         order: Order,
     },
-    /// The first commit of the epoch is to be tried.
-    Barrier,
+    /// The first commit of this epoch is to be tried.
+    Barrier {
+        epoch: Epoch,
+    },
     FenceAdmitted {
         order: Order,
     },
+    /// The agent crashes here.
+    Crash,
 }
 
 impl Host {
@@ -123,32 +157,54 @@ impl Host {
     pub fn start_agent(&mut self, tick: u64) {
         self.sessions += 1;
         let now = self.now(tick);
-        // The deadline is taken over from the leash.
-        let lease = self
-            .deadline
-            .filter(|until| *until > now)
-            .zip(self.promise.as_ref())
-            .map(|(until, promise)| Lease {
-                order: promise.order,
-                until,
-            });
+        // The lease whose end the leash holds is taken over if it is of the epoch promised.
+        let held = self.deadline.zip(self.note);
+        let held = held.map(|(until, order)| Lease { order, until });
+        let promised = self.promise.as_ref().map(|it| it.order.epoch);
+        let taken_over = held.filter(|lease| Some(lease.order.epoch) == promised);
+        let mut lease = LeaseKeeper::default();
+        if let Some(held) = taken_over {
+            lease.take_over(held, now);
+        }
         self.agent = Some(Agent {
             session: self.sessions,
             frozen: false,
             promise: self.promise.clone(),
             lease,
-            renewals: BTreeMap::new(),
-            serial: u64::from(self.sessions) << 32,
+            armed: held.map(|lease| lease.order),
+            arming: Vec::new(),
+            disarm_at: None,
             running: None,
             acting: None,
+            stopping: None,
+            looks: Looks::new(tick),
+            known: None,
             next_report: tick,
-            next_renewal: tick,
             next_adoption: tick,
             stopped: Stopped::Found,
             first_commit: None,
             barrier: None,
-            saw_running: false,
         });
+    }
+
+    /// SIGKILL to the agent. What it asked of PostgreSQL happens all the same, or not.
+    pub fn end_agent(&mut self, tick: u64, random: &mut Random) -> Option<Agent> {
+        let agent = self.agent.take()?;
+        match &agent.acting {
+            Some((until, act @ (Act::PauseReplay | Act::ResumeReplay | Act::AskPromotion)))
+                if random.chance(50) =>
+            {
+                if let Some(postgres) = &mut self.postgres {
+                    postgres.late.push((until.max(&tick) + 1, act.clone()));
+                }
+            }
+            // Between the two renames of a clone there is no data folder.
+            Some((_, Act::Clone { .. })) if random.one_in(4) => self.disk = Disk::default(),
+            // A crashed target is recovered without the signal file before it is rewound.
+            Some((_, Act::Rewind { .. })) if random.one_in(4) => self.disk.standby_signal = false,
+            _ => {}
+        }
+        Some(agent)
     }
 
     fn persist(&mut self, record: PromiseRecord) {
@@ -160,23 +216,46 @@ impl Host {
         }
     }
 
-    pub fn kill_postgres(&mut self) {
+    /// SIGKILL to every process of the instance.
+    pub fn kill_postgres(&mut self, tick: u64, random: &mut Random) {
+        if let Some(postgres) = &mut self.postgres {
+            postgres.kill(tick, self.stuck_until, random);
+        }
+    }
+
+    /// The power fails: no process is left, and of the WAL only what was flushed.
+    pub fn lose_power(&mut self) {
+        self.agent = None;
         self.postgres = None;
+        self.deadline = None;
+        self.leash_frozen = false;
+        self.disk.lose_power();
     }
 
     /// The leash: kills everything once the deadline has passed.
-    pub fn leash(&mut self, tick: u64) {
+    pub fn leash(&mut self, tick: u64, random: &mut Random) {
+        self.leashed = false;
         if self.leash_frozen || self.deadline.is_none_or(|until| self.now(tick) < until) {
             return;
         }
-        self.deadline = None;
+        let late = self
+            .deadline
+            .take()
+            .map(|until| self.now(tick).since(until));
+        self.leashed = self.postgres.is_some();
         if broken!(LeashKillsAll) {
             if let Some(postgres) = &mut self.postgres {
                 postgres.postmaster = false;
                 postgres.orphans_until = tick + 100;
             }
+        } else if late.is_some_and(|late| late > LEASH_IS_PROMPT) {
+            // That a resumed host may acknowledge for the moment until its leash has killed it is a
+            // stated limit of async clusters: here that moment has no length.
+            if let Some(postgres) = &mut self.postgres {
+                postgres.die(tick, self.stuck_until);
+            }
         } else {
-            self.postgres = None;
+            self.kill_postgres(tick, random);
         }
     }
 
@@ -211,10 +290,8 @@ impl Host {
                 .as_ref()
                 .filter(|p| p.answers(tick))
                 .map(|p| self.session(p, tick)),
-            lease: agent
-                .and_then(|a| a.lease)
-                .and_then(|lease| lease.live(now)),
-            is_armed: self.deadline.is_some(),
+            lease: agent.and_then(|agent| agent.lease_epoch(now)),
+            is_armed: agent.is_some_and(|agent| agent.armed.is_some()),
             promotion_asked: agent
                 .and_then(|a| a.promise.as_ref())
                 .is_some_and(|promise| promise.promotion_asked),
@@ -228,10 +305,7 @@ impl Host {
             .filter(|r| r.streaming)
             .map(|receiver| {
                 let silent = (tick - receiver.last_heard.min(tick)) * TICK;
-                (
-                    receiver.name.clone(),
-                    std::time::Duration::from_millis(silent),
-                )
+                (receiver.name.clone(), Duration::from_millis(silent))
             });
         Session {
             in_recovery: postgres.in_recovery,
@@ -255,45 +329,5 @@ impl Host {
                 }),
             },
         }
-    }
-
-    pub fn report(&self, tick: u64) -> Option<Report> {
-        let agent = self.agent.as_ref()?;
-        let local = self.observe(tick);
-        let database = match (&local.data, &local.session) {
-            (Data::Empty | Data::Foreign { .. }, _) => Database::Absent,
-            _ if !local.is_running || !local.has_postmaster => Database::Stopped(agent.stopped),
-            (_, None) if agent.saw_running => Database::Unresponsive,
-            (_, None) => Database::Starting,
-            (_, Some(session)) if session.in_recovery => Database::Standby {
-                flushed: self.disk.end(),
-                replayed: session.position.lsn,
-                receiver: session
-                    .streams
-                    .clone()
-                    .map_or(Receiver::None, |(name, silent_for)| Receiver::Streaming {
-                        application_name: name,
-                        silent_for,
-                    }),
-            },
-            (_, Some(session)) => Database::Primary {
-                position: session.position,
-                synchronous_standby_names: session.synchronous_standby_names.clone(),
-                first_commit: agent.first_commit,
-            },
-        };
-        Some(Report {
-            insecure: false,
-            promised: agent.promise.as_ref().map(|promise| promise.order),
-            incarnation: local.incarnation(),
-            identity: self.disk.exists.then_some(IDENTITY),
-            database,
-            lease: agent.lease.and_then(|lease| {
-                lease.live(local.now).map(|epoch| LeaseReport {
-                    epoch,
-                    remaining: lease.until.since(local.now),
-                })
-            }),
-        })
     }
 }

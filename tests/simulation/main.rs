@@ -7,9 +7,12 @@
     reason = "a simulation reports what it ran and how to replay it"
 )]
 
+mod disk;
 mod faults;
 mod host;
 mod invariants;
+#[cfg(feature = "mutants")]
+mod mutations;
 mod network;
 mod peer;
 mod postgres;
@@ -33,7 +36,8 @@ const DEFAULT_SEEDS: u64 = 2_000;
 
 /// How one seed went.
 struct Run {
-    violation: Option<Violation>,
+    /// What broke in the first tick in which anything did.
+    violations: Vec<Violation>,
     handovers: u64,
     faults: BTreeMap<&'static str, u64>,
     healthy_at_end: bool,
@@ -58,7 +62,7 @@ fn run(seed: u64, traced: bool) -> Run {
     world.trace = traced.then(Vec::new);
     let mut invariants = Invariants::default();
     let mut faults = Faults::plan(&mut world, SETTLE, SETTLE + FAULTS);
-    let mut outcome = Ok(());
+    let mut violations = Vec::new();
     let mut healthy_for = 0;
     for tick in 0..SETTLE + FAULTS + HEAL {
         if tick == SETTLE + FAULTS {
@@ -67,8 +71,8 @@ fn run(seed: u64, traced: bool) -> Run {
         }
         faults.tick(&mut world);
         world.tick();
-        outcome = invariants.tick(&world);
-        if outcome.is_err() {
+        violations = invariants.tick(&world);
+        if !violations.is_empty() {
             break;
         }
         if tick > SETTLE + FAULTS {
@@ -82,14 +86,16 @@ fn run(seed: u64, traced: bool) -> Run {
             }
         }
     }
-    let outcome = outcome.and_then(|()| invariants.end(&world));
+    if violations.is_empty() {
+        violations = invariants.end(&world);
+    }
     Run {
-        violation: outcome.err(),
+        violations,
         handovers: world.handovers,
         faults: faults.counts,
         healthy_at_end: healthy_for > 0,
         acknowledged: world.acknowledged.len(),
-        waiting: format!("{:?}", world.plan.waiting),
+        waiting: waiting(&world),
         trace: {
             let mut trace = world.trace.take().unwrap_or_default();
             if traced {
@@ -108,6 +114,25 @@ fn run(seed: u64, traced: bool) -> Run {
             trace
         },
     }
+}
+
+/// Why nothing happens, and what is left to work with.
+fn waiting(world: &World) -> String {
+    let members = world.cluster().cluster.members.iter();
+    let members = members.zip(&world.hosts).map(|((id, member), host)| {
+        let filling = host.disk.incarnation.map(|(_, incarnation)| incarnation.0);
+        let state = match &host.postgres {
+            None => "stopped",
+            Some(postgres) if postgres.in_recovery => "standby",
+            Some(_) => "primary",
+        };
+        format!(
+            "{id} {:?} {} has {filling:?} {state}",
+            member.standing, member.incarnation
+        )
+    });
+    let members: Vec<_> = members.collect();
+    format!("{:?}; {}", world.plan.waiting, members.join(", "))
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -144,7 +169,7 @@ fn every_seed_keeps_the_rules() {
     let handovers: u64 = runs.iter().map(|(_, run)| run.handovers).sum();
     let unhealthy: Vec<_> = runs
         .iter()
-        .filter(|(_, run)| !run.healthy_at_end && run.violation.is_none())
+        .filter(|(_, run)| !run.healthy_at_end && run.violations.is_empty())
         .collect();
     println!(
         "{seeds} seeds, {handovers} handovers in {with_handover} of them, {acknowledged} acknowledged writes"
@@ -159,7 +184,7 @@ fn every_seed_keeps_the_rules() {
     println!("faults: {faults:?}");
     let broken: Vec<_> = runs
         .iter()
-        .filter_map(|(seed, run)| Some((seed, run.violation.as_ref()?)))
+        .filter_map(|(seed, run)| Some((seed, run.violations.first()?)))
         .collect();
     for (seed, violation) in broken.iter().take(10) {
         println!(
@@ -187,6 +212,20 @@ fn every_seed_keeps_the_rules() {
     );
 }
 
+/// Seeds that broke a rule once, here or in an earlier shape of the world. What they found in the product
+/// has a test of its own beside the code.
+const ONCE_BROKEN: [u64; 11] = [
+    550, 561, 619, 625, 1441, 1472, 1709, 1948, 4984, 7182, 13282,
+];
+
+#[test]
+fn seeds_that_once_broke_a_rule_keep_it() {
+    for seed in ONCE_BROKEN {
+        let broken = run(seed, false).violations;
+        assert!(broken.is_empty(), "seed {seed}: {broken:?}");
+    }
+}
+
 /// Prints what happened in one seed.
 #[test]
 fn replay() {
@@ -198,50 +237,7 @@ fn replay() {
     println!(
         "{:?}: {:?}; handovers {}",
         shape(seed),
-        run.violation,
+        run.violations,
         run.handovers
-    );
-}
-
-/// Every safety rule, broken on purpose, is caught within the same seeds.
-#[cfg(feature = "mutants")]
-#[test]
-fn every_broken_rule_is_caught() {
-    use primacy::recovery::Mutation;
-    let seeds = number("SEEDS").unwrap_or(DEFAULT_SEEDS);
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let found = std::sync::Mutex::new(Vec::new());
-    let only = std::env::var("MUTATION").ok();
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(|| {
-                while let Some(rule) =
-                    Mutation::ALL.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
-                {
-                    if only
-                        .as_ref()
-                        .is_some_and(|only| *only != format!("{rule:?}"))
-                    {
-                        continue;
-                    }
-                    Mutation::set(Some(*rule));
-                    let caught =
-                        (1..=seeds).find_map(|seed| Some((seed, run(seed, false).violation?)));
-                    Mutation::set(None);
-                    found.lock().expect("no panic").push((*rule, caught));
-                }
-            });
-        }
-    });
-    let found = found.into_inner().expect("no panic");
-    for (rule, caught) in &found {
-        match caught {
-            Some((seed, violation)) => println!("{rule:?}: caught by seed {seed}: {violation}"),
-            None => println!("{rule:?}: NOT CAUGHT by {seeds} seeds"),
-        }
-    }
-    assert!(
-        found.iter().all(|(_, caught)| caught.is_some()),
-        "a broken rule was not caught"
     );
 }

@@ -45,6 +45,8 @@ pub struct Network {
     /// Percent of messages that are lost, and of those that are doubled.
     pub loss: u64,
     pub doubling: u64,
+    /// Percent of commands that come once more, seconds later.
+    pub echo: u64,
     /// The longest ordinary delay, in ticks.
     pub delay: u64,
 }
@@ -77,6 +79,7 @@ impl Network {
         self.cut = [[false; ENDS]; ENDS];
         self.loss = 0;
         self.doubling = 0;
+        self.echo = 0;
         self.delay = 1;
     }
 
@@ -97,6 +100,18 @@ impl Network {
         };
         if self.is_cut(from, to) || random.chance(self.loss) {
             return;
+        }
+        let is_command = matches!(
+            message,
+            Message::ToAgent {
+                message: PeerMessage::Command { .. },
+                ..
+            }
+        );
+        if is_command && random.chance(self.echo) {
+            self.serial += 1;
+            let due = now + random.between(20, 400);
+            self.queue.insert((due, self.serial), message.clone());
         }
         let copies = 1 + u64::from(random.chance(self.doubling));
         for _ in 0..copies {

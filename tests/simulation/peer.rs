@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use primacy::duty::lease::Tenure;
 use primacy::model::{InstanceId, Order, Sighting, Timestamp};
 use primacy::state::ClusterState;
 
@@ -16,11 +17,24 @@ pub struct Flight {
     pub expires: u64,
 }
 
+/// A renewal that waits for a heartbeat round to a majority.
+pub struct Renewal {
+    pub due: u64,
+    pub host: usize,
+    pub session: u32,
+    pub serial: u64,
+    pub arrived: Timestamp,
+    /// The order recorded when it arrived.
+    pub order: Order,
+    pub term: u64,
+}
+
 pub struct Peer {
     pub alive: bool,
     pub frozen: bool,
-    /// Since when it believes that it leads.
-    pub leads_since: Option<Timestamp>,
+    /// Since when it believes that it leads, and what it granted.
+    pub tenure: Option<Tenure>,
+    pub renewals: Vec<Renewal>,
     /// The tick at which a deposed leader notices.
     pub believes_until: u64,
     /// What a deposed leader has applied; the true leader has applied everything.
@@ -33,7 +47,6 @@ pub struct Peer {
     pub last_report: BTreeMap<usize, u64>,
     pub flights: Vec<Flight>,
     pub next_command: u64,
-    pub last_grant: Option<Timestamp>,
     pub looks: BTreeMap<InstanceId, (Timestamp, usize)>,
     pub restart_at: Option<u64>,
     pub thaw_at: Option<u64>,
@@ -44,7 +57,8 @@ impl Peer {
         Peer {
             alive: true,
             frozen: false,
-            leads_since: None,
+            tenure: None,
+            renewals: Vec::new(),
             believes_until: 0,
             applied: None,
             awake_since: Timestamp(0),
@@ -53,7 +67,6 @@ impl Peer {
             last_report: BTreeMap::new(),
             flights: Vec::new(),
             next_command: 0,
-            last_grant: None,
             looks: BTreeMap::new(),
             restart_at: None,
             thaw_at: None,

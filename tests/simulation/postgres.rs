@@ -1,73 +1,12 @@
 //! PostgreSQL as a value, with the traps that were seen on the real one.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use primacy::duty::Replay;
-use primacy::model::{Incarnation, Lineage, Lsn, Timeline, WalPosition};
+use primacy::duty::{Act, Replay};
+use primacy::model::Lsn;
 
+use crate::disk::{Disk, Record, SourceConf};
 use crate::random::Random;
-
-/// One WAL record. An LSN is a count of records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record {
-    pub timeline: u32,
-    /// The client's value; zero for what PostgreSQL writes itself.
-    pub value: u32,
-}
-
-/// Whom `primary_conninfo` names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceConf {
-    pub node: usize,
-    pub name: String,
-}
-
-/// What lies in the data folder.
-#[derive(Debug, Clone, Default)]
-pub struct Disk {
-    pub exists: bool,
-    pub wal: Vec<Record>,
-    pub left_at: BTreeMap<Timeline, Lsn>,
-    /// Numbers for which a real history file, or WAL, exists.
-    pub real: BTreeSet<u32>,
-    /// Numbers for which a comment-only history file was planted.
-    pub planted: BTreeSet<u32>,
-    /// Which instance's filling it is; a copy carries the source's.
-    pub incarnation: Option<(usize, Incarnation)>,
-    pub standby_signal: bool,
-    pub interrupted: bool,
-    pub source: Option<SourceConf>,
-    pub names: String,
-}
-
-impl Disk {
-    pub fn timeline(&self) -> Timeline {
-        Timeline(self.wal.last().map_or(0, |record| record.timeline))
-    }
-
-    pub fn end(&self) -> WalPosition {
-        WalPosition {
-            timeline: self.timeline(),
-            lsn: Lsn(self.wal.len() as u64),
-        }
-    }
-
-    pub fn lineage(&self) -> Lineage {
-        Lineage {
-            current: self.timeline(),
-            left_at: self.left_at.clone(),
-        }
-    }
-
-    pub fn highest_timeline(&self) -> Timeline {
-        let last = |set: &BTreeSet<u32>| set.last().copied().unwrap_or(0);
-        Timeline(
-            last(&self.real)
-                .max(last(&self.planted))
-                .max(self.timeline().0),
-        )
-    }
-}
 
 /// A connection to a source.
 #[derive(Debug, Clone)]
@@ -105,12 +44,24 @@ impl Names {
     }
 }
 
+/// Killed processes are not gone at once: one may still be at work when the first are dead, and one
+/// that waits for its disk is there, idle, until the disk answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Dying {
+    pub works_until: u64,
+    pub gone_at: u64,
+}
+
 /// The processes of one server.
 #[derive(Debug, Clone)]
 pub struct Postgres {
     pub postmaster: bool,
     /// Backends and walsenders outlive a killed postmaster until then.
     pub orphans_until: u64,
+    /// All were sent SIGKILL.
+    pub dying: Option<Dying>,
+    /// SQL that its client no longer waits for, and when it is carried out.
+    pub late: Vec<(u64, Act)>,
     pub frozen: bool,
     pub ready_at: u64,
     pub in_recovery: bool,
@@ -137,11 +88,15 @@ pub struct Postgres {
 
 impl Postgres {
     /// The processes of a server that starts on `disk`.
-    pub fn start(disk: &Disk, now: u64, random: &mut Random) -> Postgres {
+    pub fn start(disk: &mut Disk, now: u64, random: &mut Random) -> Postgres {
+        // After a crash it syncs the whole data folder before it recovers.
+        disk.flush();
         let len = disk.wal.len();
         Postgres {
             postmaster: true,
             orphans_until: u64::MAX,
+            dying: None,
+            late: Vec::new(),
             frozen: false,
             ready_at: now + random.between(2, 12),
             in_recovery: disk.standby_signal,
@@ -164,7 +119,39 @@ impl Postgres {
 
     /// Whether some process can still work.
     pub fn works(&self, now: u64) -> bool {
-        !self.frozen && now >= self.ready_at
+        let alive = self.dying.is_none_or(|dying| now < dying.works_until);
+        !self.frozen && now >= self.ready_at && alive
+    }
+
+    /// SIGKILL to every process; one that waits for its disk stays until `stuck_until`.
+    pub fn kill(&mut self, now: u64, stuck_until: u64, random: &mut Random) {
+        self.postmaster = false;
+        if self.dying.is_some() {
+            return;
+        }
+        self.die(now + random.below(4), stuck_until);
+    }
+
+    /// From this tick on nothing of it works.
+    pub fn die(&mut self, works_until: u64, stuck_until: u64) {
+        self.postmaster = false;
+        self.dying = Some(Dying {
+            works_until,
+            gone_at: works_until.max(stuck_until),
+        });
+    }
+
+    /// Whether no process is left.
+    pub fn is_gone(&self, now: u64) -> bool {
+        let killed = self.dying.is_some_and(|dying| dying.gone_at <= now);
+        killed || (!self.postmaster && self.dying.is_none() && self.orphans_until <= now)
+    }
+
+    /// The receiver flushes what it wrote before it ends.
+    pub fn end_receiver(&mut self, disk: &mut Disk) {
+        if self.receiver.take().is_some() {
+            disk.flush();
+        }
     }
 
     /// Whether SQL is answered.
@@ -190,8 +177,9 @@ impl Postgres {
         if !self.in_recovery || !self.works(now) || now < self.blocked_until {
             return false;
         }
+        // It replays only what the receiver has flushed.
         if self.replay != Replay::Paused {
-            self.replayed = disk.wal.len();
+            self.replayed = disk.flushed;
         }
         let rereads =
             self.reread_at.is_some_and(|at| at <= now) || self.replay == Replay::Requested;
@@ -201,7 +189,7 @@ impl Postgres {
             self.startup_source.clone_from(&self.visible_source);
             // Paused, it does not wait for WAL, and a receiver outlives its conninfo.
             if changed && self.replay == Replay::Running {
-                self.receiver = None;
+                self.end_receiver(disk);
                 self.retry_at = now + random.between(0, 3);
             }
         }
@@ -213,7 +201,7 @@ impl Postgres {
                 })
             })
         {
-            self.receiver = None;
+            self.end_receiver(disk);
         }
         if self.replay == Replay::Requested {
             self.replay = Replay::Paused;
@@ -238,17 +226,40 @@ impl Postgres {
         false
     }
 
+    /// Statements whose clients gave up waiting take effect all the same.
+    pub fn carry_out_late(&mut self, now: u64) {
+        if !self.answers(now) {
+            return;
+        }
+        let (due, later) = std::mem::take(&mut self.late)
+            .into_iter()
+            .partition(|(at, _)| *at <= now);
+        self.late = later;
+        let due: Vec<(u64, Act)> = due;
+        for (_, act) in due {
+            match act {
+                Act::PauseReplay if self.in_recovery && self.replay == Replay::Running => {
+                    self.replay = Replay::Requested;
+                }
+                Act::ResumeReplay => self.replay = Replay::Running,
+                Act::AskPromotion if self.in_recovery => self.promote_at = Some(now + 1),
+                _ => {}
+            }
+        }
+    }
+
     /// Leaves recovery on the first number that no file uses.
     fn promote(&mut self, disk: &mut Disk) {
+        self.end_receiver(disk);
         let old = disk.timeline();
         let taken = |n: &u32| disk.real.contains(n) || disk.planted.contains(n);
         let timeline = (old.0 + 1..).find(|n| !taken(n)).expect("a free number");
         disk.left_at.insert(old, Lsn(disk.wal.len() as u64));
         disk.real.insert(timeline);
         disk.wal.push(Record { timeline, value: 0 });
+        disk.flush();
         disk.standby_signal = false;
         self.in_recovery = false;
-        self.receiver = None;
         self.promote_at = None;
         self.replay = Replay::Running;
         self.replayed = disk.wal.len();

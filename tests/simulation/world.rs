@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use primacy::broken;
 use primacy::control::{AgentMessage, PeerMessage};
 use primacy::decision::{Plan, decide};
-use primacy::duty::{Outcome, lease::MARGIN};
+use primacy::duty::lease::Tenure;
+use primacy::duty::{Act, Outcome};
 use primacy::model::{
     Address, ClusterName, Durability, Epoch, Failure, InstanceId, Lsn, Order, Sighting, Timestamp,
     View, Zone, view::SILENT_AFTER,
@@ -13,12 +14,13 @@ use primacy::model::{
 use primacy::recovery::{Action, Evidence, Step};
 use primacy::state::{Change, ClusterState, Command, NewCluster, State, command::NewMember};
 
+use crate::disk::{Disk, Record};
 use crate::host::{Effect, Host, HostClock, TICK};
 use crate::network::{End, Message, Network};
-use crate::peer::{Flight, Peer};
-use crate::postgres::{Disk, Record};
+use crate::peer::{Flight, Peer, Renewal};
 use crate::random::Random;
 
+mod hearing;
 mod leading;
 mod replication;
 
@@ -38,7 +40,9 @@ pub enum Event {
     /// An epoch was burnt.
     Begun { epoch: Epoch },
     /// A server left recovery.
-    Promoted { host: usize },
+    Promoted { host: usize, timeline: u32 },
+    /// The leash of a host ended the processes there.
+    Leashed { host: usize },
 }
 
 pub struct World {
@@ -50,6 +54,8 @@ pub struct World {
     pub state: State,
     pub leader: Option<usize>,
     pub elect_at: Option<u64>,
+    /// Counts the elections of peers.
+    pub term: u64,
     pub proposals: Vec<(u64, usize, Change)>,
     pub events: Vec<Event>,
     pub plan: Plan,
@@ -88,6 +94,12 @@ impl World {
                 agent: None,
                 leash_frozen: false,
                 deadline: None,
+                note: None,
+                blind_until: 0,
+                slow_until: 0,
+                stuck_until: 0,
+                leashed: false,
+                dies_at_fence: false,
                 promise: None,
                 sessions: 0,
                 promise_losses: 0,
@@ -110,6 +122,7 @@ impl World {
             state: State::default(),
             leader: None,
             elect_at: Some(1),
+            term: 0,
             proposals: Vec::new(),
             events: Vec::new(),
             plan: Plan::default(),
@@ -181,13 +194,16 @@ impl World {
             self.deliver(message);
         }
         for index in 0..self.hosts.len() {
-            self.hosts[index].leash(self.now);
+            self.hosts[index].leash(self.now, &mut self.random);
+            if self.hosts[index].leashed {
+                self.events.push(Event::Leashed { host: index });
+            }
             let effects = self.hosts[index].work(self.now, &mut self.random);
             self.perform(index, effects);
         }
         self.databases();
         for peer in 0..self.peers.len() {
-            if self.peers[peer].works() && self.peers[peer].leads_since.is_some() {
+            if self.peers[peer].works() && self.peers[peer].tenure.is_some() {
                 self.lead(peer);
             }
         }
@@ -230,7 +246,7 @@ impl World {
                     .as_ref()
                     .is_some_and(|a| (a.session == session || is_command) && !a.frozen);
                 if current {
-                    let effects = self.hosts[to].receive(from, message, self.now);
+                    let effects = self.hosts[to].receive(from, message, self.now, &mut self.random);
                     self.perform(to, effects);
                 }
             }
@@ -252,7 +268,7 @@ impl World {
                     };
                     self.network.send(self.now, message, &mut self.random);
                 }
-                Effect::CopyFrom { source, rewind } => self.copy(index, source, rewind),
+                Effect::CopyFrom { source, act } => self.copy(index, source, &act),
                 Effect::Fenced { order } => {
                     let timeline = order.epoch.0 as u32 + 1;
                     let host = &mut self.hosts[index];
@@ -262,10 +278,14 @@ impl World {
                     self.events
                         .push(Event::FenceAdmitted { host: index, order });
                 }
-                Effect::Barrier => {
+                Effect::Crash => {
+                    self.kill_agent(index);
+                    self.hosts[index].restart_agent_at = Some(self.now + 2);
+                }
+                Effect::Barrier { epoch } => {
                     let value = self.write(index);
                     if let Some(agent) = &mut self.hosts[index].agent {
-                        agent.barrier = Some(value);
+                        agent.barrier = Some((value, epoch));
                     }
                 }
             }
@@ -291,7 +311,7 @@ impl World {
 
     /// Kills the agent; peers it can reach see the connection close.
     pub fn kill_agent(&mut self, index: usize) {
-        let Some(agent) = self.hosts[index].agent.take() else {
+        let Some(agent) = self.hosts[index].end_agent(self.now, &mut self.random) else {
             return;
         };
         for to in 0..self.peers.len() {

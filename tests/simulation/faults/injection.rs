@@ -1,10 +1,14 @@
 //! One fault, done to the world.
 
 use primacy::duty::Replay;
-use primacy::recovery::Handover;
 
+use super::ambush::Ambush;
 use super::{End_, Faults};
+use crate::disk::Disk;
+use crate::host::Host;
 use crate::network::End;
+use crate::postgres::Postgres;
+use crate::random::Random;
 use crate::world::World;
 
 impl Faults {
@@ -33,7 +37,33 @@ impl Faults {
                 postgres.postmaster = false;
                 postgres.orphans_until = now + short;
             }
-            "kill_postgres" => world.hosts[target].kill_postgres(),
+            "orphans_unseen" => {
+                // Nobody was there to see the postmaster die.
+                world.kill_agent(target);
+                world.hosts[target].restart_agent_at = Some(now + 2);
+                let Some(postgres) = &mut world.hosts[target].postgres else {
+                    return false;
+                };
+                postgres.postmaster = false;
+                postgres.orphans_until = now + short;
+            }
+            "kill_postgres" => world.hosts[target].kill_postgres(now, &mut world.random),
+            "cut_power" => {
+                cut_power(world, target, now + long);
+            }
+            "cut_all_power" => {
+                for host in 0..world.hosts.len() {
+                    let back = world.random.between(20, 300);
+                    cut_power(world, host, now + back);
+                }
+            }
+            "blind_agent" => world.hosts[target].blind_until = now + short,
+            "slow_acts" => world.hosts[random_host].slow_until = now + long,
+            "stuck_processes" => {
+                let host = &mut world.hosts[target];
+                host.stuck_until = now + short;
+                host.kill_postgres(now, &mut world.random);
+            }
             "kill_node" => kill_node(world, random_host, now + long),
             "kill_primary_node" => {
                 let Some(primary) = primary else { return false };
@@ -87,6 +117,13 @@ impl Faults {
                 }
                 world.elect(random_peer);
             }
+            "cut_leader_with_primary" => {
+                let (Some(primary), Some(leader)) = (primary, world.leader) else {
+                    return false;
+                };
+                cut_off(world, &[End::Peer(leader), End::Host(primary)]);
+                self.ends.push((now + 150 + short, End_::Links));
+            }
             "cut_one_way" | "cut_host" | "cut_peer" => {
                 self.cut(world, class, target, random_peer);
                 self.ends.push((now + long, End_::Links));
@@ -106,8 +143,7 @@ impl Faults {
                     return false;
                 }
                 self.disks -= 1;
-                world.hosts[target].kill_postgres();
-                world.hosts[target].disk = crate::postgres::Disk::default();
+                lose_disk(world, target);
             }
             "lose_promise" => {
                 world.kill_agent(target);
@@ -121,11 +157,7 @@ impl Faults {
                 if !in_recovery {
                     return false;
                 }
-                host.postgres = Some(crate::postgres::Postgres::start(
-                    &host.disk,
-                    now,
-                    &mut world.random,
-                ));
+                restart(host, now, &mut world.random);
             }
             "block_replay" => {
                 let Some(postgres) = &mut world.hosts[random_host].postgres else {
@@ -140,16 +172,38 @@ impl Faults {
                     postgres.replay = Replay::Paused;
                 }
             }
-            "crash_in_handover" => self.ambushes += 1,
+            "crash_in_handover" => self.ambushes.push(Ambush::Handover),
+            "crash_at_fence" => self.ambushes.push(Ambush::ArmedFence),
+            "slow_promotion" => self.ambushes.push(Ambush::Promotion),
+            "thaw_in_fence" => {
+                let Some(primary) = primary else { return false };
+                freeze(world, primary);
+                self.ends.push((now + 150, End_::Thaw(primary)));
+                for host in &mut world.hosts {
+                    if let Some(postgres) = host.postgres.as_mut().filter(|p| p.in_recovery) {
+                        postgres.blocked_until = now + 200;
+                    }
+                }
+                self.ambushes.push(Ambush::Fencing { frozen: primary });
+            }
+            "echoed_commands" => {
+                world.network.echo = 60;
+                self.ends.push((now + long, End_::Quiet));
+                for host in &mut world.hosts {
+                    if host.postgres.as_ref().is_some_and(|p| p.in_recovery) {
+                        restart(host, now, &mut world.random);
+                    }
+                }
+                // What the standbys were told then comes once more while the next epoch is fenced.
+                self.schedule.push((now + 25, "thaw_in_fence"));
+                self.schedule.push((now + 25 + long, "kill_primary_node"));
+                self.schedule.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+            }
             "restart_standbys_then_primary" => {
                 let Some(primary) = primary else { return false };
                 for host in &mut world.hosts {
                     if host.postgres.as_ref().is_some_and(|p| p.in_recovery) {
-                        host.postgres = Some(crate::postgres::Postgres::start(
-                            &host.disk,
-                            now,
-                            &mut world.random,
-                        ));
+                        restart(host, now, &mut world.random);
                     }
                 }
                 kill_node(world, primary, now + long);
@@ -161,37 +215,12 @@ impl Faults {
                     return false;
                 }
                 self.disks -= 1;
-                world.hosts[standby].kill_postgres();
-                world.hosts[standby].disk = crate::postgres::Disk::default();
+                lose_disk(world, standby);
                 self.schedule
                     .push((now + world.random.below(40), "kill_primary_node"));
                 self.schedule.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
             }
             other => panic!("unknown fault {other}"),
-        }
-        true
-    }
-
-    /// Once a handover elects or promotes, crashes agents that take part in it, now and then under a
-    /// new leader.
-    pub(super) fn ambush(&mut self, world: &mut World) -> bool {
-        let candidate = match &world.cluster().handover {
-            Some(Handover::Promoting { candidate, .. }) => Some(candidate.clone()),
-            Some(Handover::Fencing { promises }) if !promises.is_empty() => None,
-            _ => return false,
-        };
-        let now = world.now;
-        let random_host = world.random.below(world.hosts.len() as u64) as usize;
-        let candidate = world
-            .hosts
-            .iter()
-            .position(|host| Some(&host.id) == candidate.as_ref());
-        let host = candidate.unwrap_or(random_host);
-        world.kill_agent(host);
-        world.hosts[host].restart_agent_at = Some(now + world.random.between(2, 60));
-        let peer = world.random.below(world.peers.len() as u64) as usize;
-        if world.random.chance(50) && world.has_majority(peer) {
-            world.elect(peer);
         }
         true
     }
@@ -245,13 +274,41 @@ impl Faults {
     }
 }
 
+/// Cuts these off from everybody else, and from nobody among them.
+fn cut_off(world: &mut World, group: &[End]) {
+    let hosts = (0..world.hosts.len()).map(End::Host);
+    let all: Vec<_> = hosts.chain((0..world.peers.len()).map(End::Peer)).collect();
+    for inside in group {
+        for outside in all.iter().filter(|end| !group.contains(end)) {
+            world.network.cut(*inside, *outside);
+            world.network.cut(*outside, *inside);
+        }
+    }
+}
+
 fn kill_node(world: &mut World, host: usize, back_at: u64) {
     world.kill_agent(host);
     let node = &mut world.hosts[host];
-    node.kill_postgres();
+    node.postgres = None;
     node.leash_frozen = false;
     node.deadline = None;
     node.restart_agent_at = Some(back_at);
+}
+
+/// A host without power says nothing, not even that a connection ended.
+fn cut_power(world: &mut World, host: usize, back_at: u64) {
+    world.hosts[host].lose_power();
+    world.hosts[host].restart_agent_at = Some(back_at);
+}
+
+fn lose_disk(world: &mut World, host: usize) {
+    world.hosts[host].postgres = None;
+    world.hosts[host].disk = Disk::default();
+}
+
+/// A restart of the processes alone, by their own postmaster.
+fn restart(host: &mut Host, now: u64, random: &mut Random) {
+    host.postgres = Some(Postgres::start(&mut host.disk, now, random));
 }
 
 fn freeze(world: &mut World, host: usize) {

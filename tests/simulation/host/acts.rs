@@ -3,107 +3,41 @@
 use super::*;
 
 impl Host {
-    pub(super) fn act(&mut self, tick: u64, random: &mut Random, effects: &mut Vec<Effect>) {
-        let agent = self.agent.as_mut().expect("it works");
-        let act = match agent.acting.take() {
-            Some((until, act)) if until > tick => {
-                agent.acting = Some((until, act));
-                return;
-            }
-            Some((_, act)) => act,
-            None => {
-                let local = self.observe(tick);
-                let agent = self.agent.as_mut().expect("it works");
-                let Some(running) = &mut agent.running else {
-                    return;
-                };
-                if tick > running.deadline {
-                    self.finish(
-                        Outcome::Failed("it took too long".to_owned()),
-                        tick,
-                        effects,
-                    );
-                    return;
-                }
-                let act = running.duty.next(&local);
-                let takes = self.begin(&act, random);
-                if takes > 0 {
-                    self.agent.as_mut().expect("it works").acting = Some((tick + takes, act));
-                    return;
-                }
-                act
-            }
-        };
-        self.perform(act, tick, random, effects);
-    }
-
     /// What an act does at its beginning, and how many ticks it takes.
-    pub(super) fn begin(&mut self, act: &Act, random: &mut Random) -> u64 {
+    pub(super) fn begin(&mut self, act: &Act, tick: u64, random: &mut Random) -> u64 {
         match act {
             Act::Look | Act::Finish(_) | Act::Renew => 0,
+            Act::StopAll => {
+                self.kill_postgres(tick, random);
+                0
+            }
             Act::Rewind { .. } => {
                 self.disk.incarnation = None;
                 self.disk.interrupted = true;
                 random.between(10, 60)
             }
             Act::Clone { .. } => random.between(20, 150),
+            _ if tick < self.slow_until => random.between(5, 60),
             _ => random.below(3),
         }
     }
 
+    /// What an act does at its end; an outcome ends the duty. Errors: in words.
     pub(super) fn perform(
         &mut self,
-        act: Act,
+        act: &Act,
         tick: u64,
         random: &mut Random,
         effects: &mut Vec<Effect>,
-    ) {
-        let index_of = |address: &Address, all: &[Address]| {
-            all.iter()
-                .position(|a| a == address)
-                .expect("a known address")
-        };
+    ) -> Result<Option<Outcome>, &'static str> {
         match act {
-            Act::Look => {}
-            Act::Finish(outcome) => self.finish(outcome, tick, effects),
-            Act::StopAll => self.stop_all(tick, Stopped::Ordered),
-            Act::Renew => {
-                let agent = self.agent.as_mut().expect("it works");
-                if tick >= agent.next_renewal {
-                    agent.next_renewal = tick + 3;
-                    self.renew(tick, effects);
-                }
+            Act::Look | Act::Finish(_) | Act::Renew => {}
+            Act::StopAll => {
+                let ran = self.agent.as_ref().and_then(|it| it.known.as_ref());
+                let ran = ran.is_some_and(|known| known.local.is_running);
+                self.all_stopped(tick, ran.then_some(Stopped::Ordered));
             }
-            Act::ScanThenPromise => {
-                let order = self
-                    .agent
-                    .as_ref()
-                    .and_then(|a| a.running.as_ref())
-                    .map(|r| r.order);
-                effects.extend(order.map(|order| Effect::Fenced { order }));
-                let mut position = self.disk.exists.then(|| self.disk.end());
-                if broken!(ScannedPosition)
-                    && let (Some(position), Some(postgres)) = (&mut position, &self.postgres)
-                    && postgres.in_recovery
-                {
-                    position.lsn = primacy::model::Lsn(postgres.remembered as u64);
-                    position.timeline = primacy::model::Timeline(
-                        self.disk.wal[..postgres.remembered]
-                            .last()
-                            .map_or(1, |r| r.timeline),
-                    );
-                }
-                let promise = Promise {
-                    incarnation: self.observe(tick).incarnation(),
-                    position,
-                    running: self.postgres.is_some(),
-                };
-                let evidence = Evidence::Promised {
-                    instance: self.id.clone(),
-                    promise,
-                };
-                self.finish(Outcome::Evidence(evidence), tick, effects);
-            }
+            Act::ScanThenPromise => return Ok(Some(self.promise(tick, effects))),
             Act::Plant { below } => {
                 let from = self.disk.highest_timeline().0 + 1;
                 self.disk.planted.extend(from..below.0);
@@ -112,32 +46,25 @@ impl Host {
                 if !self.disk.exists {
                     self.disk = Disk {
                         exists: true,
-                        wal: vec![crate::postgres::Record {
+                        wal: vec![crate::disk::Record {
                             timeline: 1,
                             value: 0,
                         }],
+                        flushed: 1,
                         real: [1].into(),
-                        incarnation: Some((self.index, incarnation)),
+                        incarnation: Some((self.index, *incarnation)),
+                        standby_signal: true,
                         ..Disk::default()
                     };
                 }
             }
-            Act::Rewind { source } => {
-                let source = index_of(&source.address, &self.addresses);
-                effects.push(Effect::CopyFrom {
-                    source,
-                    rewind: true,
-                });
-            }
-            Act::Clone { source } => {
-                let source = index_of(&source.address, &self.addresses);
-                effects.push(Effect::CopyFrom {
-                    source,
-                    rewind: false,
-                });
+            Act::Rewind { source } | Act::Clone { source } => {
+                let source = self.node(&source.address);
+                let act = act.clone();
+                effects.push(Effect::CopyFrom { source, act });
             }
             Act::Settle { incarnation, .. } => {
-                self.disk.incarnation = Some((self.index, incarnation));
+                self.disk.incarnation = Some((self.index, *incarnation));
                 self.disk.interrupted = false;
                 self.disk.names = String::new();
                 self.disk.source = None;
@@ -145,24 +72,22 @@ impl Host {
             }
             Act::StartStandby { source } => {
                 if self.postgres.is_some() {
-                    return;
+                    return Err("processes work in the data folder");
+                }
+                let now = self.now(tick);
+                let leased = self.agent.as_ref().and_then(|it| it.lease_epoch(now));
+                if leased.is_none() {
+                    // Or the end of an old lease would kill the standby.
+                    self.deadline = None;
                 }
                 self.disk.standby_signal = true;
                 let highest = self.disk.real.last().copied().unwrap_or(0);
                 self.disk.planted.retain(|n| *n < highest);
-                self.disk.source = source.map(|source| crate::postgres::SourceConf {
-                    node: index_of(&source.address, &self.addresses),
-                    name: source.application_name,
+                self.disk.source = source.as_ref().map(|source| SourceConf {
+                    node: self.node(&source.address),
+                    name: source.application_name.clone(),
                 });
-                self.postgres = Some(Postgres::start(&self.disk, tick, random));
-                if let Some(promise) = self.agent.as_ref().and_then(|a| a.promise.clone())
-                    && promise.promotion_asked
-                {
-                    self.persist(PromiseRecord {
-                        promotion_asked: false,
-                        ..promise
-                    });
-                }
+                self.postgres = Some(Postgres::start(&mut self.disk, tick, random));
             }
             Act::EmptySources
             | Act::PauseReplay
@@ -170,39 +95,53 @@ impl Host {
             | Act::TerminateReceivers
             | Act::ConfigurePrimary { .. }
             | Act::PointAt { .. }
-            | Act::AskPromotion => self.sql(act, tick, random, effects),
+            | Act::AskPromotion => self.sql(act, tick, random)?,
         }
+        Ok(None)
+    }
+
+    fn node(&self, address: &Address) -> usize {
+        let known = self.addresses.iter().position(|a| a == address);
+        known.expect("a known address")
+    }
+
+    fn promise(&mut self, tick: u64, effects: &mut Vec<Effect>) -> Outcome {
+        let running = self.agent.as_ref().and_then(|a| a.running.as_ref());
+        effects.extend(running.map(|it| Effect::Fenced { order: it.order }));
+        let mut position = self.disk.exists.then(|| self.disk.end());
+        if broken!(ScannedPosition)
+            && let (Some(position), Some(postgres)) = (&mut position, &self.postgres)
+            && postgres.in_recovery
+        {
+            *position = self.disk.at(postgres.remembered);
+        }
+        Outcome::Evidence(Evidence::Promised {
+            instance: self.id.clone(),
+            promise: Promise {
+                incarnation: self.observe(tick).incarnation(),
+                position,
+                running: self.postgres.is_some(),
+            },
+        })
     }
 
     /// Acts that need a server that answers.
-    pub(super) fn sql(
-        &mut self,
-        act: Act,
-        tick: u64,
-        random: &mut Random,
-        effects: &mut Vec<Effect>,
-    ) {
-        let answers = self.postgres.as_ref().is_some_and(|p| p.answers(tick));
-        if !answers || random.one_in(150) {
-            let agent = self.agent.as_mut().expect("it works");
-            let outcome = agent
-                .running
-                .as_mut()
-                .and_then(|running| running.duty.failed(&act, "no answer"));
-            if let Some(outcome) = outcome {
-                self.finish(outcome, tick, effects);
+    fn sql(&mut self, act: &Act, tick: u64, random: &mut Random) -> Result<(), &'static str> {
+        let node = match act {
+            Act::PointAt { source } => Some(self.node(&source.address)),
+            _ => None,
+        };
+        let Some(postgres) = &mut self.postgres else {
+            return Err("no server runs");
+        };
+        if !postgres.answers(tick) || random.one_in(150) {
+            // The statement may have reached the server all the same.
+            if random.chance(50) {
+                let late = tick + random.between(1, 60);
+                postgres.late.push((late, act.clone()));
             }
-            return;
+            return Err("no answer in time");
         }
-        if act == Act::AskPromotion
-            && let Some(promise) = self.agent.as_ref().and_then(|a| a.promise.clone())
-        {
-            self.persist(PromiseRecord {
-                promotion_asked: true,
-                ..promise
-            });
-        }
-        let postgres = self.postgres.as_mut().expect("it answers");
         match act {
             Act::EmptySources => {
                 self.disk.source = None;
@@ -213,7 +152,7 @@ impl Host {
             }
             Act::ResumeReplay => postgres.replay = Replay::Running,
             Act::TerminateReceivers => {
-                postgres.receiver = None;
+                postgres.end_receiver(&mut self.disk);
                 postgres.retry_at = tick + random.between(1, 5);
             }
             Act::ConfigurePrimary {
@@ -222,15 +161,14 @@ impl Host {
             } => {
                 self.disk.source = None;
                 if !(broken!(OwnSynchronousNames) && postgres.in_recovery) {
-                    self.disk.names = synchronous_standby_names;
+                    self.disk.names.clone_from(synchronous_standby_names);
                 }
                 postgres.reload(&self.disk, tick, random);
             }
             Act::PointAt { source } => {
-                let node = self.addresses.iter().position(|a| *a == source.address);
-                self.disk.source = Some(crate::postgres::SourceConf {
-                    node: node.expect("a known address"),
-                    name: source.application_name,
+                self.disk.source = node.map(|node| SourceConf {
+                    node,
+                    name: source.application_name.clone(),
                 });
                 postgres.reload(&self.disk, tick, random);
             }
@@ -245,5 +183,6 @@ impl Host {
             }
             _ => {}
         }
+        Ok(())
     }
 }

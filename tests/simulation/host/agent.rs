@@ -4,31 +4,29 @@ use super::*;
 
 impl Host {
     /// A message from a peer.
-    pub fn receive(&mut self, from: usize, message: PeerMessage, tick: u64) -> Vec<Effect> {
-        let now = self.now(tick);
+    pub fn receive(
+        &mut self,
+        from: usize,
+        message: PeerMessage,
+        tick: u64,
+        random: &mut Random,
+    ) -> Vec<Effect> {
         let length = self.durability.lease_length();
-        let running = self.postgres.is_some();
         let Some(agent) = &mut self.agent else {
             return vec![];
         };
         match message {
             PeerMessage::Welcome { .. } | PeerMessage::Declined { .. } => vec![],
             PeerMessage::Granted { serial, order, .. } => {
-                let Some(sent) = agent.renewals.remove(&serial) else {
+                let Some(lease) = agent.lease.granted(serial, order, length) else {
                     return vec![];
                 };
                 let Ok(record) = gate::admit_lease(agent.promise.as_ref(), order) else {
                     return vec![];
                 };
+                // It counts only once the leash has echoed the deadline.
+                agent.arming.push((tick + random.below(2), lease));
                 self.persist(record);
-                let lease = Lease::granted(order, sent, length);
-                if lease.until > now && !self.leash_frozen {
-                    // It counts only once the leash has echoed the deadline.
-                    self.deadline = Some(self.deadline.map_or(lease.until, |d| d.max(lease.until)));
-                    if let Some(agent) = &mut self.agent {
-                        agent.lease = Some(lease);
-                    }
-                }
                 vec![]
             }
             PeerMessage::Adopted { order, .. } => {
@@ -37,7 +35,7 @@ impl Host {
                         group: "group".to_owned(),
                         order,
                         // What it was asked before is unknown.
-                        promotion_asked: running,
+                        promotion_asked: true,
                     });
                 }
                 vec![]
@@ -55,6 +53,11 @@ impl Host {
                 message: AgentMessage::Outcome { id, outcome },
             }]
         };
+        let is_question = matches!(step.action, Action::Ask { .. } | Action::Locate { .. });
+        if is_question && tick < self.blind_until {
+            // It is answered from a look, and none succeeds.
+            return vec![];
+        }
         if let Action::Ask { epoch } = step.action {
             let hears = self.postgres.as_ref().is_some_and(|p| {
                 p.receiver.as_ref().is_some_and(|r| {
@@ -98,17 +101,36 @@ impl Host {
         }
         if broken!(OnlyRenewalGrants) && matches!(step.action, Action::Promote { .. }) {
             let lease = Lease::granted(step.order, now, self.durability.lease_length());
-            agent.lease = Some(lease);
+            agent.lease.hold(lease);
             self.deadline = Some(lease.until);
         }
         let mut effects = Vec::new();
         if step.action == Action::Fence {
             effects.push(Effect::FenceAdmitted { order: step.order });
+            if std::mem::take(&mut self.dies_at_fence) {
+                effects.push(Effect::Crash);
+            }
         }
         let agent = self.agent.as_mut().expect("it received");
+        if agent.running.is_some() {
+            // What can be dropped in the middle is dropped; everything else runs to its end.
+            let is_droppable = |(_, act): &mut (u64, Act)| {
+                matches!(
+                    act,
+                    Act::Clone { .. } | Act::Rewind { .. } | Act::Initialise { .. }
+                )
+            };
+            if agent.acting.take_if(is_droppable).is_some() {
+                agent.trust_from_now(tick);
+            }
+            let why = format!("replaced by command {}", step.order);
+            self.finish(Outcome::Failed(why), tick, &mut effects);
+        }
+        let agent = self.agent.as_mut().expect("it received");
+        agent.looks.anew(tick);
         if let Some(duty) = Duty::new(&step.action, step.order, now) {
-            agent.acting = None;
             agent.running = Some(Running {
+                first_look: agent.looks.count + 1,
                 order: step.order,
                 deadline: tick + step.action.timeout().as_millis().min(30_000) as u64 / TICK,
                 action: step.action,
@@ -125,36 +147,34 @@ impl Host {
         if self.agent.as_ref().is_none_or(|agent| agent.frozen) {
             return effects;
         }
-        self.keep_lease(tick, &mut effects);
+        self.hear_leash(tick);
+        self.keep_lease(tick, random, &mut effects);
         let agent = self.agent.as_mut().expect("checked above");
         if agent.promise.is_none() && tick >= agent.next_adoption {
             agent.next_adoption = tick + 25;
-            agent.serial += 1;
-            let serial = agent.serial;
             effects.extend((0..self.peers).map(|to| Effect::Send {
                 to,
-                message: AgentMessage::Adopt { serial },
+                message: AgentMessage::Adopt { serial: 1 },
             }));
         }
-        let is_idle = agent.running.is_none();
-        if !is_idle
-            || tick % 5 == self.index as u64 % 5
-            || self.postgres.as_ref().is_some_and(|p| !p.postmaster)
-        {
-            self.watch(tick);
+        self.watch_postmaster(tick, random);
+        // Killing goes on until nothing is left, whoever was started meanwhile.
+        let agent = self.agent.as_ref().expect("checked above");
+        if agent.stopping.is_some() || matches!(agent.acting, Some((_, Act::StopAll))) {
+            self.kill_postgres(tick, random);
         }
-        if !is_idle {
-            self.act(tick, random, &mut effects);
+        let is_stopped = self.postgres.is_none();
+        let agent = self.agent.as_mut().expect("checked above");
+        if let Some(reason) = agent.stopping.take_if(|_| is_stopped) {
+            self.all_stopped(tick, Some(reason));
+        }
+        self.continue_act(tick, random, &mut effects);
+        if let Some(seen) = self.look(tick, random) {
+            self.on_seen(seen, tick, random, &mut effects);
         }
         self.try_barrier(tick, &mut effects);
         let agent = self.agent.as_mut().expect("checked above");
-        let died = agent.saw_running && self.postgres.as_ref().is_none_or(|p| !p.postmaster);
-        if died {
-            agent.saw_running = false;
-        } else if self.postgres.as_ref().is_some_and(|p| p.answers(tick)) {
-            agent.saw_running = true;
-        }
-        if died || tick >= agent.next_report {
+        if tick >= agent.next_report {
             agent.next_report = tick + 25;
             if let Some(report) = self.report(tick) {
                 effects.extend((0..self.peers).map(|to| Effect::Send {
@@ -166,18 +186,49 @@ impl Host {
         effects
     }
 
-    pub(super) fn keep_lease(&mut self, tick: u64, effects: &mut Vec<Effect>) {
+    /// What the leash echoes, and when it lets go: only while nothing runs.
+    fn hear_leash(&mut self, tick: u64) {
         let now = self.now(tick);
-        let length = self.durability.lease_length();
         let agent = self.agent.as_mut().expect("it works");
-        let Some(lease) = agent.lease else { return };
-        if lease.live(now).is_none() {
-            agent.lease = None;
-            agent.stopped = Stopped::LeaseEnded;
-            agent.next_report = tick;
-            self.postgres = None;
-        } else if now >= lease.renew_at(length) && tick >= agent.next_renewal {
-            agent.next_renewal = tick + 15;
+        let (due, later) = std::mem::take(&mut agent.arming)
+            .into_iter()
+            .partition(|(at, _)| *at <= tick);
+        agent.arming = later;
+        let due: Vec<(u64, Lease)> = due;
+        for (_, lease) in due {
+            if lease.until <= now {
+                continue;
+            }
+            self.deadline = Some(self.deadline.map_or(lease.until, |d| d.max(lease.until)));
+            self.note = Some(lease.order);
+            if agent.promise.as_ref().map(|it| it.order.epoch) == Some(lease.order.epoch) {
+                agent.lease.hold(lease);
+                agent.armed = Some(lease.order);
+            }
+        }
+        if agent.disarm_at.take_if(|at| *at <= tick).is_some() && self.postgres.is_none() {
+            self.deadline = None;
+        }
+    }
+
+    fn keep_lease(&mut self, tick: u64, random: &mut Random, effects: &mut Vec<Effect>) {
+        let now = self.now(tick);
+        let agent = self.agent.as_mut().expect("it works");
+        let runs = agent
+            .known
+            .as_ref()
+            .is_none_or(|known| known.local.is_running);
+        if agent.lease.has_lapsed(now) {
+            agent.lease.drop_it();
+            if runs {
+                self.stop(Stopped::LeaseEnded, tick, random);
+            }
+        }
+        let agent = self.agent.as_ref().expect("it works");
+        let promotes =
+            matches!(&agent.running, Some(it) if matches!(it.action, Action::Promote { .. }));
+        let due = agent.lease.renew_at().filter(|_| runs || promotes);
+        if due.is_some_and(|due| now >= due) {
             self.renew(tick, effects);
         }
     }
@@ -185,52 +236,66 @@ impl Host {
     pub(super) fn renew(&mut self, tick: u64, effects: &mut Vec<Effect>) {
         let now = self.now(tick);
         let agent = self.agent.as_mut().expect("it works");
-        agent.serial += 1;
-        let serial = agent.serial;
-        agent.renewals.insert(serial, now);
-        if agent.renewals.len() > 8 {
-            agent.renewals.pop_first();
-        }
-        effects.extend((0..self.peers).map(|to| Effect::Send {
-            to,
-            message: AgentMessage::Renew { serial },
-        }));
-    }
-
-    pub(super) fn watch(&mut self, tick: u64) {
-        if self.postgres.is_none() {
-            return;
-        }
-        let local = self.observe(tick);
-        if watch::must_stop(&local).is_some() {
-            let died = !local.has_postmaster;
-            self.stop_all(
-                tick,
-                if died {
-                    Stopped::Died
-                } else {
-                    Stopped::LeaseEnded
-                },
-            );
+        if let Some(serial) = agent.lease.request(now) {
+            effects.extend((0..self.peers).map(|to| Effect::Send {
+                to,
+                message: AgentMessage::Renew { serial },
+            }));
         }
     }
 
-    pub(super) fn stop_all(&mut self, tick: u64, why: Stopped) {
-        self.postgres = None;
+    /// A postmaster that was seen is watched, and its end known at once.
+    fn watch_postmaster(&mut self, tick: u64, random: &mut Random) {
+        let agent = self.agent.as_ref().expect("it works");
+        let was_there = agent
+            .known
+            .as_ref()
+            .is_some_and(|known| known.local.has_postmaster);
+        let is_there = self.postgres.as_ref().is_some_and(|p| p.postmaster);
+        let stops_it = matches!(agent.acting, Some((_, Act::StopAll)));
+        if was_there && !is_there && !stops_it {
+            let lapsed = agent.lease.has_lapsed(self.now(tick));
+            let reason = match lapsed {
+                true => Stopped::LeaseEnded,
+                false => Stopped::Died,
+            };
+            self.stop(reason, tick, random);
+        }
+    }
+
+    /// Stops everything at once, whatever else is under way.
+    pub(super) fn stop(&mut self, reason: Stopped, tick: u64, random: &mut Random) {
         let agent = self.agent.as_mut().expect("it works");
-        agent.stopped = why;
-        agent.barrier = None;
-        agent.lease = None;
-        agent.next_report = tick;
-        // Nothing runs: the leash lets go.
-        if !self.leash_frozen {
-            self.deadline = None;
+        if agent.stopping.is_none() {
+            agent.stopping = Some(reason);
+            self.kill_postgres(tick, random);
         }
-        if let Some(promise) = agent.promise.clone()
-            && promise.promotion_asked
-        {
+    }
+
+    /// Nothing runs any more: no lease is needed, and no promotion is under way.
+    pub(super) fn all_stopped(&mut self, tick: u64, reason: Option<Stopped>) {
+        let agent = self.agent.as_mut().expect("it works");
+        if let Some(known) = &mut agent.known {
+            known.local.is_running = false;
+            known.local.has_postmaster = false;
+            known.local.session = None;
+            known.has_answered = false;
+        }
+        agent.stopped = reason.unwrap_or(agent.stopped);
+        agent.barrier = None;
+        agent.lease.drop_it();
+        agent.armed = None;
+        agent.disarm_at = Some(tick + 1);
+        agent.next_report = tick;
+        agent.trust_from_now(tick);
+        self.note_promotion(false);
+    }
+
+    pub(super) fn note_promotion(&mut self, asked: bool) {
+        let promise = self.agent.as_ref().and_then(|a| a.promise.clone());
+        if let Some(promise) = promise.filter(|it| it.promotion_asked != asked) {
             self.persist(PromiseRecord {
-                promotion_asked: false,
+                promotion_asked: asked,
                 ..promise
             });
         }
@@ -250,36 +315,35 @@ impl Host {
         agent.next_report = tick;
     }
 
-    pub(super) fn try_barrier(&mut self, tick: u64, effects: &mut Vec<Effect>) {
-        let open = self
-            .postgres
-            .as_ref()
-            .is_some_and(|p| p.postmaster && !p.in_recovery);
-        if !open && let Some(agent) = &mut self.agent {
-            agent.barrier = None;
-        }
-        if !open || !self.postgres.as_ref().is_some_and(|p| p.answers(tick)) {
-            return;
-        }
+    fn try_barrier(&mut self, tick: u64, effects: &mut Vec<Effect>) {
         let now = self.now(tick);
+        let answers = self.postgres.as_ref().is_some_and(|p| p.answers(tick));
         let agent = self.agent.as_mut().expect("it works");
-        let Some(epoch) = agent.lease.and_then(|lease| lease.live(now)) else {
+        let session = agent
+            .known
+            .as_ref()
+            .and_then(|it| it.local.session.as_ref());
+        let is_open = session.is_some_and(|session| !session.in_recovery);
+        let Some(epoch) = agent.lease_epoch(now) else {
             return;
         };
-        if agent
-            .promise
-            .as_ref()
-            .is_some_and(|promise| promise.promotion_asked)
-            && let Some(promise) = agent.promise.clone()
-        {
-            self.persist(PromiseRecord {
-                promotion_asked: false,
-                ..promise
-            });
+        let is_known = agent.first_commit.is_some_and(|(of, _)| of == epoch);
+        let idle = agent.running.is_none() && agent.barrier.is_none();
+        if is_open && answers && idle && !is_known {
+            effects.push(Effect::Barrier { epoch });
         }
-        let agent = self.agent.as_mut().expect("it works");
-        if agent.barrier.is_none() && agent.first_commit.is_none_or(|(of, _)| of != epoch) {
-            effects.push(Effect::Barrier);
-        }
+    }
+}
+
+impl Agent {
+    /// The lease, while it is live and of the highest epoch promised.
+    pub fn live_lease(&self, now: Timestamp) -> Option<Lease> {
+        let promised = self.promise.as_ref().map(|it| it.order.epoch);
+        self.lease.live(promised, now)
+    }
+
+    /// Its epoch.
+    pub fn lease_epoch(&self, now: Timestamp) -> Option<Epoch> {
+        self.live_lease(now).map(|lease| lease.order.epoch)
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use primacy::model::{Epoch, Order};
 
-use super::Violation;
 use crate::world::World;
 
 #[derive(Default)]
@@ -14,7 +13,7 @@ pub struct Check {
 }
 
 impl Check {
-    pub fn tick(&mut self, world: &World) -> Result<(), Violation> {
+    pub fn tick(&mut self, world: &World) -> Result<(), String> {
         let epoch = world.cluster().cluster.epoch;
         if epoch < self.recorded {
             return Err(format!(

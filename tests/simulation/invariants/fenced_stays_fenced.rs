@@ -1,13 +1,12 @@
 //! Who promised an epoch neither writes nor receives anything on a timeline older than that epoch's.
 
-use super::Violation;
 use crate::world::{Event, World};
 
 #[derive(Default)]
 pub struct Check;
 
 impl Check {
-    pub fn tick(&mut self, world: &World) -> Result<(), Violation> {
+    pub fn tick(&mut self, world: &World) -> Result<(), String> {
         for event in &world.events {
             if let Event::Appended {
                 host,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use super::Violation;
 use crate::network::End;
 use crate::postgres::Postgres;
 use crate::world::{Event, World};
@@ -24,7 +23,7 @@ struct Serving {
 }
 
 impl Check {
-    pub fn tick(&mut self, world: &World) -> Result<(), Violation> {
+    pub fn tick(&mut self, world: &World) -> Result<(), String> {
         let served = self
             .serving
             .as_ref()

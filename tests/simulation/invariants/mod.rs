@@ -2,16 +2,46 @@
 
 mod epochs_only_grow;
 mod fenced_stays_fenced;
+mod followers_are_not_leashed;
 mod healthy_is_left_alone;
 mod no_acknowledged_write_lost;
 mod one_acknowledges;
 mod one_handover;
 mod recovery_ends;
+mod timelines_are_unique;
+
+use std::fmt;
 
 use crate::world::World;
 
-/// A broken rule, in words.
-pub type Violation = String;
+pub use recovery_ends::is_healthy;
+
+/// Which invariant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    NoAcknowledgedWriteLost,
+    OneAcknowledges,
+    EpochsOnlyGrow,
+    FencedStaysFenced,
+    OneHandover,
+    HealthyIsLeftAlone,
+    FollowersAreNotLeashed,
+    TimelinesAreUnique,
+    RecoveryEnds,
+}
+
+/// A broken rule, and how, in words.
+#[derive(Debug, Clone)]
+pub struct Violation {
+    pub rule: Rule,
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.rule, self.what)
+    }
+}
 
 /// All of them, with what they remember.
 #[derive(Default)]
@@ -22,24 +52,55 @@ pub struct Invariants {
     fenced_stays_fenced: fenced_stays_fenced::Check,
     one_handover: one_handover::Check,
     healthy_is_left_alone: healthy_is_left_alone::Check,
+    timelines_are_unique: timelines_are_unique::Check,
 }
 
 impl Invariants {
-    /// After every tick.
-    pub fn tick(&mut self, world: &World) -> Result<(), Violation> {
-        self.no_acknowledged_write_lost.tick(world)?;
-        self.one_acknowledges.tick(world)?;
-        self.epochs_only_grow.tick(world)?;
-        self.fenced_stays_fenced.tick(world)?;
-        self.one_handover.tick(world)?;
-        self.healthy_is_left_alone.tick(world)
+    /// After every tick. Answers with all that are broken: one fault may break several.
+    pub fn tick(&mut self, world: &World) -> Vec<Violation> {
+        let checked = [
+            (
+                Rule::NoAcknowledgedWriteLost,
+                self.no_acknowledged_write_lost.tick(world),
+            ),
+            (Rule::OneAcknowledges, self.one_acknowledges.tick(world)),
+            (Rule::EpochsOnlyGrow, self.epochs_only_grow.tick(world)),
+            (
+                Rule::FencedStaysFenced,
+                self.fenced_stays_fenced.tick(world),
+            ),
+            (Rule::OneHandover, self.one_handover.tick(world)),
+            (
+                Rule::HealthyIsLeftAlone,
+                self.healthy_is_left_alone.tick(world),
+            ),
+            (
+                Rule::FollowersAreNotLeashed,
+                followers_are_not_leashed::tick(world),
+            ),
+            (
+                Rule::TimelinesAreUnique,
+                self.timelines_are_unique.tick(world),
+            ),
+        ];
+        broken(checked)
     }
 
     /// When everything has worked again for long enough.
-    pub fn end(&mut self, world: &World) -> Result<(), Violation> {
-        recovery_ends::end(world)?;
-        self.no_acknowledged_write_lost.end(world)
+    pub fn end(&mut self, world: &World) -> Vec<Violation> {
+        broken([
+            (Rule::RecoveryEnds, recovery_ends::end(world)),
+            (
+                Rule::NoAcknowledgedWriteLost,
+                self.no_acknowledged_write_lost.end(world),
+            ),
+        ])
     }
 }
 
-pub use recovery_ends::is_healthy;
+fn broken<const N: usize>(checked: [(Rule, Result<(), String>); N]) -> Vec<Violation> {
+    let found = checked
+        .into_iter()
+        .filter_map(|(rule, result)| Some((rule, result.err()?)));
+    found.map(|(rule, what)| Violation { rule, what }).collect()
+}

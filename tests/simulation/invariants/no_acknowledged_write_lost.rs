@@ -4,16 +4,15 @@ use std::collections::BTreeSet;
 
 use primacy::model::Durability;
 
-use super::Violation;
 use crate::world::{Event, World};
 
 #[derive(Default)]
 pub struct Check;
 
 impl Check {
-    pub fn tick(&mut self, world: &World) -> Result<(), Violation> {
+    pub fn tick(&mut self, world: &World) -> Result<(), String> {
         for event in &world.events {
-            if let Event::Promoted { host } = event {
+            if let Event::Promoted { host, .. } = event {
                 // Only of the instance that Raft elected: a stray one must not acknowledge, that is another rule.
                 let elected = world.cluster().cluster.primary.as_ref();
                 if elected == Some(&world.hosts[*host].id) {
@@ -24,7 +23,7 @@ impl Check {
         Ok(())
     }
 
-    pub fn end(&self, world: &World) -> Result<(), Violation> {
+    pub fn end(&self, world: &World) -> Result<(), String> {
         let primary = world.cluster().cluster.primary.as_ref();
         match world
             .hosts
@@ -39,7 +38,7 @@ impl Check {
     }
 }
 
-fn all_there(world: &World, host: usize, when: &str) -> Result<(), Violation> {
+fn all_there(world: &World, host: usize, when: &str) -> Result<(), String> {
     if world.cluster().cluster.durability == Durability::Async {
         return Ok(());
     }

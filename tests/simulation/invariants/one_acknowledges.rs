@@ -1,6 +1,5 @@
 //! Never two that can acknowledge: not at the same moment, and never an older timeline after a younger.
 
-use super::Violation;
 use crate::world::{Event, World};
 
 #[derive(Default)]
@@ -9,7 +8,7 @@ pub struct Check {
 }
 
 impl Check {
-    pub fn tick(&mut self, world: &World) -> Result<(), Violation> {
+    pub fn tick(&mut self, world: &World) -> Result<(), String> {
         for event in &world.events {
             if let Event::Acknowledged {
                 host,

@@ -3,14 +3,13 @@
 use primacy::recovery::Handover;
 use primacy::state::Kind;
 
-use super::Violation;
 use crate::world::World;
 
 #[derive(Default)]
 pub struct Check;
 
 impl Check {
-    pub fn tick(&mut self, world: &World) -> Result<(), Violation> {
+    pub fn tick(&mut self, world: &World) -> Result<(), String> {
         if !world.now.is_multiple_of(10) {
             return Ok(());
         }

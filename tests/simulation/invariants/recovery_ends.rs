@@ -2,7 +2,6 @@
 
 use primacy::model::Standing;
 
-use super::Violation;
 use crate::world::World;
 
 /// One primary serves, everybody else streams from it, and every promise counts.
@@ -38,7 +37,7 @@ pub fn is_healthy(world: &World) -> bool {
 }
 
 /// When everything has worked again for long enough.
-pub fn end(world: &World) -> Result<(), Violation> {
+pub fn end(world: &World) -> Result<(), String> {
     if is_healthy(world) || !world.plan.waiting.is_empty() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! What peers do: elect, hear agents, decide, command, and have changes recorded.
+//! What peers do: elect, decide, command, and have changes recorded.
 
 use super::*;
 
@@ -22,7 +22,8 @@ impl World {
             let notices = self.now >= self.peers[index].believes_until;
             let peer = &mut self.peers[index];
             if peer.applied.is_some() && peer.works() && notices {
-                peer.leads_since = None;
+                peer.tenure = None;
+                peer.renewals.clear();
                 peer.applied = None;
                 peer.flights.clear();
             }
@@ -50,7 +51,7 @@ impl World {
         }
         if let Some(old) = self.leader
             && self.peers[old].alive
-            && self.peers[old].leads_since.is_some()
+            && self.peers[old].tenure.is_some()
         {
             self.peers[old].applied = Some(self.cluster().clone());
             self.peers[old].believes_until = self.now + self.random.between(5, 150);
@@ -58,171 +59,22 @@ impl World {
         self.say(|| format!("peer {chosen} leads"));
         self.leader = Some(chosen);
         self.elect_at = None;
-        let stamp = self.stamp();
+        self.term += 1;
+        let tenure = Tenure::new(self.term, self.stamp());
         let peer = &mut self.peers[chosen];
-        peer.leads_since = Some(stamp);
+        peer.tenure = Some(tenure);
+        peer.renewals.clear();
         peer.applied = None;
-        peer.last_grant = None;
         peer.flights.clear();
     }
 
-    pub(super) fn hear(
-        &mut self,
-        from: usize,
-        to: usize,
-        (session, sent): (u32, u64),
-        message: AgentMessage,
-    ) {
-        let id = self.hosts[from].id.clone();
-        let now = self.stamp();
-        let peer = &mut self.peers[to];
-        if peer
-            .sessions
-            .get(&from)
-            .is_some_and(|known| *known > session)
-        {
-            return;
-        }
-        if peer
-            .sessions
-            .insert(from, session)
-            .is_some_and(|known| known < session)
-        {
-            peer.flights.retain(|flight| flight.host != from);
-        }
-        match message {
-            AgentMessage::Hello { .. } => {}
-            // A connection keeps the order of what is sent over it.
-            AgentMessage::Report(_) if peer.last_report.get(&from).is_some_and(|at| *at > sent) => {
-            }
-            AgentMessage::Report(report) => {
-                peer.last_report.insert(from, sent);
-                let sighting = peer.sightings.entry(id).or_insert_with(|| Sighting {
-                    report: report.clone(),
-                    received_at: now,
-                    connected: true,
-                    answer: None,
-                    failure: None,
-                });
-                sighting.report = report;
-                sighting.received_at = now;
-                sighting.connected = true;
-            }
-            AgentMessage::Renew { serial } => self.renewal(from, to, session, serial),
-            AgentMessage::Adopt { serial } => {
-                if self.leader == Some(to) && self.has_majority(to) {
-                    let order = self.cluster().order();
-                    let message = PeerMessage::Adopted { serial, order };
-                    self.network.send(
-                        self.now,
-                        Message::ToAgent {
-                            from: to,
-                            to: from,
-                            session,
-                            message,
-                        },
-                        &mut self.random,
-                    );
-                }
-            }
-            AgentMessage::Outcome {
-                id: command,
-                outcome,
-            } => self.outcome(from, to, command, outcome),
-        }
-    }
-
-    pub(super) fn renewal(&mut self, from: usize, to: usize, session: u32, serial: u64) {
-        let believes = self.peers[to].leads_since.is_some();
-        // The heartbeat round to a majority that begins after the renewal arrived.
-        let confirmed = self.leader == Some(to) && self.has_majority(to);
-        if !believes || !(confirmed || broken!(HeartbeatBeforeGrant)) {
-            return;
-        }
-        let id = self.hosts[from].id.clone();
-        let state = self.peers[to]
-            .applied
-            .as_ref()
-            .unwrap_or(&self.state.clusters[&self.name]);
-        let (Some(order), length) = (
-            state.lease_order(&id),
-            state.cluster.durability.lease_length(),
-        ) else {
-            return;
-        };
-        self.peers[to].last_grant = Some(self.stamp());
-        let message = PeerMessage::Granted {
-            serial,
-            order,
-            length,
-        };
-        self.network.send(
-            self.now,
-            Message::ToAgent {
-                from: to,
-                to: from,
-                session,
-                message,
-            },
-            &mut self.random,
-        );
-    }
-
-    pub(super) fn outcome(&mut self, from: usize, to: usize, command: u64, outcome: Outcome) {
-        let id = self.hosts[from].id.clone();
-        let now = self.stamp();
-        let peer = &mut self.peers[to];
-        let Some(position) = peer
-            .flights
-            .iter()
-            .position(|f| f.id == command && f.host == from)
-        else {
-            return;
-        };
-        let flight = peer.flights.swap_remove(position);
-        let order = flight.order;
-        let mut fail = |reason: String| {
-            if let Some(sighting) = peer.sightings.get_mut(&id) {
-                sighting.failure = Some(Failure {
-                    order,
-                    at: now,
-                    reason,
-                });
-            }
-        };
-        match outcome {
-            Outcome::Evidence(evidence) => {
-                self.proposals
-                    .push((self.now + 1, to, Change::Record { order, evidence }));
-            }
-            Outcome::At(target) => {
-                if let Some(instance) = flight.rejoining {
-                    let evidence = Evidence::Located { instance, target };
-                    self.proposals
-                        .push((self.now + 1, to, Change::Record { order, evidence }));
-                }
-            }
-            Outcome::Answer(answer) => {
-                if let Some(sighting) = peer.sightings.get_mut(&id) {
-                    sighting.answer = Some((now, answer));
-                }
-            }
-            Outcome::Done => {}
-            Outcome::Refused(refusal) => fail(refusal.to_string()),
-            Outcome::Failed(why) => fail(why),
-        }
-    }
-
-    pub(super) fn view(&self, peer: usize, state: &ClusterState) -> View {
+    fn view(&self, peer: usize, state: &ClusterState) -> View {
         let leader = &self.peers[peer];
-        let since = leader.leads_since.unwrap_or_default();
-        let last = leader.last_grant.map_or(since, |at| at.max(since));
+        let lapse = |tenure: &Tenure| tenure.lapse_at(&self.name, state.cluster.durability);
         View {
             now: self.stamp(),
             awake_since: leader.awake_since,
-            leases_lapse_at: last
-                .after(state.cluster.durability.lease_length())
-                .after(MARGIN),
+            leases_lapse_at: leader.tenure.as_ref().map_or(Timestamp(u64::MAX), lapse),
             instances: leader.sightings.clone(),
             peers: self.peers.len(),
             looks: leader.looks.clone(),
@@ -233,10 +85,8 @@ impl World {
         self.peers[index]
             .flights
             .retain(|flight| flight.expires > self.now);
-        let state = self.peers[index]
-            .applied
-            .as_ref()
-            .unwrap_or(&self.state.clusters[&self.name]);
+        self.grant(index);
+        let state = self.record_of(index);
         let plan = decide(state, &self.view(index, state));
         for instance in &plan.looks {
             self.look(index, instance.clone());
@@ -274,7 +124,7 @@ impl World {
         }
     }
 
-    pub(super) fn look(&mut self, index: usize, instance: InstanceId) {
+    fn look(&mut self, index: usize, instance: InstanceId) {
         let now = self.stamp();
         let hears = |other: &usize| {
             *other != index
@@ -289,7 +139,7 @@ impl World {
         self.peers[index].looks.insert(instance, (now, heard));
     }
 
-    pub(super) fn run(&mut self, index: usize, step: Step) {
+    fn run(&mut self, index: usize, step: Step) {
         let host = self
             .hosts
             .iter()
@@ -321,16 +171,7 @@ impl World {
             self.say(|| format!("peer {index}: {step}"));
         }
         let message = PeerMessage::Command { id, step };
-        self.network.send(
-            self.now,
-            Message::ToAgent {
-                from: index,
-                to: host,
-                session,
-                message,
-            },
-            &mut self.random,
-        );
+        self.tell(index, host, session, message);
     }
 
     pub(super) fn commit_proposals(&mut self) {
@@ -360,5 +201,21 @@ impl World {
                 self.events.push(Event::Begun { epoch });
             }
         }
+    }
+
+    /// What this peer takes for the record: a deposed leader may have applied less than there is.
+    pub(super) fn record_of(&self, peer: usize) -> &ClusterState {
+        let own = self.peers[peer].applied.as_ref();
+        own.unwrap_or(&self.state.clusters[&self.name])
+    }
+
+    pub(super) fn tell(&mut self, from: usize, to: usize, session: u32, message: PeerMessage) {
+        let message = Message::ToAgent {
+            from,
+            to,
+            session,
+            message,
+        };
+        self.network.send(self.now, message, &mut self.random);
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 impl World {
-    pub(super) fn copy(&mut self, to: usize, from: usize, rewind: bool) {
+    pub(super) fn copy(&mut self, to: usize, from: usize, act: &Act) {
         let source = &self.hosts[from];
         let serves = source
             .postgres
@@ -11,32 +11,24 @@ impl World {
             .is_some_and(|p| p.answers(self.now));
         let linked = self.network.both_ways(End::Host(from), End::Host(to));
         if !serves || !linked {
-            let target = &mut self.hosts[to];
-            let act = if rewind {
-                primacy::duty::Act::Look
-            } else {
-                primacy::duty::Act::StopAll
-            };
-            if let Some(agent) = &mut target.agent
-                && let Some(running) = &mut agent.running
-            {
-                let _ = running.duty.failed(&act, "the source does not answer");
-                agent.running = None;
-            }
+            let mut effects = Vec::new();
+            let why = Err("the source does not answer");
+            self.hosts[to].acted(act, why, self.now, &mut effects);
+            self.perform(to, effects);
             return;
         }
+        let rewind = matches!(act, Act::Rewind { .. });
         let copied = source.disk.clone();
         let target = &mut self.hosts[to];
         if rewind && target.disk.timeline() == copied.timeline() {
             // "No rewind required": the timeline numbers agree, whatever the contents.
-            target.disk.interrupted = false;
+            let mut effects = Vec::new();
+            target.acted(act, Err("it changed nothing"), self.now, &mut effects);
+            self.perform(to, effects);
             return;
         }
-        target.disk = Disk {
-            incarnation: copied.incarnation,
-            source: copied.source.clone(),
-            ..copied
-        };
+        target.disk = copied;
+        target.disk.flush();
         target.disk.interrupted = rewind && self.random.one_in(20);
     }
 
@@ -47,6 +39,8 @@ impl World {
         let value = self.next_value;
         self.next_value += 1;
         host.disk.wal.push(Record { timeline, value });
+        // A primary sends only what it has flushed.
+        host.disk.flush();
         let lsn = host.disk.wal.len();
         if let Some(postgres) = &mut host.postgres {
             postgres.waiting.push_back((lsn, value));
@@ -63,6 +57,7 @@ impl World {
             let host = &mut self.hosts[index];
             if let Some(agent_at) = host.restart_agent_at
                 && agent_at <= self.now
+                && !host.leash_frozen
             {
                 host.restart_agent_at = None;
                 host.start_agent(self.now);
@@ -70,14 +65,18 @@ impl World {
             let Some(postgres) = &mut host.postgres else {
                 continue;
             };
-            if !postgres.postmaster && postgres.orphans_until <= self.now {
+            if postgres.is_gone(self.now) {
                 host.postgres = None;
                 continue;
             }
+            postgres.carry_out_late(self.now);
             let promoted = postgres.recover(&mut host.disk, self.now, &mut self.random);
             if promoted {
                 let timeline = host.disk.timeline().0;
-                self.events.push(Event::Promoted { host: index });
+                self.events.push(Event::Promoted {
+                    host: index,
+                    timeline,
+                });
                 self.events.push(Event::Appended {
                     host: index,
                     from_timeline: timeline,
@@ -114,13 +113,10 @@ impl World {
     pub(super) fn acknowledge(&mut self, index: usize, value: u32) {
         let host = &mut self.hosts[index];
         let timeline = host.disk.timeline().0;
-        let now = host.clock.now(self.now);
         if let Some(agent) = &mut host.agent
-            && agent.barrier == Some(value)
+            && let Some((_, epoch)) = agent.barrier.take_if(|(barrier, _)| *barrier == value)
         {
-            let epoch = agent.lease.and_then(|lease| lease.live(now));
-            agent.first_commit = epoch.map(|epoch| (epoch, Lsn(host.disk.wal.len() as u64)));
-            agent.barrier = None;
+            agent.first_commit = Some((epoch, Lsn(host.disk.wal.len() as u64)));
             agent.next_report = self.now;
         }
         self.acknowledged.push(value);
@@ -154,7 +150,8 @@ impl World {
         let is_heard = !self
             .network
             .is_cut(End::Host(index), End::Host(source_index));
-        let deaf = self.now - receiver.last_heard > 50;
+        // It looks at the clock every 100 ms.
+        let deaf = self.now - receiver.last_heard > 50 && self.now % 5 == index as u64;
         let is_promoted =
             self.hosts[source_index].disk.timeline() != self.hosts[index].disk.timeline();
         let own_end = self.hosts[index].disk.end();
@@ -168,8 +165,9 @@ impl World {
         }
         if drop_receiver {
             let name = receiver.name.clone();
-            let postgres = self.hosts[index].postgres.as_mut().expect("seen above");
-            postgres.receiver = None;
+            let host = &mut self.hosts[index];
+            let postgres = host.postgres.as_mut().expect("seen above");
+            postgres.end_receiver(&mut host.disk);
             postgres.retry_at = self.now + self.random.between(3, 8);
             if is_heard && let Some(source) = &mut self.hosts[source_index].postgres {
                 source.flushes.remove(&name);
@@ -215,7 +213,11 @@ impl World {
             });
         }
         host.disk.wal.extend(missing);
-        let flushed = host.disk.wal.len();
+        // What is written is not flushed yet, and counts for nothing before.
+        if self.random.chance(60) {
+            host.disk.flush();
+        }
+        let flushed = host.disk.flushed;
         let postgres = host.postgres.as_mut().expect("seen above");
         postgres.remembered = flushed;
         if let Some(receiver) = &mut postgres.receiver {

@@ -1,0 +1,157 @@
+//! What peers hear from agents: reports, renewals, adoptions and outcomes.
+
+use super::*;
+
+impl World {
+    pub(super) fn hear(
+        &mut self,
+        from: usize,
+        to: usize,
+        (session, sent): (u32, u64),
+        message: AgentMessage,
+    ) {
+        let id = self.hosts[from].id.clone();
+        let now = self.stamp();
+        let peer = &mut self.peers[to];
+        if peer
+            .sessions
+            .get(&from)
+            .is_some_and(|known| *known > session)
+        {
+            return;
+        }
+        if peer
+            .sessions
+            .insert(from, session)
+            .is_some_and(|known| known < session)
+        {
+            peer.flights.retain(|flight| flight.host != from);
+        }
+        match message {
+            AgentMessage::Hello { .. } => {}
+            // A connection keeps the order of what is sent over it.
+            AgentMessage::Report(_) if peer.last_report.get(&from).is_some_and(|at| *at > sent) => {
+            }
+            AgentMessage::Report(report) => {
+                peer.last_report.insert(from, sent);
+                let sighting = peer.sightings.entry(id).or_insert_with(|| Sighting {
+                    report: report.clone(),
+                    received_at: now,
+                    connected: true,
+                    answer: None,
+                    failure: None,
+                });
+                sighting.report = report;
+                sighting.received_at = now;
+                sighting.connected = true;
+            }
+            AgentMessage::Renew { serial } => self.renewal(from, to, session, serial),
+            AgentMessage::Adopt { serial } => {
+                if self.leader == Some(to) && self.has_majority(to) {
+                    let order = self.cluster().order();
+                    let message = PeerMessage::Adopted { serial, order };
+                    self.tell(to, from, session, message);
+                }
+            }
+            AgentMessage::Outcome {
+                id: command,
+                outcome,
+            } => self.outcome(from, to, command, outcome),
+        }
+    }
+
+    /// As `server::lease::renew`, first half: who is not recorded as the primary is declined.
+    fn renewal(&mut self, from: usize, to: usize, session: u32, serial: u64) {
+        let recorded = self.record_of(to).lease_order(&self.hosts[from].id);
+        let (Some(order), Some(tenure)) = (recorded, &self.peers[to].tenure) else {
+            return;
+        };
+        let renewal = Renewal {
+            due: self.now + self.random.below(3),
+            host: from,
+            session,
+            serial,
+            arrived: self.stamp(),
+            order,
+            term: tenure.term,
+        };
+        self.peers[to].renewals.push(renewal);
+    }
+
+    /// Second half: after a heartbeat round to a majority that began later than the renewal arrived, the
+    /// grant is noted, then the record is looked at again.
+    pub(super) fn grant(&mut self, index: usize) {
+        let now = self.now;
+        let due = self.peers[index]
+            .renewals
+            .extract_if(.., |it| it.due <= now)
+            .collect::<Vec<_>>();
+        for renewal in due {
+            let confirmed = self.leader == Some(index) && self.has_majority(index);
+            let name = self.name.clone();
+            let Some(tenure) = &mut self.peers[index].tenure else {
+                return;
+            };
+            if !(confirmed || broken!(HeartbeatBeforeGrant))
+                || !tenure.grant(&name, renewal.term, renewal.arrived)
+            {
+                continue;
+            }
+            let state = self.record_of(index);
+            if state.lease_order(&self.hosts[renewal.host].id) != Some(renewal.order) {
+                continue;
+            }
+            let message = PeerMessage::Granted {
+                serial: renewal.serial,
+                order: renewal.order,
+                length: state.cluster.durability.lease_length(),
+            };
+            self.tell(index, renewal.host, renewal.session, message);
+        }
+    }
+
+    fn outcome(&mut self, from: usize, to: usize, command: u64, outcome: Outcome) {
+        let id = self.hosts[from].id.clone();
+        let now = self.stamp();
+        let peer = &mut self.peers[to];
+        let Some(position) = peer
+            .flights
+            .iter()
+            .position(|f| f.id == command && f.host == from)
+        else {
+            return;
+        };
+        let flight = peer.flights.swap_remove(position);
+        let order = flight.order;
+        let mut fail = |reason: String| {
+            if let Some(sighting) = peer.sightings.get_mut(&id) {
+                sighting.failure = Some(Failure {
+                    order,
+                    at: now,
+                    reason,
+                });
+            }
+        };
+        match outcome {
+            Outcome::Evidence(evidence) => {
+                self.proposals
+                    .push((self.now + 1, to, Change::Record { order, evidence }));
+            }
+            Outcome::At(target) => {
+                if let Some(instance) = flight.rejoining {
+                    let evidence = Evidence::Located { instance, target };
+                    self.proposals
+                        .push((self.now + 1, to, Change::Record { order, evidence }));
+                }
+            }
+            Outcome::Answer(answer) => {
+                if let Some(sighting) = peer.sightings.get_mut(&id) {
+                    sighting.answer = Some((now, answer));
+                }
+            }
+            Outcome::Done => {}
+            Outcome::Refused(refusal) => fail(refusal.to_string()),
+            Outcome::Failed(why) => fail(why),
+        }
+    }
+}
