@@ -238,7 +238,7 @@ fn grounds(
     };
     let by: BTreeSet<_> = cluster.members.keys().filter(holds).cloned().collect();
     if cluster.first_commit.is_none() || target.is_none() || by.len() < needed {
-        // Somebody who can still follow will hold a copy in a moment; if there is nobody, waiting would
+        // Somebody who can still follow will hold a copy in a moment; if those are too few, waiting would
         // be for ever. One at a time: the first of those that diverged.
         let may_follow = |id: &&InstanceId| {
             *id != instance
@@ -247,7 +247,7 @@ fn grounds(
                 && !diverged.contains(*id)
         };
         let is_first = diverged.first() == Some(&instance);
-        if is_first && !cluster.members.keys().any(|id| may_follow(&id)) {
+        if is_first && cluster.members.keys().filter(may_follow).count() < needed.max(1) {
             return Ok(Grounds::KeptAside);
         }
         return Err(Reason::NotCopiedYet {
@@ -294,7 +294,7 @@ fn check(instance: &InstanceId, cluster: &Cluster, grounds: &Grounds) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::example::{cluster, id, primary, report, view};
+    use crate::model::example::{at, cluster, id, primary, report, standby, view};
     use crate::model::{Durability, Stopped};
 
     #[test]
@@ -311,5 +311,35 @@ mod tests {
         };
         assert!(matches!(grounds(unknown), Err(Reason::Failed { .. })));
         assert_eq!(grounds(absent), Ok(Grounds::Uncounted { found: None }));
+    }
+
+    #[test]
+    fn waiting_for_copies_that_nobody_can_make_is_not_for_ever() {
+        let names = ["a", "b", "c", "d", "e"];
+        let mut cluster = cluster(&names, Durability::Quorum { standbys: 2 });
+        cluster.first_commit = None;
+        let stopped = || report(Database::Stopped(Stopped::Ordered));
+        let mut view = view([
+            ("a", primary(&cluster, "a")),
+            ("b", standby(&cluster, "b", at(2, 50))),
+            ("c", stopped()),
+            ("d", stopped()),
+            ("e", stopped()),
+        ]);
+        let (b, c, d, e) = (id("b"), id("c"), id("d"), id("e"));
+        let target = Some(Lsn(40));
+        let all = BTreeSet::from([&c, &d, &e]);
+        let of =
+            |instance, diverged, view: &View| grounds(instance, &cluster, diverged, target, view);
+        assert_eq!(
+            of(&c, &all, &view),
+            Ok(Grounds::KeptAside),
+            "only b can hold a copy"
+        );
+        assert!(of(&d, &all, &view).is_err(), "one at a time");
+        let two = BTreeSet::from([&c, &d]);
+        assert!(of(&c, &two, &view).is_err(), "e may still follow");
+        view.instances.remove(&b);
+        assert_eq!(of(&c, &two, &view), Ok(Grounds::KeptAside), "b is away");
     }
 }
