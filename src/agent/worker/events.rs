@@ -96,10 +96,15 @@ impl Worker {
                 }
                 self.trust_from_now();
             }
-            Done::Disarmed(Ok(())) => {}
-            Done::Disarmed(Err(error)) => tracing::debug!(error, "the leash stays armed"),
-            Done::Armed(lease, Ok(())) => {
-                if Some(lease.order.epoch) == self.promise.epoch() {
+            Done::Disarmed(result) => {
+                self.releasing = false;
+                if let Err(error) = result {
+                    tracing::debug!(error, "the leash stays armed");
+                }
+            }
+            Done::Armed(releases, lease, Ok(())) => {
+                let is_held = releases == self.releases;
+                if is_held && Some(lease.order.epoch) == self.promise.epoch() {
                     self.lease.hold(lease);
                     self.armed = Some(lease.order);
                     if let Some(running) = &mut self.running {
@@ -108,7 +113,7 @@ impl Worker {
                     self.publish();
                 }
             }
-            Done::Armed(_, Err(error)) => {
+            Done::Armed(_, _, Err(error)) => {
                 tracing::error!(
                     error,
                     "the leash did not take the deadline: the lease does not count"
@@ -128,6 +133,8 @@ impl Worker {
         self.death = None;
         self.lease.drop_it();
         self.armed = None;
+        self.releases += 1;
+        self.releasing = true;
         let leash = self.tools.leash.clone();
         self.tasks
             .spawn(async move { Done::Disarmed(leash.disarm().await) });

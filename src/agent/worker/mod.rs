@@ -77,7 +77,7 @@ enum Done {
     Acted(Result<Option<Outcome>, String>),
     Stopped(Result<(), String>),
     Disarmed(Result<(), String>),
-    Armed(Lease, Result<(), String>),
+    Armed(u64, Lease, Result<(), String>),
     Barrier(Epoch, Result<Lsn, String>),
     Slots(Vec<String>, Result<(), String>),
 }
@@ -108,6 +108,10 @@ pub struct Worker {
     /// Why the last look was not complete, if it was not.
     trouble: Option<String>,
     armed: Option<Order>,
+    /// How often the leash was told to let go; what it echoed to an earlier request counts for nothing.
+    releases: u64,
+    /// Whether it is being told so: until then no lease is taken, or it would not be guarded.
+    releasing: bool,
     barrier: Option<Epoch>,
     barrier_at: Timestamp,
     slots: Option<slots::Slots>,
@@ -152,6 +156,8 @@ impl Worker {
             stopping: None,
             trouble: None,
             armed: None,
+            releases: 0,
+            releasing: false,
             barrier: None,
             barrier_at: Timestamp::default(),
             slots: None,

@@ -100,6 +100,9 @@ impl Worker {
         let Some(lease) = self.lease.granted(serial, order, length) else {
             return;
         };
+        if self.releasing {
+            return;
+        }
         match self.promise.admit_lease(order).await {
             Ok(()) => {}
             Err(GateError::Refused(refusal)) => {
@@ -112,9 +115,9 @@ impl Worker {
             }
         }
         let is_new = self.armed != Some(order);
-        let leash = self.tools.leash.clone();
+        let (leash, releases) = (self.tools.leash.clone(), self.releases);
         self.tasks
-            .spawn(async move { Done::Armed(lease, leash.arm(lease, is_new).await) });
+            .spawn(async move { Done::Armed(releases, lease, leash.arm(lease, is_new).await) });
     }
 
     pub(super) async fn on_command(&mut self, waiter: Waiter, step: Step) {
