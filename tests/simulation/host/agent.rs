@@ -21,6 +21,9 @@ impl Host {
                 let Some(lease) = agent.lease.granted(serial, order, length) else {
                     return vec![];
                 };
+                if agent.disarm_at.is_some() {
+                    return vec![];
+                }
                 let Ok(record) = gate::admit_lease(agent.promise.as_ref(), order) else {
                     return vec![];
                 };
@@ -285,6 +288,8 @@ impl Host {
         agent.barrier = None;
         agent.lease.drop_it();
         agent.armed = None;
+        // What is on its way still reaches the leash, before it lets go, and is not held any more.
+        agent.arming.clear();
         agent.disarm_at = Some(tick + 1);
         agent.next_report = tick;
         agent.trust_from_now(tick);

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use primacy::model::{Timestamp, view::SILENT_AFTER};
+
+use crate::host::TICK;
 use crate::network::End;
 use crate::postgres::Postgres;
 use crate::world::{Event, World};
@@ -104,9 +107,16 @@ fn hearing(world: &World, primary: usize) -> BTreeSet<usize> {
         .collect()
 }
 
-/// Whether the leader can hear it from this standby's agent.
+/// Whether the leader can hear it from this standby's agent, and did: what is lost on the way says nothing.
 fn can_say_so(world: &World, host: usize) -> bool {
+    let Some(leader) = world.leader else {
+        return false;
+    };
     let agent = world.hosts[host].agent.as_ref();
-    let linked = |leader: usize| world.network.both_ways(End::Peer(leader), End::Host(host));
-    agent.is_some_and(|agent| !agent.frozen) && world.leader.is_some_and(linked)
+    let linked = world.network.both_ways(End::Peer(leader), End::Host(host));
+    let now = Timestamp(world.now * TICK);
+    let sighting = world.peers[leader].sightings.get(&world.hosts[host].id);
+    let is_heard =
+        sighting.is_some_and(|it| it.connected && now.since(it.received_at) <= SILENT_AFTER);
+    agent.is_some_and(|agent| !agent.frozen) && linked && is_heard
 }
