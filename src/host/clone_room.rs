@@ -3,13 +3,17 @@
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::account::Account;
 use super::error::{Result, on};
 use super::{data_folder, durable, processes};
 
+/// How long a copier may survive SIGKILL before that is an error.
+const KILLED_WITHIN: Duration = Duration::from_secs(10);
+
 /// Makes `fresh` an empty folder of this user, and notes in `mark` that it is ours. An unfinished copy that
-/// is ours by that mark is removed; anything else is renamed aside, and its new path returned.
+/// is ours by that mark is removed; anything else is renamed aside, and its new path returned. Blocks, for as long as removing a copy takes.
 /// Errors: [`Error::Alive`](super::Error::Alive), [`Error::File`](super::Error::File).
 pub(super) fn make(
     fresh: &Path,
@@ -17,9 +21,13 @@ pub(super) fn make(
     stamp: &str,
     account: Account,
 ) -> Result<Option<PathBuf>> {
-    processes::check_none_alive(fresh)?;
     let found = identity(fresh)?;
     let is_ours = found.is_some() && found == durable::read(mark)?;
+    if is_ours {
+        // The agent that began the copy may have been killed, and its pg_basebackup not.
+        processes::kill_all(fresh, KILLED_WITHIN)?;
+    }
+    processes::check_none_alive(fresh)?;
     let in_the_way = match found {
         None => None,
         Some(_) if is_ours => {
@@ -46,4 +54,31 @@ fn identity(folder: &Path) -> Result<Option<String>> {
     }
     let about = fs::symlink_metadata(folder).map_err(on("look at", folder))?;
     Ok(Some(format!("{} {}", about.dev(), about.ino())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_copier_that_outlived_its_agent_is_killed_with_its_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let (fresh, mark) = (folder.path().join("data.new"), folder.path().join("mark"));
+        let account = Account::own();
+        make(&fresh, &mark, "1", account).unwrap();
+        let mut copier = Command::new("sleep")
+            .arg("60")
+            .current_dir(&fresh)
+            .spawn()
+            .unwrap();
+        fs::write(fresh.join("half"), b"").unwrap();
+        assert_eq!(make(&fresh, &mark, "2", account).unwrap(), None);
+        assert!(!copier.wait().unwrap().success());
+        assert!(!fresh.join("half").exists());
+        fs::remove_file(&mark).unwrap();
+        let aside = make(&fresh, &mark, "3", account).unwrap();
+        assert!(aside.is_some_and(|it| it.exists()), "nobody knows whose");
+    }
 }

@@ -89,7 +89,9 @@ pub(crate) enum Line {
 /// Runs a program to its end and returns its stdout. `on_line` sees each line of stderr, and may give it
 /// more time.
 /// The program gets a process group of its own, and the whole group is killed when the time is over or the
-/// future is dropped (pg_rewind and pg_basebackup have children that write).
+/// future is dropped (pg_rewind and pg_basebackup have children that write). Its agent may be killed before
+/// that: a program that writes a data folder must work in it, so that the next agent finds and stops it.
+/// Any other works in `/`.
 ///
 /// Errors: [`Error::Program`] with the end of its stderr, [`Error::Deadline`], [`Error::Stalled`],
 /// [`Error::File`].
@@ -102,8 +104,10 @@ pub(crate) async fn run(
     let program = path
         .file_name()
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    if command.as_std().get_current_dir().is_none() {
+        command.current_dir("/");
+    }
     let mut child = command
-        .current_dir("/")
         .process_group(0)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -58,11 +58,11 @@ pub struct Source<'a> {
     pub passfile: Option<&'a Path>,
 }
 
-/// Copies a running server into `target`, which must be absent or empty, with the WAL that the
+/// Copies a running server into `target`, which must be an empty folder, with the WAL that the
 /// copy needs. However large it is, it has time for as long as bytes come. A copy that fails leaves what it
 /// wrote.
 /// Errors: [`Error::NotEmpty`], [`Error::Program`], [`Error::Deadline`], [`Error::Stalled`], [`Error::File`].
-pub async fn basebackup(
+async fn basebackup(
     binaries: &Binaries,
     source: Source<'_>,
     target: &Path,
@@ -71,6 +71,7 @@ pub async fn basebackup(
     check_vacant(target)?;
     let mut command = binaries.command("pg_basebackup");
     command
+        .current_dir(target)
         .args(["-X", "stream", "-c", "fast", "-w", "-P", "-D"])
         .arg(target)
         .args(["-d", source.conninfo]);
@@ -127,7 +128,15 @@ pub async fn clone_beside(
     let Folders { data, stamp, mark } = folders;
     processes::check_none_alive(data)?;
     let fresh = beside(data, ".new");
-    let in_the_way = clone_room::make(&fresh, mark, stamp, binaries.account)?;
+    let room = {
+        let (fresh, mark) = (fresh.clone(), mark.to_owned());
+        let (stamp, account) = (stamp.to_owned(), binaries.account);
+        move || clone_room::make(&fresh, &mark, &stamp, account)
+    };
+    let in_the_way = match tokio::task::spawn_blocking(room).await {
+        Ok(made) => made?,
+        Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+    };
     basebackup(binaries, source, &fresh, patience).await?;
     data_folder::create_standby_signal(&fresh)?;
     prepare(&fresh)?;
@@ -167,6 +176,7 @@ pub async fn rewind(
     recovered?;
     let mut command = binaries.command("pg_rewind");
     command
+        .current_dir(data)
         .arg("--no-ensure-shutdown")
         .arg("--target-pgdata")
         .arg(data)
