@@ -16,6 +16,7 @@ pub mod report;
 pub mod running;
 pub mod session;
 pub mod start;
+mod turns;
 pub mod worker;
 
 use std::sync::Arc;
@@ -83,6 +84,7 @@ pub async fn run(
             hands.account(),
         ),
         hands,
+        turns: Arc::default(),
     };
     let (reports, seen_reports) = watch::channel(None);
     let (health, seen_health) = watch::channel(health::Health::default());

@@ -11,6 +11,7 @@ use super::chain;
 use super::hands::Hands;
 use super::leash::LeashKeeper;
 use super::observe::blocking;
+use super::turns::Turns;
 use crate::duty::{Act, Local, Outcome};
 use crate::gate::Admission;
 use crate::provider::{DatabaseProvider, Postgres};
@@ -25,6 +26,8 @@ pub struct Tools {
     pub provider: Arc<Postgres>,
     /// The leash.
     pub leash: LeashKeeper,
+    /// Changes of files, in their order.
+    pub turns: Arc<Turns>,
 }
 
 /// Whether nobody has to wait for an act when a newer command comes: long work that is killed, and files that
@@ -82,13 +85,14 @@ pub async fn perform(
     within: Patience,
 ) -> Result<Option<Outcome>, String> {
     let hands = &tools.hands;
+    let files = (hands, &tools.turns);
     let provider = &tools.provider;
     let host = |error: crate::host::Error| chain(&error);
     let sql = |error: crate::provider::ProviderError| chain(&error);
     match act.clone() {
         Act::StopAll => hands.stop_all().await.map_err(host)?,
         Act::EmptySources => {
-            on_disk(hands, within.files, move |hands| {
+            on_disk(files, within.files, move |hands| {
                 hands.configure(&by, None, None)
             })
             .await?;
@@ -103,13 +107,13 @@ pub async fn perform(
         }
         Act::ScanThenPromise => return Ok(Some(promise(hands, local, within.scan).await)),
         Act::Plant { below } => {
-            on_disk(hands, within.files, move |hands| hands.plant(&by, below)).await?
+            on_disk(files, within.files, move |hands| hands.plant(&by, below)).await?
         }
         Act::ConfigurePrimary {
             synchronous_standby_names: names,
             ..
         } => {
-            on_disk(hands, within.files, move |hands| {
+            on_disk(files, within.files, move |hands| {
                 hands.configure(&by, None, Some(&names))
             })
             .await?;
@@ -121,11 +125,11 @@ pub async fn perform(
             }
             let ordered = Arc::clone(&by);
             let prepare = move |hands: &Hands| hands.prepare_standby(&ordered, source.as_ref());
-            on_disk(hands, within.files, prepare).await?;
+            on_disk(files, within.files, prepare).await?;
             hands.start(&by).await.map_err(host)?;
         }
         Act::PointAt { source } => {
-            on_disk(hands, within.files, move |hands| {
+            on_disk(files, within.files, move |hands| {
                 hands.configure(&by, Some(&source), None)
             })
             .await?;
@@ -141,7 +145,7 @@ pub async fn perform(
             incarnation,
             source,
         } => {
-            on_disk(hands, within.files, move |hands| {
+            on_disk(files, within.files, move |hands| {
                 hands.settle(&by, incarnation, &source)
             })
             .await?
@@ -152,16 +156,17 @@ pub async fn perform(
     Ok(None)
 }
 
-/// Work on files goes on when nobody waits for it any more. What comes next waits for its turn, and makes void
-/// what has not begun: an old source is never put back after a fence.
+/// Work on files goes on when nobody waits for it any more; see [`Turns`].
 async fn on_disk(
-    hands: &Arc<Hands>,
+    (hands, turns): (&Arc<Hands>, &Arc<Turns>),
     within: Duration,
     work: impl FnOnce(&Hands) -> crate::host::Result<()> + Send + 'static,
 ) -> Result<(), String> {
     let hands = Arc::clone(hands);
-    let number = hands.begin_change();
-    let done = timeout(within, blocking(move || hands.in_turn(number, work))).await;
+    let turns = Arc::clone(turns);
+    let number = turns.begin();
+    let change = move || turns.take(number, || work(&hands));
+    let done = timeout(within, blocking(change)).await;
     match done.map_err(|_| no_answer(within))? {
         Some(done) => done.map_err(|error| chain(&error)),
         None => Err("a newer change of files took its place".to_owned()),

@@ -95,16 +95,13 @@ pub fn receivers(data: impl Into<Place>, postmaster: i32) -> Result<Vec<i32>> {
     Ok(found)
 }
 
-/// Sends SIGTERM to every wal receiver, also one that is still connecting (the view
-/// `pg_stat_wal_receiver` hides it), and returns their numbers. Errors: as [`of`].
-pub fn end_wal_receivers(data: impl Into<Place>) -> Result<Vec<i32>> {
+/// Sends SIGTERM to everybody whom [`receivers`] finds, and returns their numbers. A client that has
+/// connected and said nothing yet has no title either, and is disconnected. Errors: as [`of`].
+pub fn end_receivers(data: impl Into<Place>, postmaster: i32) -> Result<Vec<i32>> {
     let place = data.into();
-    let found = titled(&place, "walreceiver")?;
-    Ok(found
-        .into_iter()
-        .map(|it| it.pid)
-        .filter(|&pid| signal_in(&place, pid, Signal::TERM))
-        .collect())
+    let mut found = receivers(&place, postmaster)?;
+    found.retain(|&pid| signal_in(&place, pid, Signal::TERM));
+    Ok(found)
 }
 
 /// What it took to end an instance.

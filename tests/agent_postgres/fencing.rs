@@ -288,7 +288,7 @@ async fn a_standby_is_fenced_right_after_its_restart_and_while_it_connects() {
     for process in processes::of(&data_a).unwrap() {
         processes::signal(&data_a, process.pid, rustix::process::Signal::STOP);
     }
-    processes::end_wal_receivers(&data_b).unwrap();
+    processes::end_receivers(&data_b, rig.postmaster(&b).unwrap()).unwrap();
     rig.peer
         .until("the receiver connects again", |_| {
             let found = processes::titled(&data_b, "walreceiver").unwrap();

@@ -26,7 +26,7 @@ pub struct Host {
 pub struct Node {
     pub data: PathBuf,
     pub port: u16,
-    socket: PathBuf,
+    pub socket: PathBuf,
     binaries: Binaries,
 }
 
@@ -72,7 +72,7 @@ impl Host {
         chown(folder.path(), Some(account.uid), Some(account.gid)).unwrap();
         let all = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(folder.path(), all).unwrap();
-        let binaries = Binaries::find(None, Some(account)).unwrap();
+        let binaries = Binaries::find(None, None, Some(account)).unwrap();
         Host { folder, binaries }
     }
 

@@ -1,5 +1,7 @@
 //! Promotions, forks, rewinds and clones: which timeline an instance is on, and where it ends.
 
+use std::os::unix::net::UnixStream;
+
 use std::fs;
 use std::time::Duration;
 
@@ -26,12 +28,14 @@ async fn timelines_are_planted_crossed_and_scanned() {
     // A fence by hand: the receiver goes and stays away.
     c.configure(&c.data, "");
     c.sql("select pg_reload_conf()");
-    processes::end_wal_receivers(&c.data).unwrap();
-    eventually(|| {
-        processes::titled(&c.data, "walreceiver")
-            .unwrap()
-            .is_empty()
-    });
+    // A client that says nothing has no title yet: it may be anybody, and goes too.
+    let silent = UnixStream::connect(c.socket.join(".s.PGSQL.7123")).unwrap();
+    let postmaster = processes::postmaster(&c.data).unwrap().unwrap().pid;
+    let receivers = || processes::receivers(&c.data, postmaster).unwrap();
+    eventually(|| receivers().len() == 2);
+    processes::end_receivers(&c.data, postmaster).unwrap();
+    eventually(|| receivers().is_empty());
+    drop(silent);
 
     // Promotion takes the number after the planted ones.
     a.stop(Stop::Immediate).await;

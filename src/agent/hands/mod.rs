@@ -12,7 +12,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -50,10 +50,6 @@ pub struct Hands {
     newborn: Mutex<Option<i32>>,
     /// Where the WAL of an instance at rest ends, and the files for which that holds.
     scanned: Mutex<Option<(WalFiles, Option<WalPosition>)>>,
-    /// Held while files of the data folder change.
-    turn: Mutex<()>,
-    /// Changes of files that were begun.
-    changes: AtomicU64,
     /// A stop could not remove the `promote` file in time.
     may_promote_itself: AtomicBool,
 }
@@ -94,8 +90,6 @@ impl Hands {
             binaries,
             newborn: Mutex::new(None),
             scanned: Mutex::new(None),
-            turn: Mutex::new(()),
-            changes: AtomicU64::new(0),
             may_promote_itself: AtomicBool::new(false),
         };
         let password = hands.config.replication.password()?;
@@ -107,17 +101,6 @@ impl Hands {
             .and_then(|()| durable::write(&hands.passfile(), line.as_bytes()))
             .map_err(explain)?;
         Ok(hands)
-    }
-
-    /// The number of a change of files that begins now; it makes every earlier one that still waits void.
-    pub fn begin_change(&self) -> u64 {
-        self.changes.fetch_add(1, SeqCst) + 1
-    }
-
-    /// Changes files once the change under way has ended; none if a newer one was begun meanwhile. Blocks.
-    pub fn in_turn<T>(&self, number: u64, change: impl FnOnce(&Hands) -> T) -> Option<T> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.changes.load(SeqCst) == number).then(|| change(self))
     }
 
     /// Whose hands.
@@ -236,9 +219,12 @@ impl Hands {
         Ok(())
     }
 
-    /// SIGTERM to every walreceiver, connecting ones included.
+    /// SIGTERM to every walreceiver, connecting ones and who may become one included.
     pub fn end_receivers(&self, _by: &Admission) -> Done {
-        processes::end_wal_receivers(self.place()).map(drop)
+        match processes::postmaster(self.place())? {
+            Some(postmaster) => processes::end_receivers(self.place(), postmaster.pid).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Plants history files for every unused number below.
