@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::account::Account;
 use super::error::{Result, on};
@@ -28,13 +28,13 @@ pub(super) fn make(
         processes::kill_all(fresh, KILLED_WITHIN)?;
     }
     processes::check_none_alive(fresh)?;
-    let in_the_way = match found {
-        None => None,
-        Some(_) if is_ours => {
-            fs::remove_dir_all(fresh).map_err(on("remove the unfinished copy", fresh))?;
-            None
-        }
-        Some(_) => Some(data_folder::rename_aside(fresh, stamp)?),
+    let in_the_way = if is_ours {
+        fs::remove_dir_all(fresh).map_err(on("remove the unfinished copy", fresh))?;
+        None
+    } else if durable::exists(fresh)? {
+        Some(data_folder::rename_aside(fresh, stamp)?)
+    } else {
+        None
     };
     let created = DirBuilder::new().mode(0o700).create(fresh);
     created.map_err(on("create folder", fresh))?;
@@ -47,13 +47,16 @@ pub(super) fn make(
     Ok(in_the_way)
 }
 
-/// Which folder it is, whatever its name: device and number; none if nothing is there.
+/// Which folder it is, whatever its name: device, number and time of birth, because numbers are given out
+/// again; none if nothing is there, or the file system keeps no births.
 fn identity(folder: &Path) -> Result<Option<String>> {
     if !durable::exists(folder)? {
         return Ok(None);
     }
     let about = fs::symlink_metadata(folder).map_err(on("look at", folder))?;
-    Ok(Some(format!("{} {}", about.dev(), about.ino())))
+    let born = about.created().ok();
+    let born = born.and_then(|born| born.duration_since(SystemTime::UNIX_EPOCH).ok());
+    Ok(born.map(|born| format!("{} {} {}", about.dev(), about.ino(), born.as_nanos())))
 }
 
 #[cfg(test)]
@@ -80,5 +83,10 @@ mod tests {
         fs::remove_file(&mark).unwrap();
         let aside = make(&fresh, &mark, "3", account).unwrap();
         assert!(aside.is_some_and(|it| it.exists()), "nobody knows whose");
+        // The number of a folder that was removed is given out again at once.
+        fs::remove_dir(&fresh).unwrap();
+        fs::create_dir(&fresh).unwrap();
+        let aside = make(&fresh, &mark, "4", account).unwrap();
+        assert!(aside.is_some_and(|it| it.exists()), "somebody else's");
     }
 }

@@ -146,8 +146,9 @@ pub async fn clone_beside(
             Some(data_folder::rename_aside(data, stamp)?)
         }
     };
-    durable::rename(&fresh, data)?;
+    // First, or after a crash between the two it would name the data.
     durable::remove(mark)?;
+    durable::rename(&fresh, data)?;
     Ok(Cloned {
         old_data,
         in_the_way,
