@@ -59,7 +59,12 @@ impl Worker {
         let handle = self
             .tasks
             .spawn(async move { Done::Acted(perform(&tools, by, &done, &local, within).await) });
-        self.acting = Some(Acting { act, handle });
+        let command = self.commands;
+        self.acting = Some(Acting {
+            command,
+            act,
+            handle,
+        });
     }
 
     pub(super) async fn on_acted(&mut self, result: Result<Option<Outcome>, String>) {
@@ -78,6 +83,10 @@ impl Worker {
         let now = clock::boottime();
         running.look_at = now;
         running.progressed(now);
+        if acting.command != self.commands {
+            // What an older command brought is no answer to this one, which looks for itself.
+            return;
+        }
         match result {
             Ok(None) => {}
             Ok(Some(outcome)) => self.finish(outcome),

@@ -174,6 +174,7 @@ impl Worker {
             let hands = Arc::clone(&self.tools.hands);
             let stopped = tokio::time::timeout(FOLDER_WITHIN, hands.stop_all()).await;
             if !matches!(stopped, Ok(Ok(()))) || self.tools.hands.may_promote_itself() {
+                self.questions.extend(questions);
                 return;
             }
         }

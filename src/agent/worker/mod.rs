@@ -68,6 +68,8 @@ enum Question {
 
 #[derive(Debug)]
 struct Acting {
+    /// The command that it is done for, counted; a newer one may have taken its place.
+    command: u64,
     act: Act,
     handle: AbortHandle,
 }
@@ -94,6 +96,8 @@ pub struct Worker {
     tasks: JoinSet<Done>,
     running: Option<Running>,
     acting: Option<Acting>,
+    /// Commands that were begun.
+    commands: u64,
     looking: Option<Looking>,
     questions: Vec<Question>,
     looks: u64,
@@ -145,6 +149,7 @@ impl Worker {
             tasks: JoinSet::new(),
             running: None,
             acting: None,
+            commands: 0,
             looking: None,
             questions: Vec::new(),
             looks: 0,

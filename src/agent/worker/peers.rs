@@ -166,6 +166,7 @@ impl Worker {
         let now = clock::boottime();
         self.want_slots(&action, Arc::clone(&admission));
         let log_from = self.tools.hands.log_length();
+        self.commands += 1;
         self.running = Running::new(action, admission, waiter, now, self.looks + 1, log_from);
         self.look_anew();
     }
