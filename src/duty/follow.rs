@@ -47,7 +47,7 @@ impl Following {
             ..
         } = &local.data
         else {
-            return Err("there is no database in its data folder".to_owned());
+            return Err(no_cluster(&local.data));
         };
         if Some(*identity) != self.source.identity {
             return Err(format!(
@@ -63,6 +63,13 @@ impl Following {
             return Err("its data is not the filling that is recorded".to_owned());
         }
         Ok(())
+    }
+}
+
+fn no_cluster(data: &Data) -> String {
+    match data {
+        Data::Foreign { why } => why.clone(),
+        Data::Empty | Data::Cluster { .. } => "there is no database in its data folder".to_owned(),
     }
 }
 
@@ -85,7 +92,7 @@ pub(super) fn approach(source: &Source, local: &Local) -> Approach {
         ..
     } = &local.data
     else {
-        return Approach::Diverged("there is no database in its data folder".to_owned());
+        return Approach::Diverged(no_cluster(&local.data));
     };
     if !local.is_running {
         return match ends_at {

@@ -32,7 +32,8 @@ pub use rebuild::Rebuilding;
 pub enum Act {
     /// Look again after a moment.
     Look,
-    /// Kill every process of the instance, repeated until none is left; remove its `promote` file.
+    /// Kill every process of the instance, repeated until none is left; then remove its `promote` file, or
+    /// remember that it may be there.
     StopAll,
     /// Put an empty `primary_conninfo` and `restore_command` in force and reload.
     EmptySources,

@@ -144,7 +144,7 @@ pub fn elect(
         return quorum(&all).ok_or_else(not_proven);
     }
     match last_primary(cluster, &all) {
-        Some(candidate) if everybody_had_a_chance => {
+        Some(candidate) if everybody_had_a_chance && best(&all).as_ref() == Some(&candidate) => {
             Ok((candidate, FenceProof::OldPrimaryPromised))
         }
         _ => Err(not_proven()),
@@ -280,6 +280,13 @@ mod tests {
         assert_eq!(candidate, id("a"));
     }
 
+    fn example_of_five() -> Cluster {
+        let durability = Durability::Quorum { standbys: 1 };
+        let mut five = cluster(&["a", "b", "c", "d", "e"], durability);
+        five.lineage = Lineage::before_promotion(at(2, 40));
+        five
+    }
+
     #[test]
     fn the_last_primary_alone_is_enough_if_its_data_is_all_there() {
         let mut cluster = cluster(&["a", "b", "c"], Durability::Quorum { standbys: 1 });
@@ -292,6 +299,10 @@ mod tests {
         assert_eq!(elected, Ok((id("a"), proof.clone())));
         assert_eq!(check(&cluster, &alone, &id("a"), &proof), Ok(at(2, 99)));
         assert!(elect(&cluster, &alone, &view([]), false).is_err());
+        let five = example_of_five();
+        let ahead = promises(&[("a", at(2, 50)), ("b", at(2, 60))]);
+        let offered = elect(&five, &ahead, &view([]), true);
+        assert!(offered.is_err(), "the log would refuse it: b holds more");
         let short = promises(&[("a", at(1, 5))]);
         assert!(elect(&cluster, &short, &view([]), true).is_err());
         assert!(check(&cluster, &short, &id("a"), &proof).is_err());

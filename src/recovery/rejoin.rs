@@ -221,7 +221,8 @@ fn grounds(
         // What cannot be read may be the only copy.
         return Err(Reason::Failed {
             instance: instance.clone(),
-            why: "its agent cannot tell what its data folder holds".to_owned(),
+            why: "its agent cannot tell what its data folder holds; the history says why it cannot follow"
+                .to_owned(),
         });
     }
     let found = report.and_then(|report| report.incarnation);
