@@ -38,7 +38,7 @@ pub struct Ask {
     pub data: Option<Data>,
     /// The highest timeline that this postmaster was seen to replay.
     pub timeline: Timeline,
-    /// Whether to skip SQL, because nothing of PostgreSQL ran a moment ago.
+    /// The postmaster that was seen last: it is looked at first.
     pub postmaster: Option<i32>,
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::agent::AgentConfig;
+use crate::agent::{AgentConfig, AgentError};
 use crate::leash;
 use crate::server::{self, Config, ServerError};
 use crate::{http, telemetry};
@@ -49,8 +49,13 @@ pub(super) fn agent(config: &Path, insecure_listen: bool) -> Result<(), Failure>
             .map_err(|error| {
                 let cause = std::error::Error::source(&error)
                     .map_or(String::new(), |cause| format!(": {cause}"));
-                // An agent fails only before it did anything.
-                Failure::new(Exit::Usage, format!("{error}{cause}"))
+                let exit = match &error {
+                    AgentError::Refused(_) => Exit::Usage,
+                    AgentError::Folder(_) | AgentError::Gate(_) | AgentError::Program(_) => {
+                        Exit::Failed
+                    }
+                };
+                Failure::new(exit, format!("{error}{cause}"))
             })
     })
 }

@@ -10,8 +10,10 @@ mod render;
 mod verbs;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
+use tokio::runtime::Runtime;
 
 use arguments::{Arguments, ClusterVerb, Verb};
 
@@ -121,9 +123,31 @@ fn asked(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure>
     runtime()?.block_on(verb)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+/// How long work on files may hold the end of the process up; a disk that hangs would do so for ever.
+const LAST_WORK_WITHIN: Duration = Duration::from_secs(1);
+
+/// A runtime that ends within [`LAST_WORK_WITHIN`], also after a panic.
+struct Runner(Option<Runtime>);
+
+impl Runner {
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        let runtime = self.0.as_ref().expect("it is there until the drop");
+        runtime.block_on(future)
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_timeout(LAST_WORK_WITHIN);
+        }
+    }
+}
+
+fn runtime() -> Result<Runner, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
+        .map(|runtime| Runner(Some(runtime)))
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))
 }

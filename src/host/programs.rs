@@ -30,17 +30,21 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Finds the programs: in `folder` if given, else the newest of `/usr/lib/postgresql/*/bin`,
-    /// and asks `postgres --version`. `account` is needed when this process is root. Blocks.
+    /// Finds the programs: in `folder` if given, else those of version `made_by` or the newest of
+    /// `/usr/lib/postgresql/*/bin`, and asks `postgres --version`. `account` is needed when this process is root. Blocks.
     /// Errors: [`Error::NoBinaries`] (missing or too old), [`Error::Root`].
-    pub fn find(folder: Option<&Path>, account: Option<Account>) -> Result<Binaries> {
+    pub fn find(
+        folder: Option<&Path>,
+        made_by: Option<u32>,
+        account: Option<Account>,
+    ) -> Result<Binaries> {
         let account = account.unwrap_or_else(Account::own);
         if account.is_root() {
             return Err(Error::Root);
         }
         let folder = match folder {
             Some(folder) => folder.to_owned(),
-            None => newest_debian_folder(),
+            None => debian_folder(made_by),
         };
         let version = version_in(&folder).map_err(|reason| Error::NoBinaries {
             folder: folder.clone(),
@@ -222,8 +226,13 @@ impl Drop for Group {
     }
 }
 
-fn newest_debian_folder() -> PathBuf {
+/// Where Debian keeps the programs of this version; of the newest if they are not there.
+fn debian_folder(version: Option<u32>) -> PathBuf {
     let root = Path::new("/usr/lib/postgresql");
+    let of = |version: u32| root.join(version.to_string()).join("bin");
+    if let Some(found) = version.map(of).filter(|folder| folder.exists()) {
+        return found;
+    }
     let newest = std::fs::read_dir(root)
         .into_iter()
         .flatten()
@@ -231,8 +240,8 @@ fn newest_debian_folder() -> PathBuf {
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
         .max();
     match newest {
-        Some(version) => root.join(version.to_string()).join("bin"),
-        None => root.join(OLDEST_SUPPORTED.to_string()).join("bin"),
+        Some(version) => of(version),
+        None => of(OLDEST_SUPPORTED),
     }
 }
 
@@ -283,7 +292,7 @@ mod tests {
     #[test]
     fn a_folder_without_programs_is_named() {
         let account = Some(Account { uid: 1, gid: 1 });
-        let error = Binaries::find(Some(Path::new("/nowhere/bin")), account).unwrap_err();
+        let error = Binaries::find(Some(Path::new("/nowhere/bin")), None, account).unwrap_err();
         let text = error.to_string();
         assert!(
             text.contains("/nowhere/bin") && text.contains("install"),

@@ -20,6 +20,7 @@ use super::chain;
 use super::config::{AgentConfig, InvalidConfig};
 use super::observe::blocking;
 use crate::gate::{self, FolderLock, GateError};
+use crate::host::data_folder::{self, Content};
 use crate::host::{Account, Binaries, Error, Place, processes};
 
 /// How long the names in `listen` may take to resolve.
@@ -269,5 +270,10 @@ async fn addresses(listen: &str, port: u16) -> Vec<SocketAddr> {
 }
 
 fn binaries(config: &AgentConfig, account: Account) -> Result<Binaries, InvalidConfig> {
-    Binaries::find(config.binaries.as_deref(), Some(account)).map_err(in_words("binaries"))
+    // Another version beside it is no reason to leave the one that made the data.
+    let made_by = match data_folder::inspect(&config.data) {
+        Ok(Content::Cluster { version }) => version.parse().ok(),
+        Ok(_) | Err(_) => None,
+    };
+    Binaries::find(config.binaries.as_deref(), made_by, Some(account)).map_err(in_words("binaries"))
 }
