@@ -117,7 +117,7 @@ pub struct Cloned {
 /// between the two renames leaves no data folder, and both copies beside it. What an earlier clone of ours
 /// left unfinished is removed first. The server must be stopped. `prepare` writes our settings into the copy
 /// before anything can start it; `standby.signal` is already there.
-/// Errors: as [`basebackup`], [`Error::Alive`], and those of `prepare`.
+/// Errors: those of pg_basebackup, [`Error::Alive`], and those of `prepare`.
 pub async fn clone_beside(
     binaries: &Binaries,
     source: Source<'_>,

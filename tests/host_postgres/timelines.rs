@@ -32,7 +32,7 @@ async fn timelines_are_planted_crossed_and_scanned() {
     let silent = UnixStream::connect(c.socket.join(".s.PGSQL.7123")).unwrap();
     let postmaster = processes::postmaster(&c.data).unwrap().unwrap().pid;
     let receivers = || processes::receivers(&c.data, postmaster).unwrap();
-    eventually(|| receivers().len() == 2);
+    eventually(|| !receivers().is_empty());
     processes::end_receivers(&c.data, postmaster).unwrap();
     eventually(|| receivers().is_empty());
     drop(silent);
