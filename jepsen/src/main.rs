@@ -4,21 +4,17 @@
 //! What was acknowledged is counted by the clients, never asked of the system under test.
 
 mod bench;
-mod checker;
-mod clock;
 mod cluster;
 mod demo;
-mod history;
-mod http;
 mod idle;
 mod load;
 mod recovery;
-mod session;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use jepsen::{checker, clock, history, http, session};
 use tokio::signal::unix::{SignalKind, signal};
 
 use cluster::Dev;
