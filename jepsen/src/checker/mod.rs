@@ -20,7 +20,13 @@ pub mod two_writers;
 pub mod wgl;
 
 #[cfg(test)]
+mod bars;
+#[cfg(test)]
+mod generated;
+#[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod second_opinion;
 
 use std::fmt::{self, Display};
 
