@@ -4,6 +4,7 @@
 //! What was acknowledged is counted by the clients, never asked of the system under test.
 
 mod bench;
+mod check;
 mod cluster;
 mod demo;
 mod idle;
@@ -47,6 +48,11 @@ enum Verb {
         #[command(flatten)]
         options: idle::Options,
     },
+    /// Judge a recorded history: exit 0 if valid, 1 if invalid, 2 if unknown
+    Check {
+        #[command(flatten)]
+        options: check::Options,
+    },
 }
 
 /// What is tested, and where it lives meanwhile.
@@ -80,7 +86,19 @@ impl Place {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
-    match run(Arguments::parse().verb).await {
+    let measured = match Arguments::parse().verb {
+        Verb::Check { options } => return check::run(&options),
+        Verb::Demo { place } => on_dev(place.dev("demo"), demo::run).await,
+        Verb::Bench { place, options } => {
+            let work = async |dev: &mut Dev| bench::run(dev, options).await;
+            on_dev(place.dev("bench"), work).await
+        }
+        Verb::Idle { place, options } => {
+            let work = async |dev: &mut Dev| idle::run(dev, options).await;
+            on_dev(place.dev("idle"), work).await
+        }
+    };
+    match measured {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -91,22 +109,14 @@ async fn main() -> ExitCode {
 }
 
 /// Answers whether what was measured is as it should be. Whatever was started is taken down again.
-async fn run(verb: Verb) -> anyhow::Result<bool> {
-    let mut dev = match &verb {
-        Verb::Demo { place } => place.dev("demo")?,
-        Verb::Bench { place, .. } => place.dev("bench")?,
-        Verb::Idle { place, .. } => place.dev("idle")?,
-    };
-    let work = async {
-        match verb {
-            Verb::Demo { .. } => demo::run(&mut dev).await,
-            Verb::Bench { options, .. } => bench::run(&mut dev, options).await,
-            Verb::Idle { options, .. } => idle::run(&mut dev, options).await,
-        }
-    };
+async fn on_dev(
+    dev: anyhow::Result<Dev>,
+    work: impl AsyncFnOnce(&mut Dev) -> anyhow::Result<bool>,
+) -> anyhow::Result<bool> {
+    let mut dev = dev?;
     let mut terminate = signal(SignalKind::terminate())?;
     let result = tokio::select! {
-        result = work => result,
+        result = work(&mut dev) => result,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
         _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
     };

@@ -65,7 +65,15 @@ impl Recorder {
     /// # Errors
     /// A log cannot be read.
     pub fn history(&self) -> io::Result<History> {
-        let logs = logs(&self.folder)?;
+        Recorder::read(&self.folder)
+    }
+
+    /// The logs of a folder as one history.
+    ///
+    /// # Errors
+    /// A log cannot be read.
+    pub fn read(folder: &Path) -> io::Result<History> {
+        let logs = logs(folder)?;
         let read = |path: &PathBuf| {
             let events = events_of(&fs::read_to_string(path)?);
             events.map_err(|error: Malformed| io::Error::new(io::ErrorKind::InvalidData, error))
