@@ -7,4 +7,6 @@ pub mod checker;
 pub mod clock;
 pub mod history;
 pub mod http;
+pub mod random;
 pub mod session;
+pub mod workload;

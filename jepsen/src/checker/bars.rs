@@ -1,8 +1,9 @@
 //! How fast the checkers must be: `cargo test --release -p jepsen -- --ignored --nocapture bars`.
 
 use crate::clock;
+use crate::random::Random;
 
-use super::generated::{self, Plan, Random, Wrong};
+use super::generated::{self, Plan, Wrong};
 use super::linearizability::{Action, register_step};
 use super::wgl::{self, Entry, Found};
 use super::{Verdict, append};

@@ -4,26 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::clock::Moment;
 use crate::history::{Event, History, MicroOperation, Operation, Phase, Process};
-
-/// A small generator of numbers (xorshift64*): the same seed, the same history.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-}
+use crate::random::Random;
 
 /// What goes wrong in a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

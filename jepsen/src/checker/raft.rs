@@ -17,7 +17,7 @@ pub fn check(calls: &[Call], _: &Setup) -> Option<Verdict> {
     let looks: Vec<(&Call, &PeerState)> = calls
         .iter()
         .filter_map(|call| match &call.operation {
-            Operation::Peer(state) if call.outcome != Outcome::Failed => Some((call, state)),
+            Operation::Peer(state) if call.outcome == Outcome::Ok => Some((call, state)),
             _ => None,
         })
         .collect();

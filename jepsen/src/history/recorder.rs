@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::clock;
+use crate::clock::{self, Moment};
 
 use super::{
     Answerer, Event, History, Malformed, Operation, Phase, Process, SessionAge, events_of,
@@ -133,12 +133,20 @@ impl ClientLog {
     /// # Errors
     /// The log cannot be written.
     pub fn remark(&mut self, by: Process, operation: Operation) -> io::Result<()> {
+        self.remark_at(clock::now(), by, operation)
+    }
+
+    /// Records something that is known to have been so at `time`.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn remark_at(&mut self, time: Moment, by: Process, operation: Operation) -> io::Result<()> {
         self.write(&Event {
             index: 0,
             phase: Phase::Info,
             process: by,
             operation,
-            time: clock::now(),
+            time,
             answerer: None,
             session: None,
             error: None,
