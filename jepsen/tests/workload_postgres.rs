@@ -127,6 +127,7 @@ fn every_workload_is_valid_over_a_crash_of_a_sound_server() {
         count(|it| matches!(it, Operation::Balances(_))),
         count(|it| matches!(it, Operation::Probe(_))),
     ];
+    eprintln!("acknowledged: adds, transactions, transfers, balances, probes: {counts:?}");
     assert!(counts.iter().all(|count| *count >= 20), "{counts:?}");
     let seen = |outcome, age| {
         let mut calls = calls.iter();
