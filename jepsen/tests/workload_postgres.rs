@@ -87,7 +87,7 @@ fn every_workload_is_valid_over_a_crash_of_a_sound_server() {
         };
         let faults = async {
             sleep(Duration::from_millis(1500)).await;
-            server.crash();
+            server.crash().await;
             sleep(Duration::from_millis(300)).await;
             server.run();
             sleep(Duration::from_millis(2500)).await;

@@ -205,3 +205,38 @@ fn two_holders(
         events: shown.collect(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Event, History, Phase, Process};
+
+    #[test]
+    fn more_operations_than_the_limit_are_not_judged() {
+        let check = |count: u64, expected: bool| {
+            let write = Operation::Register(Register {
+                key: "x".to_owned(),
+                action: RegisterAction::Write(1),
+            });
+            let events = (0..count * 2).map(|index| Event {
+                index,
+                phase: if index % 2 == 0 {
+                    Phase::Invoke
+                } else {
+                    Phase::Ok
+                },
+                process: Process::Client(0),
+                operation: write.clone(),
+                time: crate::clock::Moment(index),
+                answerer: None,
+                session: None,
+                error: None,
+            });
+            let history = History::indexed(events.collect()).unwrap();
+            let verdict = super::check(&history.calls().unwrap(), &Setup::default()).unwrap();
+            assert_eq!(verdict == Verdict::Valid, expected, "{count}: {verdict}");
+        };
+        check(500, true);
+        check(501, false);
+    }
+}

@@ -78,14 +78,16 @@ impl Server {
         }
     }
 
-    /// An immediate stop: the server recovers from its WAL at the next start.
-    pub fn crash(&mut self) {
+    /// An immediate stop: the server recovers from its WAL at the next start. Clients on the same thread go
+    /// on meanwhile: the postmaster waits for one that connected and says nothing, for a minute.
+    pub async fn crash(&mut self) {
         let Some(mut postmaster) = self.postmaster.take() else {
             return;
         };
-        let pid = Pid::from_child(&postmaster);
-        kill_process(pid, Signal::QUIT).unwrap();
-        postmaster.wait().unwrap();
+        kill_process(Pid::from_child(&postmaster), Signal::QUIT).unwrap();
+        while postmaster.try_wait().unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub fn target(&self, name: &str) -> Target {
@@ -117,7 +119,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.crash();
+        if let Some(mut postmaster) = self.postmaster.take() {
+            let _ = kill_process(Pid::from_child(&postmaster), Signal::QUIT);
+            let _ = postmaster.wait();
+        }
     }
 }
 
