@@ -109,7 +109,8 @@ fn every_workload_is_valid_over_a_crash_of_a_sound_server() {
             result.unwrap();
         }
         set::read(&targets, &recorder).await.unwrap();
-        append::read(&targets, &keys, &recorder).await.unwrap();
+        let used = (&keys, &values);
+        append::read(&targets, used, &recorder).await.unwrap();
         bank::read(&targets, &recorder).await.unwrap();
     });
     let history = recorder.history().unwrap();

@@ -1,6 +1,7 @@
 //! How fast the checkers must be: `cargo test --release -p jepsen -- --ignored --nocapture bars`.
 
 use crate::clock;
+use crate::history::Setup;
 use crate::random::Random;
 
 use super::generated::{self, Plan, Wrong};
@@ -30,7 +31,7 @@ fn fifty_thousand_append_transactions_in_a_second() {
         let history = generated::append(7, plan);
         let calls = history.calls().unwrap();
         within(&format!("50,000 transactions, {wrong:?}"), 1000.0, || {
-            let verdict = append::anomalies(&calls).unwrap();
+            let verdict = append::anomalies(&calls, &Setup::default()).unwrap();
             assert_eq!(verdict == Verdict::Valid, wrong == Wrong::Nothing);
         });
     }

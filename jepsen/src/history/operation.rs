@@ -275,6 +275,9 @@ pub struct Setup {
     pub staleness_ms: u64,
     /// How long before a fault the oldest acknowledgement may be that an asynchronous cluster loses, in ms.
     pub lag_ms: u64,
+    /// How old the data may be that a transaction reads that writes nothing, in ms: an isolated primary
+    /// answers reads until its lease ends. 0 if reads are strict.
+    pub stale_reads_ms: u64,
     /// What all accounts of the bank hold together; none if the first read says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<i64>,
@@ -286,6 +289,7 @@ impl Default for Setup {
             durability: Durability::default(),
             staleness_ms: 5_000,
             lag_ms: 1_000,
+            stale_reads_ms: 0,
             total: None,
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_postgres::types::Type;
 
 use crate::clock::{self, Moment};
-use crate::history::{Answerer, MicroOperation, Operation, Recorder};
+use crate::history::{MicroOperation, Operation, Recorder};
 use crate::random::Random;
 use crate::session::{Session, Target};
 
@@ -17,6 +17,8 @@ use super::sql::{self, ANSWERER, Trouble, TroubleKind};
 use super::{Pace, Values, WorkloadError};
 
 const ROTATE_EVERY: Duration = Duration::from_secs(3);
+/// Written by the final reads alone.
+const FINAL_KEY: i64 = -1;
 
 /// The keys in use, shared by all clients of a run.
 #[derive(Debug, Clone)]
@@ -101,32 +103,35 @@ pub async fn run(
         .await
 }
 
-/// Reads every key that was used, each in a transaction of its own.
+/// Reads every key that was used, each in a transaction that also writes to a key of its own: only what is
+/// committed proves that it read from the primary.
 ///
 /// # Errors
 /// No primary answers in time, or the history cannot be written.
 pub async fn read(
     targets: &[Target],
-    keys: &Keys,
+    (keys, values): (&Keys, &Values),
     recorder: &Recorder,
 ) -> Result<(), WorkloadError> {
+    const WHAT: &str = "read the lists";
     let mut log = recorder.client("append-read")?;
     let names = Names::new(targets);
+    let mut client = Client::new(Way::Primary(targets.to_vec()), Habit::Rediscover);
+    let perform =
+        async |session: &Session, operation: &Operation| perform(session, operation, &names).await;
+    let read = |key| MicroOperation::Read { key, list: None };
     for key in keys.all() {
-        let read = Operation::Transaction(vec![MicroOperation::Read { key, list: None }]);
-        let mut pending = log.invoke(read.clone())?;
-        let look = async |node: &str, session: &Session| {
-            let (found, _) = perform(session, &read, &names).await?;
-            Ok((found, node.to_owned()))
+        let next = || {
+            let mark = MicroOperation::Append {
+                key: FINAL_KEY,
+                element: values.next(),
+            };
+            Operation::Transaction(vec![mark, read(key)])
         };
-        let (found, node) = on_primary(targets, "read the lists", look).await?;
-        pending.answered_by(Answerer {
-            node,
-            timeline: None,
-        });
-        pending.ok(found)?;
+        client.insist(&mut log, WHAT, next, &perform).await?;
     }
-    Ok(())
+    let last = || Operation::Transaction(vec![read(FINAL_KEY)]);
+    client.insist(&mut log, WHAT, last, &perform).await
 }
 
 async fn perform(session: &Session, operation: &Operation, names: &Names) -> Result<Done, Trouble> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::config::Host;
 
+use crate::clock;
 use crate::history::{Answerer, ClientLog, Operation, Pending, SessionAge};
 use crate::session::{self, Session, Target};
 
@@ -133,15 +134,43 @@ impl Client {
         Ok(())
     }
 
+    /// Invokes what `next` says, again and again, until one is acknowledged.
+    ///
+    /// # Errors
+    /// None is within 30 s, or the history cannot be written.
+    pub async fn insist(
+        &mut self,
+        log: &mut ClientLog,
+        what: &'static str,
+        mut next: impl FnMut() -> Operation,
+        perform: &impl AsyncFn(&Session, &Operation) -> Result<Done, Trouble>,
+    ) -> Result<(), WorkloadError> {
+        let began = clock::now();
+        while clock::now().since(began) < FOUND_WITHIN {
+            let operation = next();
+            let pending = log.invoke(operation.clone())?;
+            if self.one(pending, &operation, perform).await? {
+                return Ok(());
+            }
+            sleep(BETWEEN_ROUNDS).await;
+        }
+        let last = "see the log".to_owned();
+        Err(WorkloadError::Late { what, last })
+    }
+
+    /// Answers whether the operation is acknowledged.
     async fn one(
         &mut self,
         mut pending: Pending<'_>,
         operation: &Operation,
         perform: &impl AsyncFn(&Session, &Operation) -> Result<Done, Trouble>,
-    ) -> Result<(), WorkloadError> {
+    ) -> Result<bool, WorkloadError> {
         let (open, age) = match self.session().await {
             Ok(found) => found,
-            Err(why) => return Ok(pending.fail(why)?),
+            Err(why) => {
+                pending.fail(why)?;
+                return Ok(false);
+            }
         };
         pending.over(age);
         let result = perform(&open.session, operation).await;
@@ -166,8 +195,9 @@ impl Client {
                 }
             }
         }
+        let is_done = result.is_ok();
         self.judge_session(result.err().map(|trouble| trouble.kind));
-        Ok(())
+        Ok(is_done)
     }
 
     /// The session for the next operation.

@@ -8,8 +8,12 @@ use super::Transaction;
 use super::graph::{Edge, Graph, READ_WRITE, REAL_TIME, WRITE_READ, WRITE_WRITE};
 use super::order::Orders;
 
-/// All dependencies.
-pub(super) fn graph(transactions: &[Transaction<'_>], orders: &Orders) -> Graph {
+/// All dependencies. What ended less than `stale_reads_ms` before a transaction that only reads is not before it.
+pub(super) fn graph(
+    transactions: &[Transaction<'_>],
+    orders: &Orders,
+    stale_reads_ms: u64,
+) -> Graph {
     let mut edges = vec![];
     let mut add = |from: usize, to: usize, kind: u8| {
         if from != to {
@@ -62,12 +66,16 @@ pub(super) fn graph(transactions: &[Transaction<'_>], orders: &Orders) -> Graph 
             }
         }
     }
-    let nodes = barriers(transactions, &mut add);
+    let nodes = barriers(transactions, stale_reads_ms, &mut add);
     Graph::new(nodes, edges)
 }
 
 /// Adds the edges of real time; answers how many nodes there are.
-fn barriers(transactions: &[Transaction<'_>], add: &mut impl FnMut(usize, usize, u8)) -> usize {
+fn barriers(
+    transactions: &[Transaction<'_>],
+    stale_reads_ms: u64,
+    add: &mut impl FnMut(usize, usize, u8),
+) -> usize {
     let mut events: Vec<(u64, bool, usize)> = vec![];
     for (number, transaction) in transactions.iter().enumerate() {
         events.push((transaction.call.invoked, false, number));
@@ -77,17 +85,29 @@ fn barriers(transactions: &[Transaction<'_>], add: &mut impl FnMut(usize, usize,
     }
     events.sort_unstable();
     let mut nodes = transactions.len();
-    let mut last = None;
-    for (_, is_end, transaction) in events {
+    // When each acknowledgement came; the barriers are numbered in the same order.
+    let mut ends: Vec<u64> = vec![];
+    for (_, is_end, number) in events {
+        let transaction = &transactions[number];
         if is_end {
-            add(transaction, nodes, REAL_TIME);
-            if let Some(last) = last {
-                add(last, nodes, REAL_TIME);
+            add(number, nodes, REAL_TIME);
+            if !ends.is_empty() {
+                add(nodes - 1, nodes, REAL_TIME);
             }
-            last = Some(nodes);
+            ends.push(transaction.call.completed.map_or(0, |end| end.time.0));
             nodes += 1;
-        } else if let Some(last) = last {
-            add(last, transaction, REAL_TIME);
+            continue;
+        }
+        let only_reads = transaction.appends().next().is_none();
+        let before = if only_reads && stale_reads_ms > 0 {
+            let allowed = stale_reads_ms * 1_000_000;
+            let invoked = transaction.call.invoked_at.0;
+            ends.partition_point(|end| end + allowed < invoked)
+        } else {
+            ends.len()
+        };
+        if before > 0 {
+            add(transactions.len() + before - 1, number, REAL_TIME);
         }
     }
     nodes

@@ -5,6 +5,9 @@
 //! dependencies is an anomaly. `reads` finds what single reads prove, `order` the versions, `edges` the
 //! dependencies, `cycles` the cycles. Real time takes part as a chain of barriers.
 //!
+//! Where reads are not strict, a transaction that only reads may see data as old as the setup allows: what
+//! ended less long ago is not "before" it.
+//!
 //! A lost tail is invisible without a read of every key in the end: the workload forces one, and a key
 //! that was appended to and never read afterwards makes the verdict unknown.
 
@@ -50,8 +53,8 @@ impl Transaction<'_> {
 }
 
 /// Judges `txn`.
-pub fn check(calls: &[Call], _: &Setup) -> Option<Verdict> {
-    let verdict = anomalies(calls)?;
+pub fn check(calls: &[Call], setup: &Setup) -> Option<Verdict> {
+    let verdict = anomalies(calls, setup)?;
     match verdict {
         Verdict::Valid => Some(unread(calls)),
         Verdict::Invalid(_) | Verdict::Unknown(_) => Some(verdict),
@@ -59,7 +62,7 @@ pub fn check(calls: &[Call], _: &Setup) -> Option<Verdict> {
 }
 
 /// The same without asking for final reads: for histories whose keys go on being used.
-pub fn anomalies(calls: &[Call]) -> Option<Verdict> {
+pub fn anomalies(calls: &[Call], setup: &Setup) -> Option<Verdict> {
     let (mut transactions, mut aborted) = (vec![], vec![]);
     for call in calls {
         if let Operation::Transaction(micro) = &call.operation {
@@ -82,7 +85,7 @@ pub fn anomalies(calls: &[Call]) -> Option<Verdict> {
         Err(reason) => return Some(Verdict::Unknown(reason)),
     };
     evidence.extend(reads::check(&transactions, &aborted, &orders));
-    let graph = edges::graph(&transactions, &orders);
+    let graph = edges::graph(&transactions, &orders, setup.stale_reads_ms);
     evidence.extend(cycles::find(&graph, &transactions));
     Some(Verdict::of(evidence))
 }
