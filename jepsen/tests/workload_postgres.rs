@@ -181,6 +181,63 @@ fn a_row_that_is_lost_and_one_that_is_doubled_are_found() {
 }
 
 #[test]
+fn two_primaries_are_found_by_all_who_can() {
+    let (one, other) = (Server::start(), Server::start());
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::create(folder.path()).unwrap();
+    let targets = [one.target("a"), other.target("b")];
+    on_one_thread(async {
+        for target in targets.chunks(1) {
+            set::prepare(target).await.unwrap();
+            append::prepare(target).await.unwrap();
+        }
+        let (stop, stopped) = watch::channel(false);
+        let (values, keys) = (Values::default(), append::Keys::new(3));
+        let sets = |at: usize| {
+            let targets = vec![targets[at].clone()];
+            set::run(
+                targets,
+                Habit::Keep,
+                values.clone(),
+                &recorder,
+                pace(&stopped, 10),
+            )
+        };
+        let lists = |at: usize, seed| {
+            let targets = vec![targets[at].clone()];
+            let shared = (keys.clone(), values.clone());
+            append::run(
+                targets,
+                Habit::Keep,
+                shared,
+                seed,
+                &recorder,
+                pace(&stopped, 10),
+            )
+        };
+        let end = async {
+            sleep(Duration::from_millis(1000)).await;
+            stop.send(true).unwrap();
+        };
+        let (w, x, y, z, ()) = tokio::join!(sets(0), sets(1), lists(0, 1), lists(1, 2), end);
+        for result in [w, x, y, z] {
+            result.unwrap();
+        }
+        set::read(&targets[..1], &recorder).await.unwrap();
+        let used = (&keys, &values);
+        append::read(&targets[..1], used, &recorder).await.unwrap();
+    });
+    let found = verdicts(&recorder.history().unwrap());
+    let anomalies = |checker| {
+        let (_, verdict) = found.iter().find(|(name, _)| *name == checker).unwrap();
+        verdict.anomalies()
+    };
+    assert_eq!(anomalies("set"), ["lost"]);
+    assert_eq!(anomalies("epoch"), ["two-primaries"]);
+    assert!(anomalies("append").contains(&"incompatible-order"));
+}
+
+#[test]
 fn what_nobody_confirmed_is_unknown() {
     let server = Server::start();
     let folder = tempfile::tempdir().unwrap();
