@@ -84,18 +84,17 @@ impl Place {
     }
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let measured = match Arguments::parse().verb {
         Verb::Check { options } => return check::run(&options),
-        Verb::Demo { place } => on_dev(place.dev("demo"), demo::run).await,
+        Verb::Demo { place } => on_dev(place.dev("demo"), demo::run),
         Verb::Bench { place, options } => {
             let work = async |dev: &mut Dev| bench::run(dev, options).await;
-            on_dev(place.dev("bench"), work).await
+            on_dev(place.dev("bench"), work)
         }
         Verb::Idle { place, options } => {
             let work = async |dev: &mut Dev| idle::run(dev, options).await;
-            on_dev(place.dev("idle"), work).await
+            on_dev(place.dev("idle"), work)
         }
     };
     match measured {
@@ -109,6 +108,7 @@ async fn main() -> ExitCode {
 }
 
 /// Answers whether what was measured is as it should be. Whatever was started is taken down again.
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn on_dev(
     dev: anyhow::Result<Dev>,
     work: impl AsyncFnOnce(&mut Dev) -> anyhow::Result<bool>,
