@@ -7,13 +7,19 @@ mod bench;
 mod checker;
 mod clock;
 mod cluster;
+#[expect(dead_code, reason = "the disks come next")]
+mod command;
 mod demo;
 mod history;
 mod http;
 mod idle;
 mod load;
+#[expect(dead_code, reason = "the hosts come next")]
+mod net;
 mod recovery;
 mod session;
+#[expect(dead_code, reason = "the disks come next")]
+mod sys;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,6 +49,16 @@ enum Verb {
         place: Place,
         #[command(flatten)]
         options: bench::Options,
+    },
+    /// Carry frames between namespaces
+    #[command(hide = true)]
+    Switch(net::switch::Options),
+    /// Measure what the network of the hosts does; needs root
+    #[command(hide = true)]
+    Network {
+        /// Decides what is lost and late
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Measure CPU and memory of a cluster at rest
     Idle {
@@ -82,9 +98,14 @@ impl Place {
     }
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> ExitCode {
-    match run(Arguments::parse().verb).await {
+fn main() -> ExitCode {
+    // Whoever enters a namespace does so on a thread of its own, before there is any runtime.
+    let result = match Arguments::parse().verb {
+        Verb::Switch(options) => net::switch::run(&options).map(|()| true),
+        Verb::Network { seed } => net::measure::run(seed).map(|()| true),
+        verb => measure(verb),
+    };
+    match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -94,18 +115,25 @@ async fn main() -> ExitCode {
     }
 }
 
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn measure(verb: Verb) -> anyhow::Result<bool> {
+    run(verb).await
+}
+
 /// Answers whether what was measured is as it should be. Whatever was started is taken down again.
 async fn run(verb: Verb) -> anyhow::Result<bool> {
     let mut dev = match &verb {
         Verb::Demo { place } => place.dev("demo")?,
         Verb::Bench { place, .. } => place.dev("bench")?,
         Verb::Idle { place, .. } => place.dev("idle")?,
+        Verb::Switch(_) | Verb::Network { .. } => anyhow::bail!("it has no cluster"),
     };
     let work = async {
         match verb {
             Verb::Demo { .. } => demo::run(&mut dev).await,
             Verb::Bench { options, .. } => bench::run(&mut dev, options).await,
             Verb::Idle { options, .. } => idle::run(&mut dev, options).await,
+            Verb::Switch(_) | Verb::Network { .. } => Ok(false),
         }
     };
     let mut terminate = signal(SignalKind::terminate())?;
