@@ -9,13 +9,15 @@ mod clock;
 mod cluster;
 mod command;
 mod demo;
-#[cfg_attr(not(test), expect(dead_code, reason = "the hosts come next"))]
+#[allow(dead_code, reason = "the faults come next")]
 mod disk;
 mod history;
+#[allow(dead_code, reason = "the faults come next")]
+mod hosts;
 mod http;
 mod idle;
 mod load;
-#[expect(dead_code, reason = "the hosts come next")]
+#[allow(dead_code, reason = "the faults come next")]
 mod net;
 mod recovery;
 mod session;
@@ -53,6 +55,9 @@ enum Verb {
     /// Carry frames between namespaces
     #[command(hide = true)]
     Switch(net::switch::Options),
+    /// Hosts of their own, in network namespaces: needs root
+    #[command(hide = true, subcommand)]
+    Hosts(hosts::verbs::HostsVerb),
     /// Measure what the network of the hosts does; needs root
     #[command(hide = true)]
     Network {
@@ -103,6 +108,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Switch(options) => net::switch::run(&options).map(|()| true),
         Verb::Network { seed } => net::measure::run(seed).map(|()| true),
+        Verb::Hosts(verb) => hosts::verbs::run(verb),
         verb => measure(verb),
     };
     match result {
@@ -126,14 +132,16 @@ async fn run(verb: Verb) -> anyhow::Result<bool> {
         Verb::Demo { place } => place.dev("demo")?,
         Verb::Bench { place, .. } => place.dev("bench")?,
         Verb::Idle { place, .. } => place.dev("idle")?,
-        Verb::Switch(_) | Verb::Network { .. } => anyhow::bail!("it has no cluster"),
+        Verb::Switch(_) | Verb::Network { .. } | Verb::Hosts(_) => {
+            anyhow::bail!("it brings up its own hosts")
+        }
     };
     let work = async {
         match verb {
             Verb::Demo { .. } => demo::run(&mut dev).await,
             Verb::Bench { options, .. } => bench::run(&mut dev, options).await,
             Verb::Idle { options, .. } => idle::run(&mut dev, options).await,
-            Verb::Switch(_) | Verb::Network { .. } => Ok(false),
+            Verb::Switch(_) | Verb::Network { .. } | Verb::Hosts(_) => Ok(false),
         }
     };
     let mut terminate = signal(SignalKind::terminate())?;
