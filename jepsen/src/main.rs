@@ -9,15 +9,13 @@ mod clock;
 mod cluster;
 mod command;
 mod demo;
-#[allow(dead_code, reason = "the faults come next")]
 mod disk;
 mod history;
-#[allow(dead_code, reason = "the faults come next")]
 mod hosts;
 mod http;
 mod idle;
 mod load;
-#[allow(dead_code, reason = "the faults come next")]
+mod nemesis;
 mod net;
 mod recovery;
 mod session;

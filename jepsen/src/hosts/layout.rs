@@ -104,6 +104,14 @@ impl Layout {
         all.map(|host| host.name.clone()).collect()
     }
 
+    /// Those of `names` that are peers or nodes.
+    pub fn machines_of(&self, names: &[String]) -> Vec<String> {
+        let is_machine = |host: &&Host| matches!(host.kind, Kind::Peer | Kind::Node);
+        let all = self.0.iter().filter(is_machine);
+        let named = all.filter(|host| names.contains(&host.name));
+        named.map(|host| host.name.clone()).collect()
+    }
+
     /// Where each peer answers.
     pub fn peers(&self) -> Vec<String> {
         self.of(Kind::Peer)

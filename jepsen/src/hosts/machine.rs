@@ -132,6 +132,17 @@ impl Machine {
         all
     }
 
+    /// Starts its program unless it runs.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_if_down(&mut self) -> anyhow::Result<()> {
+        if self.is_running() {
+            return Ok(());
+        }
+        self.start()
+    }
+
     /// Whether its program runs.
     pub fn is_running(&mut self) -> bool {
         self.collect();

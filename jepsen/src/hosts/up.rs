@@ -65,12 +65,10 @@ impl Hosts {
             self.machine(&peer)?.start()?;
         }
         let began = clock::now();
-        while let Err(error) = self.leader() {
+        // Whoever is asked to create the cluster must know whom to pass it on to.
+        while !self.peers_agree() {
             let waited = clock::now().since(began);
-            ensure!(
-                waited < LEADER_WITHIN,
-                "the peers elect no leader: {error:#}"
-            );
+            ensure!(waited < LEADER_WITHIN, "the peers do not agree on a leader");
             std::thread::sleep(POLL);
         }
         let mut create = Command::new(self.folder.join("primacy"));

@@ -4,17 +4,34 @@
 use std::io::Read;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::layout::Kind;
 use super::{Hosts, Settings, leftovers};
 use crate::clock;
+use crate::nemesis::fault::Fault;
+use crate::nemesis::ground::Ground;
+use crate::nemesis::plan::{Strike, plan};
+use crate::nemesis::target::Target;
+use crate::nemesis::trial;
 
 /// What to do with hosts.
 #[derive(Debug, Subcommand)]
 pub enum HostsVerb {
     /// Bring hosts up and keep them until standard input ends
     Up(Options),
+    /// Strike with one fault after the other, beside a client that writes
+    Try {
+        /// What is brought up
+        #[command(flatten)]
+        options: Options,
+        /// How long each lasts, in seconds; by default as planned
+        #[arg(long)]
+        lasts: Option<u64>,
+        /// Faults by name, each with a role if it may strike several: isolate, isolate@leader; without any, all in the order of the seed
+        faults: Vec<String>,
+    },
     /// Remove what runs that crashed have left
     Down,
 }
@@ -59,6 +76,11 @@ impl Options {
 pub fn run(verb: HostsVerb) -> anyhow::Result<bool> {
     match verb {
         HostsVerb::Up(options) => up(&options),
+        HostsVerb::Try {
+            options,
+            lasts,
+            faults,
+        } => strike(&options, lasts.map(|seconds| seconds * 1_000), &faults),
         HostsVerb::Down => {
             for gone in leftovers::remove_all()? {
                 println!("removed what {gone} had left");
@@ -90,4 +112,45 @@ fn up(options: &Options) -> anyhow::Result<bool> {
     std::io::stdin().read_to_end(&mut vec![])?;
     hosts.down()?;
     Ok(true)
+}
+
+fn strike(options: &Options, lasts_ms: Option<u64>, named: &[String]) -> anyhow::Result<bool> {
+    let mut strikes = if named.is_empty() {
+        plan(options.seed, Fault::ALL, Fault::ALL.len(), 30_000, 10_000)
+    } else {
+        named
+            .iter()
+            .map(|text| parse(text))
+            .collect::<anyhow::Result<Vec<_>>>()?
+    };
+    for strike in &mut strikes {
+        strike.lasts_ms = lasts_ms.unwrap_or(strike.lasts_ms);
+    }
+    let clocks = strikes.iter().any(|strike| strike.fault.needs_clocks());
+    let began = clock::now();
+    let mut ground = Ground::up(&options.settings(clocks)?)?;
+    println!("up in {:.1} s", clock::now().since(began).as_secs_f64());
+    trial::run(&mut ground, &strikes)
+}
+
+/// `FAULT` or `FAULT@ROLE`.
+fn parse(text: &str) -> anyhow::Result<Strike> {
+    let (name, role) = text.split_once('@').unwrap_or((text, ""));
+    let all = || {
+        Fault::ALL
+            .iter()
+            .map(|fault| fault.name())
+            .collect::<Vec<_>>()
+    };
+    let fault = Fault::named(name)
+        .with_context(|| format!("there is no fault {name}; there are {}", all().join(", ")))?;
+    let named = |target: &&Target| format!("{target:?}").to_lowercase().starts_with(role);
+    let target = fault.targets().iter().find(named);
+    let target = target.with_context(|| format!("{name} never strikes {role}"))?;
+    Ok(Strike {
+        at_ms: 0,
+        lasts_ms: fault.lasts_ms().1,
+        fault,
+        target: *target,
+    })
 }

@@ -79,6 +79,19 @@ impl Hosts {
         }
     }
 
+    /// Whether every peer is reachable and follows the same leader.
+    pub fn peers_agree(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Peer {
+            reachable: bool,
+            leader: Option<u64>,
+        }
+        let peers: Vec<Peer> = self.ask("/api/v1/peers").unwrap_or_default();
+        let leader = peers.first().and_then(|peer| peer.leader);
+        let follows = |peer: &Peer| peer.reachable && peer.leader == leader;
+        leader.is_some() && peers.iter().all(follows)
+    }
+
     /// Waits until the cluster looks like that; answers when it did.
     ///
     /// # Errors
