@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use rustix::process::Signal;
 
 use super::control_group::ControlGroup;
@@ -28,11 +28,38 @@ pub struct Machine {
     pub disk: Disk,
     /// How its syncs are made to fail.
     pub fsync: fsync::Switch,
-    /// The file that says how its wall clock is wrong; none if its clock cannot be changed.
-    pub clock: Option<PathBuf>,
+    /// Its wall clock; none if that cannot be set wrong.
+    pub clock: Option<WallClock>,
     /// What it runs.
     pub program: Program,
     child: Option<Child>,
+}
+
+/// The wall clock of every process of a machine: a file that libfaketime reads once a second.
+#[derive(Debug, Clone)]
+pub struct WallClock(PathBuf);
+
+impl WallClock {
+    /// Right, until it is set.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn create(file: PathBuf) -> anyhow::Result<WallClock> {
+        let clock = WallClock(file);
+        clock.set(0.0)?;
+        Ok(clock)
+    }
+
+    /// Ahead of the truth by so many seconds, behind it if negative.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set(&self, ahead: f64) -> anyhow::Result<()> {
+        // Whole, or a reader would see half of it.
+        let draft = self.0.with_extension("new");
+        fs::write(&draft, format!("{ahead:+.3}"))?;
+        Ok(fs::rename(draft, &self.0)?)
+    }
 }
 
 /// What a machine runs.
@@ -59,7 +86,7 @@ impl Machine {
         group: ControlGroup,
         disk: Disk,
         fsync: fsync::Switch,
-        clock: Option<PathBuf>,
+        clock: Option<WallClock>,
         program: Program,
     ) -> Machine {
         Machine {
@@ -122,7 +149,7 @@ impl Machine {
         ];
         if let (Some(clock), Some(library)) = (&self.clock, faketime()) {
             preloaded = format!("{} {preloaded}", own(&library));
-            all.push(("FAKETIME_TIMESTAMP_FILE", own(clock)));
+            all.push(("FAKETIME_TIMESTAMP_FILE", own(&clock.0)));
             // Seconds.
             all.push(("FAKETIME_CACHE_DURATION", "1".to_owned()));
             // A real kernel's monotonic clocks never jump.
@@ -184,21 +211,6 @@ impl Machine {
     pub fn cut_power(&mut self) -> anyhow::Result<()> {
         self.disk.cut_power()?;
         self.kill()
-    }
-
-    /// Sets its wall clock wrong, in the words of libfaketime: `+3600`, `-3600`, `+0 x1.5`.
-    ///
-    /// # Errors
-    /// Its clock cannot be changed.
-    pub fn set_clock(&self, wrong: &str) -> anyhow::Result<()> {
-        let clock = self
-            .clock
-            .as_ref()
-            .context("the hosts were brought up without libfaketime")?;
-        // Whole, or a reader would see half of it.
-        let draft = clock.with_extension("new");
-        fs::write(&draft, wrong)?;
-        Ok(fs::rename(draft, clock)?)
     }
 }
 

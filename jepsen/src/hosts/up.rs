@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 
 use super::control_group::ControlGroup;
 use super::layout::{Host, Kind, Layout, WATCH};
-use super::machine::{Machine, Program, faketime};
+use super::machine::{Machine, Program, WallClock, faketime};
 use super::{Hosts, Settings, configuration, leftovers};
 use crate::clock;
 use crate::disk::fsync::Shim;
@@ -178,9 +178,7 @@ impl Site {
         // The installation itself survives the first power cut.
         rustix::fs::syncfs(fs::File::open(&home)?)?;
         let clock = self.folder.join(format!("clock-{}", host.name));
-        if self.clocks {
-            fs::write(&clock, "+0")?;
-        }
+        let clock = self.clocks.then(|| WallClock::create(clock)).transpose()?;
         let program = Program {
             binary: self.folder.join("primacy"),
             verb,
@@ -194,7 +192,7 @@ impl Site {
             ControlGroup::create(&self.owner.to_string(), &host.name)?,
             disk,
             self.shim.switch(&self.folder, &host.name),
-            self.clocks.then_some(clock),
+            clock,
             program,
         ))
     }
