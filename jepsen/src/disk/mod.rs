@@ -46,6 +46,7 @@ impl Filesystem {
 pub struct Disk {
     image: PathBuf,
     mounted: PathBuf,
+    kind: Filesystem,
 }
 
 impl Disk {
@@ -62,6 +63,7 @@ impl Disk {
         let disk = Disk {
             image: image.to_owned(),
             mounted: mounted.to_owned(),
+            kind,
         };
         File::create(image)
             .and_then(|file| file.set_len(bytes))
@@ -82,7 +84,12 @@ impl Disk {
 
     fn mount(&self) -> anyhow::Result<()> {
         let (image, mounted) = (self.image.to_string_lossy(), self.mounted.to_string_lossy());
-        tool("mount", &["-o", "loop,noatime", &image, &mounted]).map(|_| ())
+        let options = match self.kind {
+            Filesystem::Ext4 => "loop,noatime",
+            // No place is set aside for growing files: they would not notice a full disk.
+            Filesystem::Xfs => "loop,noatime,allocsize=4k",
+        };
+        tool("mount", &["-o", options, &image, &mounted]).map(|_| ())
     }
 
     /// What was not synced is lost, and everything that is tried until [`Disk::restart`] fails.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::layout::Kind;
 use super::{Hosts, Settings, leftovers};
@@ -15,6 +16,7 @@ use crate::nemesis::ground::Ground;
 use crate::nemesis::plan::{Strike, plan};
 use crate::nemesis::target::Target;
 use crate::nemesis::trial;
+use crate::net::owner::Owner;
 
 /// What to do with hosts.
 #[derive(Debug, Subcommand)]
@@ -74,6 +76,7 @@ impl Options {
 /// # Errors
 /// Hosts cannot be brought up here, or did not come up.
 pub fn run(verb: HostsVerb) -> anyhow::Result<bool> {
+    take_down_when_interrupted()?;
     match verb {
         HostsVerb::Up(options) => up(&options),
         HostsVerb::Try {
@@ -88,6 +91,37 @@ pub fn run(verb: HostsVerb) -> anyhow::Result<bool> {
             Ok(true)
         }
     }
+}
+
+/// Ctrl-C or a request to end takes down whatever is up by then, and ends this process.
+fn take_down_when_interrupted() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // Before there is anything to take down.
+    let (mut interrupt, mut terminate) = {
+        let _inside = runtime.enter();
+        (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        )
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            });
+            let result = leftovers::remove(Owner::this());
+            if let Err(error) = result {
+                eprintln!("error: take the hosts down: {error:#}");
+            }
+            std::process::exit(130);
+        })?;
+    Ok(())
 }
 
 fn up(options: &Options) -> anyhow::Result<bool> {

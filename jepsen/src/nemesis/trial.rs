@@ -13,7 +13,7 @@ use super::ground::Ground;
 use super::plan::Strike;
 use super::{Outcome, coverage, runner};
 use crate::checker::{loss, outage};
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::history::{Acknowledgement, Recorder, Writer};
 use crate::hosts::Hosts;
 use crate::hosts::layout::Kind;
@@ -21,6 +21,8 @@ use crate::load::{Load, Probing, Rows};
 use crate::net::namespace::{in_namespace, joined};
 
 const HEALED_WITHIN: Duration = Duration::from_secs(90);
+const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
 const WARM: Duration = Duration::from_secs(2);
 
 /// A client on one host.
@@ -52,6 +54,16 @@ impl Client {
                 Err(error) => Err(error),
                 Ok(_) => anyhow::bail!("the client ends at once"),
             },
+        }
+    }
+
+    /// Until a row was acknowledged after `moment`, or too much time has passed.
+    fn until_written_after(&self, moment: Moment) {
+        let newest = || self.recorder.count(Writer::Client).1;
+        while newest().is_none_or(|newest| newest < moment)
+            && clock::now().since(moment) < WRITTEN_WITHIN
+        {
+            std::thread::sleep(POLL);
         }
     }
 
@@ -103,6 +115,7 @@ pub fn run(ground: &mut Ground, strikes: &[Strike]) -> anyhow::Result<bool> {
             Err(error) => print!(", {error:#}"),
         }
         if let Some(client) = client {
+            client.until_written_after(clock::now());
             let recorder = client.recorder.clone();
             let (history, rows) = client.finish().context("end the client")?;
             let loss = loss::check(&history, Writer::Client, rows.of(Writer::Client));
@@ -163,7 +176,7 @@ fn bystander(hosts: &Hosts) -> anyhow::Result<String> {
 }
 
 /// Acknowledged rows a second until `end`.
-fn rate(recorder: &Recorder, end: clock::Moment) -> f64 {
+fn rate(recorder: &Recorder, end: Moment) -> f64 {
     let all = recorder.all();
     let before: Vec<_> = all.iter().filter(|it| it.at <= end).collect();
     let Some(first) = before.first() else {
