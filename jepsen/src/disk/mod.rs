@@ -6,7 +6,7 @@
 pub mod fsync;
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -18,6 +18,9 @@ use crate::sys;
 
 /// The file that fills a disk.
 const FILLER: &str = "filler";
+
+/// How often a disk is filled up again after a sync.
+const ROUNDS: usize = 3;
 
 /// What is on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,11 +132,11 @@ impl Disk {
                 Err(error) => return Err(error).context("fill the disk"),
             }
         }
-        // What no extent was found for.
-        for _ in 0..1024 {
-            if file.write_all(&[0; 4096]).is_err() {
-                break;
-            }
+        // What no extent was found for; a file system sets a little aside until it is synced.
+        file.seek(SeekFrom::Start(end))?;
+        for _ in 0..ROUNDS {
+            while file.write_all(&[0; 4096]).is_ok() {}
+            let _ = file.sync_all();
         }
         Ok(())
     }
@@ -238,8 +241,10 @@ mod tests {
 
         drop(file);
         disk.fill().unwrap();
+        // A page of a table that is there already.
+        let append = || File::options().append(true).open(home.join("synced"));
         let full =
-            File::create(home.join("more")).and_then(|mut file| file.write_all(&[1; 1 << 16]));
+            append().and_then(|mut file| (0..16).try_for_each(|_| file.write_all(&[1; 8_192])));
         assert_eq!(full.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
         disk.empty().unwrap();
         fs::write(home.join("more"), [1; 1 << 16]).unwrap();
