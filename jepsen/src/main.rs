@@ -6,16 +6,22 @@
 mod bench;
 mod check;
 mod cluster;
+mod command;
 mod demo;
+mod disk;
+mod hosts;
 mod idle;
 mod load;
+mod nemesis;
+mod net;
 mod recovery;
+mod sys;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use jepsen::{checker, clock, history, http, session};
+use jepsen::{checker, clock, history, http, random, session};
 use tokio::signal::unix::{SignalKind, signal};
 
 use cluster::Dev;
@@ -40,6 +46,19 @@ enum Verb {
         place: Place,
         #[command(flatten)]
         options: bench::Options,
+    },
+    /// Carry frames between namespaces
+    #[command(hide = true)]
+    Switch(net::switch::Options),
+    /// Hosts of their own, in network namespaces: needs root
+    #[command(hide = true, subcommand)]
+    Hosts(hosts::verbs::HostsVerb),
+    /// Measure what the network of the hosts does; needs root
+    #[command(hide = true)]
+    Network {
+        /// Decides what is lost and late
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Measure CPU and memory of a cluster at rest
     Idle {
@@ -87,6 +106,10 @@ impl Place {
 fn main() -> ExitCode {
     let measured = match Arguments::parse().verb {
         Verb::Check { options } => return check::run(&options),
+        // Whoever enters a namespace does so on a thread of its own, before there is any runtime.
+        Verb::Switch(options) => net::switch::run(&options).map(|()| true),
+        Verb::Network { seed } => net::measure::run(seed).map(|()| true),
+        Verb::Hosts(verb) => hosts::verbs::run(verb),
         Verb::Demo { place } => on_dev(place.dev("demo"), demo::run),
         Verb::Bench { place, options } => {
             let work = async |dev: &mut Dev| bench::run(dev, options).await;
