@@ -148,6 +148,8 @@ impl Fault {
     pub fn targets(self) -> &'static [Target] {
         match self {
             Fault::Kill(Part::Peer) | Fault::Pause(Part::Peer) => PEERS,
+            // An agent starts its leash with the first lease: a standby may have none.
+            Fault::Kill(Part::Leash) | Fault::Pause(Part::Leash) => &[Target::Primary],
             Fault::Kill(_) | Fault::KillNode | Fault::Pause(_) => DATABASES,
             Fault::Freeze
             | Fault::Isolate
