@@ -15,6 +15,8 @@ mod load;
 mod nemesis;
 mod net;
 mod recovery;
+mod report;
+mod run;
 mod sys;
 
 use std::path::PathBuf;
@@ -67,6 +69,21 @@ enum Verb {
         #[command(flatten)]
         options: idle::Options,
     },
+    /// Rounds of load and faults, judged: exit 0 if valid, 1 if something is wrong, 2 if it proves nothing
+    Run {
+        #[command(flatten)]
+        options: run::Run,
+    },
+    /// Repeat one round of a run
+    Replay {
+        #[command(flatten)]
+        options: run::Replay,
+    },
+    /// Rounds over all faults for hours; SIGTERM ends it with the summary so far
+    Soak {
+        #[command(flatten)]
+        options: run::Soak,
+    },
     /// Judge a recorded history: exit 0 if valid, 1 if invalid, 2 if unknown
     Check {
         #[command(flatten)]
@@ -106,6 +123,9 @@ impl Place {
 fn main() -> ExitCode {
     let measured = match Arguments::parse().verb {
         Verb::Check { options } => return check::run(&options),
+        Verb::Run { options } => return ruled(run::run(&options)),
+        Verb::Replay { options } => return ruled(run::replay(&options)),
+        Verb::Soak { options } => return ruled(run::soak(&options)),
         // Whoever enters a namespace does so on a thread of its own, before there is any runtime.
         Verb::Switch(options) => net::switch::run(&options).map(|()| true),
         Verb::Network { seed } => net::measure::run(seed).map(|()| true),
@@ -128,6 +148,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A harness that fails proves nothing.
+fn ruled(ruling: anyhow::Result<report::Ruling>) -> ExitCode {
+    let ruling = ruling.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        report::Ruling::Unknown
+    });
+    ExitCode::from(ruling.code())
 }
 
 /// Answers whether what was measured is as it should be. Whatever was started is taken down again.

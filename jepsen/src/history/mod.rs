@@ -23,7 +23,7 @@ pub use operation::{
     Consistency, Durability, Fault, Fence, Lease, MicroOperation, Operation, PeerState, Recovery,
     Register, RegisterAction, Setup, Status, Transfer,
 };
-pub use recorder::{ClientLog, Pending, Recorder};
+pub use recorder::{ClientLog, Log, Pending, Recorder};
 
 /// What an event says about its operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,7 +18,19 @@ use super::{
 #[derive(Debug, Clone)]
 pub struct Recorder {
     folder: PathBuf,
+    place: Option<Arc<str>>,
     next: Arc<Next>,
+}
+
+/// What one client recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log {
+    /// Its workload.
+    pub workload: String,
+    /// Where it ran; empty if nobody said so.
+    pub place: String,
+    /// In the order in which they happened.
+    pub events: Vec<Event>,
 }
 
 #[derive(Debug, Default)]
@@ -42,8 +54,17 @@ impl Recorder {
         }
         Ok(Recorder {
             folder: folder.to_owned(),
+            place: None,
             next: Arc::default(),
         })
+    }
+
+    /// The same recorder for clients at a place, which the names of their logs then tell.
+    pub fn at(&self, place: &str) -> Recorder {
+        Recorder {
+            place: Some(place.into()),
+            ..self.clone()
+        }
     }
 
     /// The log of a new client, named after its workload.
@@ -52,7 +73,9 @@ impl Recorder {
     /// The file cannot be created.
     pub fn client(&self, workload: &str) -> io::Result<ClientLog> {
         let number = self.next.log.fetch_add(1, Ordering::Relaxed);
-        let file = File::create_new(self.folder.join(format!("{number:03}-{workload}.jsonl")))?;
+        let place = self.place.iter().map(|place| format!("@{place}"));
+        let name = format!("{number:03}-{workload}{}.jsonl", place.collect::<String>());
+        let file = File::create_new(self.folder.join(name))?;
         Ok(ClientLog {
             file,
             next: Arc::clone(&self.next),
@@ -68,19 +91,60 @@ impl Recorder {
         Recorder::read(&self.folder)
     }
 
+    /// Each log by itself, in the order in which they were begun.
+    ///
+    /// # Errors
+    /// A log cannot be read.
+    pub fn logs(&self) -> io::Result<Vec<Log>> {
+        logs(&self.folder)?.iter().map(|path| log(path)).collect()
+    }
+
+    /// How many operations of these workloads were acknowledged so far; clients may go on meanwhile.
+    ///
+    /// # Errors
+    /// A log cannot be read.
+    pub fn acknowledged(&self, workloads: &[&str]) -> io::Result<usize> {
+        let mut count = 0;
+        for path in logs(&self.folder)? {
+            if workloads.contains(&names(&path).0) {
+                // The last line may be half written: it is counted the next time.
+                count += fs::read_to_string(&path)?.matches(ACKNOWLEDGED).count();
+            }
+        }
+        Ok(count)
+    }
+
     /// The logs of a folder as one history.
     ///
     /// # Errors
     /// A log cannot be read.
     pub fn read(folder: &Path) -> io::Result<History> {
         let logs = logs(folder)?;
-        let read = |path: &PathBuf| {
-            let events = events_of(&fs::read_to_string(path)?);
-            events.map_err(|error: Malformed| io::Error::new(io::ErrorKind::InvalidData, error))
-        };
-        let logs: Vec<Vec<Event>> = logs.iter().map(read).collect::<io::Result<_>>()?;
-        Ok(History::merge(logs))
+        let events = logs.iter().map(|path| log(path).map(|log| log.events));
+        Ok(History::merge(events.collect::<io::Result<Vec<_>>>()?))
     }
+}
+
+/// What no line but one with an `ok` holds: within a text its quotes would be escaped.
+const ACKNOWLEDGED: &str = "\"type\":\"ok\"";
+
+/// The workload and the place in the name of a log.
+fn names(path: &Path) -> (&str, &str) {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let name = stem.unwrap_or_default();
+    let name = name.split_once('-').map_or(name, |(_, name)| name);
+    name.split_once('@').unwrap_or((name, ""))
+}
+
+fn log(path: &Path) -> io::Result<Log> {
+    let events = events_of(&fs::read_to_string(path)?)
+        .map_err(|error: Malformed| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let (workload, place) = names(path);
+    Ok(Log {
+        workload: workload.to_owned(),
+        place: place.to_owned(),
+        events,
+    })
 }
 
 fn logs(folder: &Path) -> io::Result<Vec<PathBuf>> {

@@ -49,6 +49,11 @@ impl Loopback {
         )
     }
 
+    /// The cluster itself.
+    pub fn dev(&self) -> &Dev {
+        &self.dev
+    }
+
     /// Who has which role.
     pub fn roles(&self) -> Roles {
         let view = self.runtime.block_on(self.dev.view()).ok();
