@@ -1,7 +1,8 @@
 //! Does a fenced node stay fenced?
 //!
 //! From the acknowledgement of a fence until the node is let go under a higher epoch, no write that
-//! begins there may be acknowledged, over whichever session.
+//! begins there may be acknowledged, over whichever session. What is acknowledged only after that proves
+//! nothing: it may have waited until the node was let go.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,7 @@ pub fn check(calls: &[Call], _: &Setup) -> Option<Verdict> {
         };
         let periods = fenced.get(answerer.node.as_str()).into_iter().flatten();
         let hit = periods.into_iter().find(|period| {
-            period.from < call.invoked && period.until.is_none_or(|until| call.invoked < until)
+            period.from < call.invoked && period.until.is_none_or(|until| end.index < until)
         });
         if let Some(period) = hit {
             evidence.push(Evidence {
@@ -66,4 +67,51 @@ fn fenced(calls: &[Call]) -> BTreeMap<&str, Vec<Period>> {
     }
     found.retain(|_, periods| !periods.is_empty());
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Moment;
+    use crate::history::{Answerer, Event, Fence, History, Phase, Process};
+
+    #[test]
+    fn a_write_that_waits_until_the_node_is_let_go_is_none_of_a_fenced_node() {
+        let event = |index, phase, process, operation| Event {
+            index,
+            phase,
+            process,
+            operation,
+            time: Moment(index),
+            answerer: (phase == Phase::Ok).then(|| Answerer {
+                node: "c".to_owned(),
+                timeline: Some(4),
+            }),
+            session: None,
+            error: None,
+        };
+        let remark = |index, operation| {
+            let observer = Process::Named("observer".to_owned());
+            event(index, Phase::Info, observer, operation)
+        };
+        let fence = || Fence {
+            node: "c".to_owned(),
+            epoch: 2,
+        };
+        let add = |index, phase| event(index, phase, Process::Client(1), Operation::Add(1));
+        let check = |acknowledged, let_go, expected: &[&str]| {
+            let mut events = vec![
+                remark(0, Operation::Fence(fence())),
+                add(1, Phase::Invoke),
+                add(acknowledged, Phase::Ok),
+                remark(let_go, Operation::Unfence(fence())),
+            ];
+            events.sort_by_key(|event| event.index);
+            let calls = History::indexed(events).unwrap().calls().unwrap();
+            let verdict = super::check(&calls, &Setup::default()).unwrap();
+            assert_eq!(verdict.anomalies(), expected);
+        };
+        check(3, 2, &[]);
+        check(2, 3, &["write-while-fenced"]);
+    }
 }
