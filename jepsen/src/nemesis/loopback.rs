@@ -104,6 +104,11 @@ impl Drop for Loopback {
     }
 }
 
+/// Whether signals alone do this to somebody.
+pub fn is_possible(fault: Fault) -> bool {
+    verbs(fault, "").is_some()
+}
+
 type Verb = Vec<String>;
 
 /// The verbs of `primacy dev` that install and heal a fault; none if no signal does it.

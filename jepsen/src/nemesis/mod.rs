@@ -12,7 +12,7 @@ mod freeze;
 pub mod ground;
 mod kill;
 mod links;
-mod loopback;
+pub mod loopback;
 mod partition;
 mod pause;
 pub mod plan;

@@ -103,8 +103,11 @@ pub struct Struck {
     pub installed_ms: f64,
     /// When it was healed.
     pub healed_ms: Option<f64>,
-    /// The longest time from one acknowledged write to the next from its beginning on, as the clients of one zone
-    /// saw it: of the median zone, so that a minority that is cut off does not count. None if nobody wrote again.
+    /// The longest time from one acknowledged write to the next from its beginning on, as the clients of the zone
+    /// saw it that waited least: the cluster was out for no longer. None if nobody wrote again.
+    pub least_outage_ms: Option<f64>,
+    /// The same of the median zone: a minority that is cut off does not count, but what clients add does, such as 2 s
+    /// until they give a statement up. None if it never wrote again.
     pub outage_ms: Option<f64>,
     /// The same of the zone that waited longest; none if it never wrote again.
     pub worst_outage_ms: Option<f64>,
@@ -242,6 +245,7 @@ fn strikes(writes: &[&Call], evidence: &Evidence<'_>) -> Vec<Struck> {
             began_ms: since(record.began),
             installed_ms: since(record.installed),
             healed_ms: record.healed.map(since),
+            least_outage_ms: finite(gaps.first()),
             outage_ms: finite(gaps.get(gaps.len() / 2)),
             worst_outage_ms: finite(gaps.last()),
         }
@@ -362,6 +366,7 @@ mod tests {
         });
         let struck = &course.strikes[0];
         // 1: 500 then 2500; 2: 990; 3: for ever.
+        assert_eq!(struck.least_outage_ms, Some(1_000.0));
         assert_eq!(struck.outage_ms, Some(2_500.0));
         assert_eq!(struck.worst_outage_ms, None);
         assert_eq!(course.acknowledged_writes, 7);

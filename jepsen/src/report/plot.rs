@@ -206,6 +206,7 @@ mod tests {
                 began_ms: 4_000.0,
                 installed_ms: 4_001.0,
                 healed_ms: Some(8_000.0),
+                least_outage_ms: Some(1_400.0),
                 outage_ms: Some(1_500.0),
                 worst_outage_ms: None,
             }],

@@ -53,12 +53,30 @@ pub struct Outages {
     pub count: usize,
     /// After how many of these nobody wrote again.
     pub never: usize,
-    /// The median; none if nobody ever wrote again.
-    pub median_ms: Option<f64>,
-    /// The 95th percentile.
-    pub p95_ms: Option<f64>,
+    /// Of the zones that waited least.
+    pub least: Spread,
+    /// Of the median zones.
+    pub median: Spread,
+}
+
+/// Percentiles in ms; none of none.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Spread {
+    /// Half were no longer.
+    pub p50: Option<f64>,
+    /// 95 % were no longer.
+    pub p95: Option<f64>,
     /// The longest.
-    pub worst_ms: Option<f64>,
+    pub worst: Option<f64>,
+}
+
+impl Spread {
+    fn of(values: impl Iterator<Item = f64>) -> Spread {
+        let mut sorted: Vec<f64> = values.collect();
+        sorted.sort_by(f64::total_cmp);
+        let [p50, p95, worst] = [50, 95, 100].map(|it| percentile(&sorted, it));
+        Spread { p50, p95, worst }
+    }
 }
 
 /// What became of the attempts at one kind of fault.
@@ -94,7 +112,7 @@ impl Summary {
 
     /// By fault, role and durability.
     pub fn outages(&self) -> Vec<Outages> {
-        let mut all: BTreeMap<(&str, &str, &str), Vec<Option<f64>>> = BTreeMap::new();
+        let mut all: BTreeMap<(&str, &str, &str), Vec<&Struck>> = BTreeMap::new();
         let installed = |(_, strike): &(&Round, &Struck)| strike.outcome == "installed";
         for (round, strike) in self.strikes().filter(installed) {
             let key = (
@@ -102,20 +120,18 @@ impl Summary {
                 strike.role.as_str(),
                 round.durability.as_str(),
             );
-            all.entry(key).or_default().push(strike.outage_ms);
+            all.entry(key).or_default().push(strike);
         }
-        let rows = all.into_iter().map(|((fault, role, durability), outages)| {
-            let mut known: Vec<f64> = outages.iter().copied().flatten().collect();
-            known.sort_by(f64::total_cmp);
+        let rows = all.into_iter().map(|((fault, role, durability), strikes)| {
+            let is_over = |strike: &&&Struck| strike.least_outage_ms.is_none();
             Outages {
                 fault: fault.to_owned(),
                 role: role.to_owned(),
                 durability: durability.to_owned(),
-                count: outages.len(),
-                never: outages.len() - known.len(),
-                median_ms: percentile(&known, 50),
-                p95_ms: percentile(&known, 95),
-                worst_ms: percentile(&known, 100),
+                count: strikes.len(),
+                never: strikes.iter().filter(is_over).count(),
+                least: Spread::of(strikes.iter().filter_map(|it| it.least_outage_ms)),
+                median: Spread::of(strikes.iter().filter_map(|it| it.outage_ms)),
             }
         });
         rows.collect()
@@ -202,6 +218,7 @@ pub(super) mod testing {
             began_ms: 4_000.0,
             installed_ms: 4_003.0,
             healed_ms: Some(9_000.0),
+            least_outage_ms: outage_ms.map(|outage| outage - 100.0),
             outage_ms,
             worst_outage_ms: outage_ms,
         };
@@ -292,7 +309,8 @@ mod tests {
         let outages = summary.outages();
         assert_eq!(outages.len(), 1);
         assert_eq!((outages[0].count, outages[0].never), (2, 1));
-        assert_eq!(outages[0].worst_ms, Some(1_530.0));
+        assert_eq!(outages[0].least.worst, Some(1_430.0));
+        assert_eq!(outages[0].median.p50, Some(1_530.0));
         assert_eq!(summary.operations()["set"].info, 2);
         assert_eq!(summary.attempts()["isolate"].installed, 2);
         let json = summary.json();

@@ -17,12 +17,15 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use anyhow::ensure;
 use clap::Args;
 
+use crate::hosts::missing;
 use crate::nemesis::fault::Fault;
+use crate::nemesis::loopback::is_possible;
 use crate::report::Ruling;
 use evidence::Keep;
-use plan::{Durability, RoundPlan, Wanted, block_of_soak, everything, rounds};
+use plan::{Durability, Wanted, block_of_soak, everything, rounds};
 use series::Series;
 
 /// The evidence of a soak may take so many bytes.
@@ -45,7 +48,7 @@ impl Common {
             Some(program) => program.clone(),
             None => std::env::current_exe()?.with_file_name("primacy"),
         };
-        anyhow::ensure!(
+        ensure!(
             program.exists(),
             "{} does not exist: cargo build --release --workspace builds it",
             program.display()
@@ -158,8 +161,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// The evidence cannot be written, or there is nothing to test.
 pub fn run(options: &Run) -> anyhow::Result<Ruling> {
-    let wanted = options.matter.wanted(options.seed, options.rounds);
-    given(&rounds(&wanted), &options.common, options.seed)
+    given(
+        options.matter.wanted(options.seed, options.rounds),
+        &options.common,
+    )
 }
 
 /// Repeats one round; answers what it came to.
@@ -167,14 +172,23 @@ pub fn run(options: &Run) -> anyhow::Result<Ruling> {
 /// # Errors
 /// As [`run`].
 pub fn replay(options: &Replay) -> anyhow::Result<Ruling> {
-    let wanted = options.matter.wanted(options.seed, 1);
-    given(&rounds(&wanted), &options.common, options.seed)
+    given(options.matter.wanted(options.seed, 1), &options.common)
 }
 
-fn given(plans: &[RoundPlan], common: &Common, seed: u64) -> anyhow::Result<Ruling> {
+fn given(wanted: Wanted, common: &Common) -> anyhow::Result<Ruling> {
     let stop = interrupt::watch()?;
-    let mut series = series(common, Keep::All, seed, &stop)?;
-    for plan in plans {
+    let lacks = missing().join(", ");
+    let mut series = series(common, Keep::All, wanted.seed, &stop)?;
+    let wanted = if lacks.is_empty() {
+        wanted
+    } else {
+        series.cannot_show(format!(
+            "networks, disks, clocks, async and more than 3 nodes: this machine lacks {lacks}"
+        ));
+        by_signals(wanted)
+    };
+    let plans = rounds(&wanted);
+    for plan in &plans {
         if series.is_stopped() {
             break;
         }
@@ -184,12 +198,24 @@ fn given(plans: &[RoundPlan], common: &Common, seed: u64) -> anyhow::Result<Ruli
     finish(series, &common.folder, is_complete)
 }
 
+/// What is left where signals on loopback are all there is. If that is nothing, the rounds say why.
+fn by_signals(mut wanted: Wanted) -> Wanted {
+    wanted.durability = Durability::Quorum(1);
+    wanted.nodes = 3;
+    if wanted.faults.iter().any(|fault| is_possible(*fault)) {
+        wanted.faults.retain(|fault| is_possible(*fault));
+    }
+    wanted
+}
+
 /// Rounds over all faults, with both durabilities, 3 and 5 nodes, until the time is over or it is told to end;
 /// answers what they came to.
 ///
 /// # Errors
 /// As [`run`].
 pub fn soak(options: &Soak) -> anyhow::Result<Ruling> {
+    let lacks = missing();
+    ensure!(lacks.is_empty(), "a soak needs {}", lacks.join(", "));
     let stop = interrupt::watch()?;
     let keep = Keep::Failed(SOAK_BYTES);
     let mut series = series(&options.common, keep, options.seed, &stop)?;

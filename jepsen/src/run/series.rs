@@ -62,6 +62,11 @@ impl<'a> Series<'a> {
         })
     }
 
+    /// Says in the summary what else it does not show.
+    pub fn cannot_show(&mut self, what: String) {
+        self.summary.about.not_tested.push(what);
+    }
+
     /// What there is so far.
     pub fn summary(&self) -> &Summary {
         &self.summary
@@ -247,9 +252,10 @@ fn round_of(number: usize, plan: &RoundPlan, judgement: &Judgement) -> Round {
 
 fn tell(round: &Round) {
     let outages = round.course.iter().flat_map(|course| &course.strikes);
-    let outages = outages.map(|strike| match strike.outage_ms {
-        Some(outage) => format!(", outage {outage:.0} ms"),
-        None => ", nobody writes after it".to_owned(),
+    let outages = outages.map(|strike| match (strike.least_outage_ms, strike.outage_ms) {
+        (Some(least), Some(median)) => format!(", outage {least:.0} to {median:.0} ms"),
+        (Some(least), None) => format!(", outage {least:.0} ms or more"),
+        (None, _) => ", nobody writes after it".to_owned(),
     });
     eprintln!(
         "  {}: {:.0}/s before, {} writes acknowledged{}, took {:.0} s",

@@ -8,6 +8,9 @@ use crate::nemesis::fault::Fault;
 
 /// Until its lease ends, an isolated primary of a quorum cluster answers reads with old data.
 const LEASE_MS: u64 = 10_000;
+/// A stale answer is what the peer last saw, however long it has been cut off or frozen. A peer that is not, or no
+/// longer, knows everything that is so old.
+const KNOWN_MS: u64 = 5_000;
 
 /// Of a round.
 pub fn setup(plan: &RoundPlan) -> Setup {
@@ -17,8 +20,10 @@ pub fn setup(plan: &RoundPlan) -> Setup {
     };
     let may_isolate = plan.strikes.iter().any(|it| may_isolate(it.fault));
     let is_strict = durability == Durability::Async || !may_isolate;
+    let longest = plan.strikes.iter().map(|strike| strike.lasts_ms).max();
     Setup {
         durability,
+        staleness_ms: KNOWN_MS + longest.unwrap_or(0),
         stale_reads_ms: if is_strict { 0 } else { LEASE_MS },
         total: Some(bank::TOTAL),
         ..Setup::default()
@@ -71,7 +76,10 @@ mod tests {
                 nodes: 3,
                 durability: durability.parse().unwrap(),
             });
-            assert_eq!(setup(&found[0]).stale_reads_ms, expected, "{durability}");
+            let setup = setup(&found[0]);
+            assert_eq!(setup.stale_reads_ms, expected, "{durability}");
+            let lasts = found[0].strikes[0].lasts_ms;
+            assert_eq!(setup.staleness_ms, 5_000 + lasts);
         };
         check("quorum:1", Fault::Isolate, 10_000);
         check("quorum:1", Fault::PowerCut, 0);
