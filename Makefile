@@ -6,8 +6,8 @@ TRIALS ?= 20
 ROUNDS ?= 12
 SEED ?= 1
 FOR ?= 2h
-# Those that found most, each kind once: processes, pauses, partitions, links, disks, the peers themselves.
-FAULTS ?= kill-postmaster,kill-node,kill-peer,freeze,pause-agent,isolate,primary-with-clients,leader-in-minority,zone-loss,lossy-links,power-cut,fsync-errors
+# One of each kind: processes, pauses, partitions, links, disks, the peers themselves.
+FAULTS ?= kill-postmaster@primary,kill-node@primary,freeze@primary,pause-agent@primary,isolate@primary,primary-with-clients,leader-in-minority,zone-loss@primary,lossy-links@primary,power-cut@primary,fsync-errors@primary,kill-peer@leader
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)

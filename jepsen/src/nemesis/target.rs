@@ -18,6 +18,19 @@ pub enum Target {
     Everybody,
 }
 
+impl Target {
+    /// As it is typed and printed.
+    pub fn name(self) -> String {
+        match self {
+            Target::Primary => "primary".to_owned(),
+            Target::Standby(number) => format!("standby-{number}"),
+            Target::Leader => "leader".to_owned(),
+            Target::Follower(number) => format!("follower-{number}"),
+            Target::Everybody => "everybody".to_owned(),
+        }
+    }
+}
+
 /// Who has which role now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Roles {

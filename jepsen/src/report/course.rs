@@ -240,7 +240,7 @@ fn strikes(writes: &[&Call], evidence: &Evidence<'_>) -> Vec<Struck> {
         Struck {
             fault: record.fault.name(),
             host: record.host.clone(),
-            role: format!("{:?}", record.target).to_lowercase(),
+            role: record.target.name(),
             outcome: record.outcome.to_string(),
             began_ms: since(record.began),
             installed_ms: since(record.installed),

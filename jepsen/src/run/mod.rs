@@ -2,6 +2,7 @@
 //!
 //! `plan` says what happens, `round` lets it happen, `judgement` says what it means; `series` puts them together.
 
+mod choice;
 mod clients;
 mod evidence;
 mod interrupt;
@@ -21,9 +22,9 @@ use anyhow::ensure;
 use clap::Args;
 
 use crate::hosts::missing;
-use crate::nemesis::fault::Fault;
 use crate::nemesis::loopback::is_possible;
 use crate::report::Ruling;
+use choice::Choice;
 use evidence::Keep;
 use plan::{Durability, Wanted, block_of_soak, everything, rounds};
 use series::Series;
@@ -63,9 +64,9 @@ pub struct Matter {
     /// `quorum:K`, `async`, or `mixed`: half of the rounds `quorum:1`, half `async`
     #[arg(long, default_value = "mixed")]
     durability: Durability,
-    /// Only these faults, by name
-    #[arg(long, value_delimiter = ',', value_parser = fault, default_values_t = everything().into_iter().map(Named))]
-    faults: Vec<Named>,
+    /// Only these faults, by name, each with a role if it may not strike whom the seed says: isolate, isolate@primary
+    #[arg(long, value_delimiter = ',', default_values_t = everything())]
+    faults: Vec<Choice>,
     /// How many nodes
     #[arg(long, default_value_t = 3)]
     nodes: usize,
@@ -74,29 +75,13 @@ pub struct Matter {
     strikes: usize,
 }
 
-/// A fault as it is typed.
-#[derive(Debug, Clone, Copy)]
-struct Named(Fault);
-
-impl std::fmt::Display for Named {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.name())
-    }
-}
-
-fn fault(name: &str) -> Result<Named, String> {
-    let all: Vec<_> = Fault::ALL.iter().map(|fault| fault.name()).collect();
-    let unknown = || format!("there is no fault {name}; there are {}", all.join(", "));
-    Fault::named(name).map(Named).ok_or_else(unknown)
-}
-
 impl Matter {
     fn wanted(&self, seed: u64, rounds: usize) -> Wanted {
         Wanted {
             seed,
             rounds,
             strikes: self.strikes,
-            faults: self.faults.iter().map(|named| named.0).collect(),
+            faults: self.faults.clone(),
             nodes: self.nodes,
             durability: self.durability,
         }
@@ -202,8 +187,8 @@ fn given(wanted: Wanted, common: &Common) -> anyhow::Result<Ruling> {
 fn by_signals(mut wanted: Wanted) -> Wanted {
     wanted.durability = Durability::Quorum(1);
     wanted.nodes = 3;
-    if wanted.faults.iter().any(|fault| is_possible(*fault)) {
-        wanted.faults.retain(|fault| is_possible(*fault));
+    if wanted.faults.iter().any(|it| is_possible(it.fault)) {
+        wanted.faults.retain(|it| is_possible(it.fault));
     }
     wanted
 }

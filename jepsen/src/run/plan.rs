@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use super::choice::Choice;
 use crate::nemesis::fault::Fault;
 use crate::nemesis::plan::{Strike, plan};
 use crate::random::Random;
@@ -65,7 +66,7 @@ pub struct Wanted {
     /// How many faults a round has.
     pub strikes: usize,
     /// Which faults: each comes once before any comes twice.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<Choice>,
     /// How many nodes.
     pub nodes: usize,
     /// What a commit waits for.
@@ -99,6 +100,14 @@ impl RoundPlan {
         names.collect()
     }
 
+    fn choices(&self) -> Vec<String> {
+        let choices = self.strikes.iter().map(|strike| Choice {
+            fault: strike.fault,
+            target: Some(strike.target),
+        });
+        choices.map(|choice| choice.to_string()).collect()
+    }
+
     /// The line that repeats it.
     pub fn replay(&self) -> String {
         format!(
@@ -107,7 +116,7 @@ impl RoundPlan {
             self.durability,
             self.nodes,
             self.strikes.len(),
-            self.faults().join(",")
+            self.choices().join(",")
         )
     }
 }
@@ -121,7 +130,7 @@ pub fn rounds(wanted: &Wanted) -> Vec<RoundPlan> {
         .take(wanted.rounds)
         .enumerate()
         .map(|(number, seed)| {
-            let faults: Vec<Fault> = turns.by_ref().take(wanted.strikes).collect();
+            let faults: Vec<Choice> = turns.by_ref().take(wanted.strikes).collect();
             round(seed, wanted, number, &faults)
         })
         .collect();
@@ -130,19 +139,27 @@ pub fn rounds(wanted: &Wanted) -> Vec<RoundPlan> {
     rounds
 }
 
-fn round(seed: u64, wanted: &Wanted, number: usize, faults: &[Fault]) -> RoundPlan {
+fn round(seed: u64, wanted: &Wanted, number: usize, choices: &[Choice]) -> RoundPlan {
     // Whoever repeats the round names its faults in the order of the strikes: the order must not matter.
-    let mut faults = faults.to_vec();
-    faults.sort_unstable();
+    let mut choices = choices.to_vec();
+    choices.sort_unstable();
+    let faults: Vec<Fault> = choices.iter().map(|choice| choice.fault).collect();
+    let mut strikes = plan(seed, &faults, wanted.strikes, EVERY_MS, CALM_MS);
+    for strike in &mut strikes {
+        let of_fault = choices.iter().position(|it| it.fault == strike.fault);
+        if let Some(chosen) = of_fault.map(|at| choices.remove(at)) {
+            strike.target = chosen.target.unwrap_or(strike.target);
+        }
+    }
     RoundPlan {
         seed,
         durability: wanted.durability.of_round(number, wanted.rounds),
         nodes: wanted.nodes,
-        strikes: plan(seed, &faults, wanted.strikes, EVERY_MS, CALM_MS),
+        strikes,
     }
 }
 
-fn shuffled(seed: u64, faults: &[Fault]) -> Vec<Fault> {
+fn shuffled(seed: u64, faults: &[Choice]) -> Vec<Choice> {
     let mut random = Random::new(seed);
     let mut left = faults.to_vec();
     let mut order = vec![];
@@ -182,9 +199,10 @@ pub fn block_of_soak(seed: u64, block: usize) -> Vec<RoundPlan> {
 }
 
 /// Every fault that this version can be struck with.
-pub fn everything() -> Vec<Fault> {
+pub fn everything() -> Vec<Choice> {
     let is_possible = |fault: &Fault| *fault != Fault::MembershipChurn;
-    Fault::ALL.iter().copied().filter(is_possible).collect()
+    let possible = Fault::ALL.iter().copied().filter(is_possible);
+    possible.map(Choice::from).collect()
 }
 
 #[cfg(test)]
@@ -221,7 +239,8 @@ mod tests {
     #[test]
     fn a_round_can_be_repeated_alone() {
         for found in rounds(&wanted(20, 2)) {
-            let faults = found.strikes.iter().map(|strike| strike.fault).collect();
+            let named = found.choices().into_iter();
+            let faults = named.map(|name| name.parse().unwrap()).collect();
             let alone = rounds(&Wanted {
                 seed: found.seed,
                 rounds: 1,

@@ -67,12 +67,12 @@ mod tests {
 
     #[test]
     fn reads_are_strict_but_from_an_isolated_primary_of_a_quorum_cluster() {
-        let check = |durability: &str, fault, expected| {
+        let check = |durability: &str, fault: Fault, expected| {
             let found = rounds(&Wanted {
                 seed: 1,
                 rounds: 1,
                 strikes: 1,
-                faults: vec![fault],
+                faults: vec![fault.into()],
                 nodes: 3,
                 durability: durability.parse().unwrap(),
             });
