@@ -2,23 +2,26 @@
 //!
 //! A primary writes on the timeline that belongs to its epoch, and says so in each answer. On one timeline
 //! only one node may acknowledge, and once a write on a timeline is acknowledged, no write that begins
-//! later may be acknowledged on a lower one: that would be the old primary.
+//! later may be acknowledged on a lower one: that would be the old primary. Where the setup says so, one that was frozen
+//! may for the moments until its leash has killed it (`resumed`).
 
 use std::collections::BTreeMap;
 
+use crate::clock::Moment;
 use crate::history::{Call, Setup};
 
+use super::resumed::Resumed;
 use super::{Evidence, Verdict};
 
 /// Judges acknowledged writes that say who acknowledged them, and on which timeline.
-pub fn check(calls: &[Call], _: &Setup) -> Option<Verdict> {
+pub fn check(calls: &[Call], setup: &Setup) -> Option<Verdict> {
     let writes: Vec<Write<'_>> = calls.iter().filter_map(write).collect();
     if writes.is_empty() {
         return None;
     }
     let mut evidence = vec![];
     evidence.extend(shared_timeline(&writes));
-    evidence.extend(went_back(&writes));
+    evidence.extend(went_back(&writes, &Resumed::of(calls, setup)));
     Some(Verdict::of(evidence))
 }
 
@@ -28,16 +31,18 @@ struct Write<'a> {
     timeline: u32,
     invoked: u64,
     completed: u64,
+    at: Moment,
 }
 
 fn write(call: &Call) -> Option<Write<'_>> {
-    let completed = call.acknowledged()?.index;
+    let completed = call.acknowledged()?;
     let answerer = call.answerer.as_ref()?;
     call.operation.is_write().then_some(Write {
         node: &answerer.node,
         timeline: answerer.timeline?,
         invoked: call.invoked,
-        completed,
+        completed: completed.index,
+        at: completed.time,
     })
 }
 
@@ -61,7 +66,7 @@ fn shared_timeline(writes: &[Write<'_>]) -> Vec<Evidence> {
 }
 
 /// The first and the number of writes that began on an old timeline after a newer one was acknowledged.
-fn went_back(writes: &[Write<'_>]) -> Option<Evidence> {
+fn went_back(writes: &[Write<'_>], resumed: &Resumed) -> Option<Evidence> {
     let mut by_invocation = writes.to_vec();
     by_invocation.sort_by_key(|write| write.invoked);
     let mut by_completion = writes.to_vec();
@@ -77,6 +82,7 @@ fn went_back(writes: &[Write<'_>]) -> Option<Evidence> {
         }
         if let Some(newest) = newest
             && write.timeline < newest.timeline
+            && !resumed.excuses(write.at)
         {
             stale.push((newest, write));
         }

@@ -8,19 +8,24 @@ use std::collections::BTreeMap;
 
 use crate::history::{Call, Operation, Setup};
 
+use super::resumed::Resumed;
 use super::{Evidence, Verdict};
 
 /// Judges acknowledged writes against `fence` and `unfence`.
-pub fn check(calls: &[Call], _: &Setup) -> Option<Verdict> {
+pub fn check(calls: &[Call], setup: &Setup) -> Option<Verdict> {
     let fenced = fenced(calls);
     if fenced.is_empty() {
         return None;
     }
     let mut evidence = vec![];
+    let resumed = Resumed::of(calls, setup);
     for call in calls.iter().filter(|call| call.operation.is_write()) {
         let (Some(end), Some(answerer)) = (call.acknowledged(), &call.answerer) else {
             continue;
         };
+        if resumed.excuses(end.time) {
+            continue;
+        }
         let periods = fenced.get(answerer.node.as_str()).into_iter().flatten();
         let hit = periods.into_iter().find(|period| {
             period.from < call.invoked && period.until.is_none_or(|until| end.index < until)

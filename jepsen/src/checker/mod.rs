@@ -14,6 +14,7 @@ pub mod loss;
 pub mod outage;
 pub mod raft;
 pub mod recovery;
+mod resumed;
 pub mod set;
 pub mod staleness;
 pub mod two_writers;

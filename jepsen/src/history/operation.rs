@@ -278,9 +278,21 @@ pub struct Setup {
     /// How old the data may be that a transaction reads that writes nothing, in ms: an isolated primary
     /// answers reads until its lease ends. 0 if reads are strict.
     pub stale_reads_ms: u64,
+    /// For how long after a fault is healed a primary that it froze may still acknowledge, in ms: until its leash has
+    /// killed it. 0 if never.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub resumed_ms: u64,
     /// What all accounts of the bank hold together; none if the first read says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<i64>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(ms: &u64) -> bool {
+    *ms == 0
 }
 
 impl Default for Setup {
@@ -290,6 +302,7 @@ impl Default for Setup {
             staleness_ms: 5_000,
             lag_ms: 1_000,
             stale_reads_ms: 0,
+            resumed_ms: 0,
             total: None,
         }
     }

@@ -5,12 +5,16 @@ use jepsen::workload::bank;
 
 use super::plan::RoundPlan;
 use crate::nemesis::fault::Fault;
+use crate::nemesis::plan::Strike;
 
 /// Until its lease ends, an isolated primary of a quorum cluster answers reads with old data.
 const LEASE_MS: u64 = 10_000;
 /// A stale answer is what the peer last saw, however long it has been cut off or frozen. A peer that is not, or no
 /// longer, knows everything that is so old.
 const KNOWN_MS: u64 = 5_000;
+
+/// The primary of an async cluster whose whole host was frozen may acknowledge until its leash has run and killed it.
+const RESUMED_MS: u64 = 300;
 
 /// Of a round.
 pub fn setup(plan: &RoundPlan) -> Setup {
@@ -20,11 +24,14 @@ pub fn setup(plan: &RoundPlan) -> Setup {
     };
     let may_isolate = plan.strikes.iter().any(|it| may_isolate(it.fault));
     let is_strict = durability == Durability::Async || !may_isolate;
+    let freezes = |it: &Strike| matches!(it.fault, Fault::Freeze | Fault::ZoneLoss);
+    let may_resume = durability == Durability::Async && plan.strikes.iter().any(freezes);
     let longest = plan.strikes.iter().map(|strike| strike.lasts_ms).max();
     Setup {
         durability,
         staleness_ms: KNOWN_MS + longest.unwrap_or(0),
         stale_reads_ms: if is_strict { 0 } else { LEASE_MS },
+        resumed_ms: if may_resume { RESUMED_MS } else { 0 },
         total: Some(bank::TOTAL),
         ..Setup::default()
     }
@@ -84,5 +91,6 @@ mod tests {
         check("quorum:1", Fault::Isolate, 10_000);
         check("quorum:1", Fault::PowerCut, 0);
         check("async", Fault::Isolate, 0);
+        check("async", Fault::Freeze, 0);
     }
 }

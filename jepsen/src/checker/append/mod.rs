@@ -8,6 +8,8 @@
 //! Where reads are not strict, a transaction that only reads may see data as old as the setup allows: what
 //! ended less long ago is not "before" it.
 //!
+//! An asynchronous cluster may lose the tail of an old primary (`tail`): that is as if it never was.
+//!
 //! A lost tail is invisible without a read of every key in the end: the workload forces one, and a key
 //! that was appended to and never read afterwards makes the verdict unknown.
 
@@ -16,10 +18,11 @@ mod edges;
 mod graph;
 mod order;
 mod reads;
+mod tail;
 
 use std::collections::BTreeMap;
 
-use crate::history::{Call, MicroOperation, Operation, Outcome, Setup};
+use crate::history::{Call, Durability, MicroOperation, Operation, Outcome, Setup};
 
 use super::{Verdict, few};
 use order::Orders;
@@ -77,6 +80,12 @@ pub fn anomalies(calls: &[Call], setup: &Setup) -> Option<Verdict> {
         return None;
     }
     let mut evidence = vec![];
+    if setup.durability == Durability::Async {
+        let split = tail::split(transactions);
+        transactions = split.kept;
+        aborted.extend(split.lost);
+        evidence.extend(split.evidence);
+    }
     let orders = match Orders::of(&transactions) {
         Ok((orders, found)) => {
             evidence.extend(found);
