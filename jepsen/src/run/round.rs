@@ -82,8 +82,9 @@ pub fn run(
         strike(ground, plan, stop, &mut log, &mut troubles)
     };
     let healed = heal(ground, &records);
-    troubles.extend(clients.finish().iter().map(|error| format!("{error:#}")));
+    // Some take 2 s to end what they are doing; whoever has ended writes nothing meanwhile.
     let ended = clock::now();
+    troubles.extend(clients.finish().iter().map(|error| format!("{error:#}")));
     if stop.load(Ordering::SeqCst) {
         return Ok(None);
     }
