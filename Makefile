@@ -1,8 +1,13 @@
 # Thin: each target is what a user could type. All install what they need, or say what is missing.
-.PHONY: help install release demo bench idle test simulation ci
+.PHONY: help install release demo bench idle jepsen soak test simulation ci
 
 SEEDS ?= 100000
 TRIALS ?= 20
+ROUNDS ?= 12
+SEED ?= 1
+FOR ?= 2h
+# One of each kind: processes, pauses, partitions, links, disks, the peers themselves.
+FAULTS ?= kill-postmaster@primary,kill-node@primary,freeze@primary,pause-agent@primary,isolate@primary,primary-with-clients,leader-in-minority,zone-loss@primary,lossy-links@primary,power-cut@primary,fsync-errors@primary,kill-peer@leader
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -25,6 +30,14 @@ bench: release # write outage, loss and rejoin under faults; TRIALS=20
 
 idle: release # CPU and memory of a cluster at rest
 	$(JEPSEN) idle
+
+jepsen: release # rounds of faults under load, half quorum, half async, every history judged; ROUNDS=12 SEED=1
+	@./.ci/install faults
+	$(JEPSEN) run --rounds $(ROUNDS) --seed $(SEED) --folder $(TARGET)/jepsen --faults $(FAULTS)
+
+soak: release # the same over all faults for hours; FOR=2h SEED=1
+	@./.ci/install faults
+	$(JEPSEN) soak --for $(FOR) --seed $(SEED) --folder $(TARGET)/soak
 
 test: install # every test, then the proof that every broken safety rule is noticed
 	@if cargo nextest --version >/dev/null 2>&1; then echo cargo nextest run --workspace; cargo nextest run --workspace; \

@@ -229,6 +229,25 @@ impl Dev {
         Ok(targets.collect())
     }
 
+    /// The cluster's name.
+    ///
+    /// # Errors
+    /// No cluster is up.
+    pub fn cluster(&self) -> anyhow::Result<&str> {
+        Ok(&self.layout()?.cluster)
+    }
+
+    /// Each peer and its address.
+    ///
+    /// # Errors
+    /// No cluster is up.
+    pub fn peers(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let peers = self.of(Kind::Peer)?.into_iter();
+        Ok(peers
+            .map(|(name, port)| (name.clone(), format!("127.0.0.1:{port}")))
+            .collect())
+    }
+
     /// What the first peer that answers says.
     async fn ask<T: serde::de::DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let mut last = anyhow::anyhow!("no peers");

@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use crate::checker::{loss, outage};
 use crate::clock;
 use crate::cluster::{Dev, View};
-use crate::history::Writer;
+use crate::history::acknowledgement::Writer;
 use crate::load::{Load, Probing};
 use crate::recovery::{Line, time_line};
 

@@ -13,6 +13,12 @@ use serde::de::DeserializeOwned;
 #[derive(Debug, Clone)]
 pub struct Http(Client<HttpConnector, Empty<Bytes>>);
 
+impl Default for Http {
+    fn default() -> Http {
+        Http::new()
+    }
+}
+
 impl Http {
     /// Nothing is connected yet.
     pub fn new() -> Http {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::clock;
-use crate::history::{Acknowledgement, Recorder, Writer};
+use crate::history::acknowledgement::{Acknowledgement, Recorder, Writer};
 use crate::session::{self, Inserted, Session, Target};
 
 const CLIENT_EVERY: Duration = Duration::from_millis(5);

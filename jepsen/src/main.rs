@@ -4,21 +4,26 @@
 //! What was acknowledged is counted by the clients, never asked of the system under test.
 
 mod bench;
-mod checker;
-mod clock;
+mod check;
 mod cluster;
+mod command;
 mod demo;
-mod history;
-mod http;
+mod disk;
+mod hosts;
 mod idle;
 mod load;
+mod nemesis;
+mod net;
 mod recovery;
-mod session;
+mod report;
+mod run;
+mod sys;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use jepsen::{checker, clock, history, http, random, session};
 use tokio::signal::unix::{SignalKind, signal};
 
 use cluster::Dev;
@@ -44,12 +49,45 @@ enum Verb {
         #[command(flatten)]
         options: bench::Options,
     },
+    /// Carry frames between namespaces
+    #[command(hide = true)]
+    Switch(net::switch::Options),
+    /// Hosts of their own, in network namespaces: needs root
+    #[command(hide = true, subcommand)]
+    Hosts(hosts::verbs::HostsVerb),
+    /// Measure what the network of the hosts does; needs root
+    #[command(hide = true)]
+    Network {
+        /// Decides what is lost and late
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Measure CPU and memory of a cluster at rest
     Idle {
         #[command(flatten)]
         place: Place,
         #[command(flatten)]
         options: idle::Options,
+    },
+    /// Rounds of load and faults, judged: exit 0 if valid, 1 if something is wrong, 2 if it proves nothing
+    Run {
+        #[command(flatten)]
+        options: run::Run,
+    },
+    /// Repeat one round of a run
+    Replay {
+        #[command(flatten)]
+        options: run::Replay,
+    },
+    /// Rounds over all faults for hours; SIGTERM ends it with the summary so far
+    Soak {
+        #[command(flatten)]
+        options: run::Soak,
+    },
+    /// Judge a recorded history: exit 0 if valid, 1 if invalid, 2 if unknown
+    Check {
+        #[command(flatten)]
+        options: check::Options,
     },
 }
 
@@ -82,9 +120,27 @@ impl Place {
     }
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> ExitCode {
-    match run(Arguments::parse().verb).await {
+fn main() -> ExitCode {
+    let measured = match Arguments::parse().verb {
+        Verb::Check { options } => return check::run(&options),
+        Verb::Run { options } => return ruled(run::run(&options)),
+        Verb::Replay { options } => return ruled(run::replay(&options)),
+        Verb::Soak { options } => return ruled(run::soak(&options)),
+        // Whoever enters a namespace does so on a thread of its own, before there is any runtime.
+        Verb::Switch(options) => net::switch::run(&options).map(|()| true),
+        Verb::Network { seed } => net::measure::run(seed).map(|()| true),
+        Verb::Hosts(verb) => hosts::verbs::run(verb),
+        Verb::Demo { place } => on_dev(place.dev("demo"), demo::run),
+        Verb::Bench { place, options } => {
+            let work = async |dev: &mut Dev| bench::run(dev, options).await;
+            on_dev(place.dev("bench"), work)
+        }
+        Verb::Idle { place, options } => {
+            let work = async |dev: &mut Dev| idle::run(dev, options).await;
+            on_dev(place.dev("idle"), work)
+        }
+    };
+    match measured {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -94,23 +150,25 @@ async fn main() -> ExitCode {
     }
 }
 
+/// A harness that fails proves nothing.
+fn ruled(ruling: anyhow::Result<report::Ruling>) -> ExitCode {
+    let ruling = ruling.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        report::Ruling::Unknown
+    });
+    ExitCode::from(ruling.code())
+}
+
 /// Answers whether what was measured is as it should be. Whatever was started is taken down again.
-async fn run(verb: Verb) -> anyhow::Result<bool> {
-    let mut dev = match &verb {
-        Verb::Demo { place } => place.dev("demo")?,
-        Verb::Bench { place, .. } => place.dev("bench")?,
-        Verb::Idle { place, .. } => place.dev("idle")?,
-    };
-    let work = async {
-        match verb {
-            Verb::Demo { .. } => demo::run(&mut dev).await,
-            Verb::Bench { options, .. } => bench::run(&mut dev, options).await,
-            Verb::Idle { options, .. } => idle::run(&mut dev, options).await,
-        }
-    };
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn on_dev(
+    dev: anyhow::Result<Dev>,
+    work: impl AsyncFnOnce(&mut Dev) -> anyhow::Result<bool>,
+) -> anyhow::Result<bool> {
+    let mut dev = dev?;
     let mut terminate = signal(SignalKind::terminate())?;
     let result = tokio::select! {
-        result = work => result,
+        result = work(&mut dev) => result,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
         _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
     };

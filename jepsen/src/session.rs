@@ -59,6 +59,11 @@ impl Session {
         Session::connect(config).await
     }
 
+    /// How many warnings the server has sent: a success with one is no promise.
+    pub fn warnings(&self) -> u64 {
+        self.warnings.load(Ordering::SeqCst)
+    }
+
     async fn connect(config: Config) -> anyhow::Result<Session> {
         let warnings = Arc::new(AtomicU64::new(0));
         let mut driver = JoinSet::new();
@@ -97,9 +102,9 @@ impl Session {
         statement: &tokio_postgres::Statement,
         id: i64,
     ) -> Result<Inserted, tokio_postgres::Error> {
-        let before = self.warnings.load(Ordering::SeqCst);
+        let before = self.warnings();
         self.client.execute(statement, &[&id]).await?;
-        let is_clean = self.warnings.load(Ordering::SeqCst) == before;
+        let is_clean = self.warnings() == before;
         Ok(if is_clean {
             Inserted::Acknowledged
         } else {

@@ -23,6 +23,8 @@ pub(crate) struct Record {
     pub start: Lsn,
     /// PostgreSQL's `EndRecPtr`.
     pub end: Lsn,
+    /// Where it says that the record before it begins.
+    pub link: Lsn,
     /// The timeline in the header of the last page it touches.
     pub page_timeline: Timeline,
 }
@@ -105,6 +107,7 @@ pub(crate) fn read(
         return Ok(Ok(Record {
             start,
             end: Lsn(end),
+            link: Lsn(u64_at(&record, 8)),
             page_timeline,
         }));
     }

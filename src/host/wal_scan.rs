@@ -29,17 +29,37 @@ pub struct Scan {
 
 /// Walks from `start` to the end of valid WAL. Blocks: about 2 ms per 16 MB in the page cache.
 ///
-/// `start` must be a record boundary on exactly that timeline: what was replayed last together with
-/// its timeline, or [`start_from`] the control file. The instance must be fenced or stopped, or the
+/// `start` must be a record boundary on exactly that timeline, such as [`start_from`] the control file; the first
+/// record there is believed whatever it says that it follows, as recovery does. The instance must be fenced or stopped, or the
 /// answer is old before it is given. Planted and foreign history files are ignored.
 ///
 /// Errors: [`Error::Unscannable`] if the WAL at `start` is not there or not valid,
 /// [`Error::File`], [`Error::Malformed`].
 pub fn scan(wal: &Wal, start: WalPosition) -> Result<Scan> {
+    scan_with(wal, start, First::Believed)
+}
+
+/// [`scan`] from what was replayed last. What a receiver left of an older use of the file may stand right behind it: a
+/// whole record with a checksum that fits. So the first record must follow one that ends at `start`, as recovery,
+/// which has just read that one, demands.
+///
+/// Errors: also [`Error::Unscannable`] if the record before `start` is not there to be compared.
+pub fn scan_replayed(wal: &Wal, start: WalPosition) -> Result<Scan> {
+    scan_with(wal, start, First::Linked)
+}
+
+/// What is asked of the first record, whose predecessor the walk has not seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    Believed,
+    Linked,
+}
+
+fn scan_with(wal: &Wal, start: WalPosition, first: First) -> Result<Scan> {
     let lineages = history::lineages(&wal.folder)?;
     let mut best: Option<Scan> = None;
     for path in paths(wal, &lineages, start) {
-        if let Some(found) = walk(wal, &path, start)?
+        if let Some(found) = walk(wal, &path, start, first)?
             && best.as_ref().is_none_or(|best| found.end > best.end)
         {
             best = Some(found);
@@ -102,7 +122,12 @@ fn paths(wal: &Wal, all: &BTreeMap<Timeline, Lineage>, start: WalPosition) -> Ve
 }
 
 /// Follows one path; `None` if its WAL does not lead through `start` or not through a fork.
-fn walk(wal: &Wal, path: &[Stage], start: WalPosition) -> Result<Option<Scan>> {
+fn walk(
+    wal: &Wal,
+    path: &[Stage],
+    start: WalPosition,
+    first_record: First,
+) -> Result<Option<Scan>> {
     let mut pages = Pages::new(wal);
     let branches: Vec<Branch> = path.iter().map(|stage| stage.branch).collect();
     // The byte before a boundary at a page start must be there: the boundary itself proves nothing.
@@ -149,6 +174,16 @@ fn walk(wal: &Wal, path: &[Stage], start: WalPosition) -> Result<Option<Scan>> {
                 return Ok(Some(scan));
             }
         };
+        if scan.last_record.is_none() && first_record == First::Linked {
+            let size = wal.segment_size;
+            let before =
+                wal_record::read(&mut pages, &branches, record.link, None, Timeline(0), size)?;
+            match before {
+                Ok(before) if before.end == at => {}
+                Ok(_) => return Ok(Some(scan)),
+                Err(_) => return Ok(None),
+            }
+        }
         stage += usize::from(at_fork);
         if path[stage]
             .left_at

@@ -49,6 +49,39 @@ async fn the_end_of_wal_is_found() {
     let segment_start = Lsn(redo.lsn.0 / wal.segment_size * wal.segment_size);
     assert!(wal_scan::scan(&foreign, at(1, Lsn(segment_start.0 + 0x28))).is_err());
 
+    // A whole record of an older use of the file, right behind what was replayed, is none.
+    assert_eq!(
+        wal_scan::scan_replayed(&wal, found.end).unwrap(),
+        wal_scan::scan(&wal, found.end).unwrap()
+    );
+    let last = found.last_record.unwrap();
+    assert_eq!(wal_scan::scan_replayed(&wal, at(1, last)).unwrap(), found);
+    let segment = wal
+        .folder
+        .join(wal.segment_name(Timeline(1), wal.segment_of(last)));
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(segment)
+        .unwrap();
+    let [from, to] = [last, found.end.lsn].map(|lsn| lsn.0 % wal.segment_size);
+    let mut old = vec![0; (to - from) as usize];
+    assert_eq!(
+        last.0 / 8192,
+        (found.end.lsn.0 + to - from) / 8192,
+        "all on one page"
+    );
+    file.read_exact_at(&mut old, from).unwrap();
+    file.write_all_at(&old, to).unwrap();
+    let behind = wal_scan::scan_replayed(&wal, found.end).unwrap();
+    assert_eq!(behind.end, found.end);
+    assert_eq!(behind.last_record, None);
+    // Nothing but its link tells it from a new one.
+    let believed = wal_scan::scan(&wal, found.end).unwrap();
+    assert_eq!(believed.last_record, Some(found.end.lsn));
+    assert_eq!(wal_scan::scan(&wal, redo).unwrap(), found);
+    file.write_all_at(&vec![0; old.len()], to).unwrap();
+
     // A torn tail: any change of the last record, or its loss, ends the WAL before it.
     let last = found.last_record.unwrap();
     let segment = wal

@@ -11,7 +11,7 @@ use crate::checker::two_writers::Freeze;
 use crate::checker::{loss, outage, two_writers};
 use crate::clock::{self, Moment};
 use crate::cluster::Dev;
-use crate::history::Writer;
+use crate::history::acknowledgement::Writer;
 use crate::load::{Load, Probing};
 
 use super::faults::{Fault, Struck};

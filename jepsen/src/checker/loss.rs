@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{Acknowledgement, Writer};
+use crate::history::acknowledgement::{Acknowledgement, Writer};
 
 /// What became of the rows of one writer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub fn check(history: &[Acknowledgement], writer: Writer, found: &[i64]) -> Loss
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::testing::acknowledged;
+    use crate::history::acknowledgement::testing::acknowledged;
 
     #[test]
     fn only_acknowledged_rows_can_be_lost() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::history::{Acknowledgement, Writer};
+use crate::history::acknowledgement::{Acknowledgement, Writer};
 
 /// The interruptions that one writer saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub fn check(history: &[Acknowledgement], writer: Writer, fault: Moment) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::testing::acknowledged;
+    use crate::history::acknowledgement::testing::acknowledged;
 
     fn check_ms(history: &[(&str, u64)], fault: u64) -> Option<(u128, u128)> {
         let history: Vec<_> = (1..)

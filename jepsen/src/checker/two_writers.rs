@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::history::Acknowledgement;
+use crate::history::acknowledgement::Acknowledgement;
 
 /// Acknowledgements of one node that are not further apart form one interval.
 const JOINED: Duration = Duration::from_millis(250);
@@ -108,8 +108,8 @@ fn stale(intervals: &[Interval<'_>]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Writer;
-    use crate::history::testing::acknowledged;
+    use crate::history::acknowledgement::Writer;
+    use crate::history::acknowledgement::testing::acknowledged;
 
     fn history(acknowledgements: &[(&str, u64)]) -> Vec<Acknowledgement> {
         (1..)

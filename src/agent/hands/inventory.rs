@@ -182,7 +182,7 @@ impl Hands {
             system: control.system,
         };
         let replayed = replayed.filter(|at| at.lsn >= control.redo);
-        let near = replayed.and_then(|start| wal_scan::scan(&wal, start).ok());
+        let near = replayed.and_then(|start| wal_scan::scan_replayed(&wal, start).ok());
         if let Some(scan) = near {
             return Some(scan.end);
         }

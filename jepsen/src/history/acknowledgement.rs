@@ -61,7 +61,7 @@ impl Recorder {
 }
 
 #[cfg(test)]
-pub mod testing {
+pub(crate) mod testing {
     use super::*;
 
     /// An acknowledgement to `writer` by `node`, sent 1 ms before it arrived at `at` ms.

@@ -1,0 +1,84 @@
+//! The configuration files of peers and agents: text, made of values.
+
+use std::path::Path;
+
+use super::layout::{DATABASE_PORT, HEALTH_PORT, Host, Kind, Layout, PEER_PORT};
+
+/// The cluster's name.
+pub const CLUSTER: &str = "orders";
+/// The application's role.
+pub const APPLICATION: &str = "app";
+
+/// The file of a peer, whose disk is mounted at `home`. `group` is a UUID in hexadecimal digits.
+pub fn server(layout: &Layout, host: &Host, home: &Path, group: &str) -> String {
+    let number = |host: &Host| host.name.trim_start_matches('p').to_owned();
+    let peers: Vec<_> = layout
+        .of(Kind::Peer)
+        .map(|peer| format!("{} = \"{}:{PEER_PORT}\"", number(peer), peer.address))
+        .collect();
+    format!(
+        "id = {}\ngroup = \"{group}\"\nzone = \"z{}\"\nfolder = \"{}\"\nlisten = \"{}:{PEER_PORT}\"\n\
+         insecure_listen = true\n\n[peers]\n{}\n",
+        number(host),
+        host.zone,
+        home.join("raft").display(),
+        host.address,
+        peers.join("\n")
+    )
+}
+
+/// The file of an agent, whose disk is mounted at `home`.
+pub fn agent(layout: &Layout, host: &Host, home: &Path) -> String {
+    let peers: Vec<_> = layout
+        .peers()
+        .iter()
+        .map(|peer| format!("\"{peer}\""))
+        .collect();
+    let (home, address) = (home.display(), host.address);
+    format!(
+        "cluster = \"{CLUSTER}\"\ninstance = \"{}\"\nzone = \"z{}\"\npeers = [{}]\n\
+         folder = \"{home}/agent\"\ndata = \"{home}/data\"\nhost = \"{address}\"\nport = {DATABASE_PORT}\n\
+         health = \"{address}:{HEALTH_PORT}\"\ninsecure_listen = true\n\n\
+         [replication]\npassword_file = \"{home}/replication.password\"\n\n\
+         [application]\nuser = \"{APPLICATION}\"\npassword_file = \"{home}/application.password\"\n",
+        host.name,
+        host.zone,
+        peers.join(", "),
+    )
+}
+
+/// The arguments of `primacy cluster create`.
+pub fn create(layout: &Layout, durability: &str) -> Vec<String> {
+    let mut arguments: Vec<String> = ["cluster", "create", CLUSTER, "--durability", durability]
+        .map(str::to_owned)
+        .into();
+    for host in layout.of(Kind::Node) {
+        arguments.push("--member".to_owned());
+        arguments.push(format!(
+            "{}={}:{DATABASE_PORT}/{HEALTH_PORT}@z{}",
+            host.name, host.address, host.zone
+        ));
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_name_the_addresses_of_the_hosts() {
+        let layout = Layout::new(3);
+        let text = server(&layout, &layout.all()[1], Path::new("/x/p2"), "00ff");
+        assert!(
+            text.starts_with("id = 2\ngroup = \"00ff\"\nzone = \"z2\"\nfolder = \"/x/p2/raft\"")
+        );
+        assert!(text.contains("3 = \"198.51.100.3:7001\""));
+        let text = agent(&layout, layout.host("a").unwrap(), Path::new("/x/a"));
+        assert!(text.contains("host = \"198.51.100.4\"\nport = 5432\n"));
+        assert_eq!(
+            create(&layout, "async").last().unwrap(),
+            "c=198.51.100.6:5432/8008@z3"
+        );
+    }
+}

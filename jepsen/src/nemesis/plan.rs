@@ -1,0 +1,88 @@
+//! What shall happen when: a function of a seed.
+
+use serde::Serialize;
+
+use super::fault::Fault;
+use super::target::Target;
+use crate::random::Random;
+
+/// One fault at its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Strike {
+    /// When it is installed, in milliseconds after the beginning.
+    pub at_ms: u64,
+    /// How long after that it is healed.
+    pub lasts_ms: u64,
+    /// What.
+    pub fault: Fault,
+    /// Whom.
+    pub target: Target,
+}
+
+/// Every strike, in the order of their times. The same seed gives the same plan.
+///
+/// The faults are shuffled, and each happens before any happens twice. A strike begins in the first second of
+/// its share of the time, `every_ms`, and is healed early enough to leave `calm_ms` of it.
+pub fn plan(
+    seed: u64,
+    faults: &[Fault],
+    strikes: usize,
+    every_ms: u64,
+    calm_ms: u64,
+) -> Vec<Strike> {
+    let mut random = Random::new(seed);
+    let mut left: Vec<Fault> = vec![];
+    let mut plan = vec![];
+    for number in 0..strikes {
+        if left.is_empty() {
+            left = faults.to_vec();
+        }
+        let Some(last) = left.len().checked_sub(1) else {
+            return plan;
+        };
+        let fault = left.swap_remove(draw(&mut random, last + 1));
+        let targets = fault.targets();
+        let (shortest, longest) = fault.lasts_ms();
+        let late_ms = random.below(1_000);
+        let lasts_ms = shortest + random.below(longest - shortest + 1);
+        plan.push(Strike {
+            at_ms: number as u64 * every_ms + late_ms,
+            lasts_ms: lasts_ms.min(every_ms.saturating_sub(calm_ms + late_ms)),
+            fault,
+            target: targets[draw(&mut random, targets.len())],
+        });
+    }
+    plan
+}
+
+fn draw(random: &mut Random, bound: usize) -> usize {
+    usize::try_from(random.below(bound as u64)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_plan_and_each_fault_comes_before_any_comes_twice() {
+        let count = Fault::ALL.len();
+        let one = plan(7, Fault::ALL, 2 * count, 30_000, 10_000);
+        assert_eq!(one, plan(7, Fault::ALL, 2 * count, 30_000, 10_000));
+        assert_ne!(one, plan(8, Fault::ALL, 2 * count, 30_000, 10_000));
+        for half in one.chunks(count) {
+            let mut faults: Vec<_> = half.iter().map(|strike| strike.fault).collect();
+            faults.sort_unstable();
+            faults.dedup();
+            assert_eq!(faults.len(), count);
+        }
+    }
+
+    #[test]
+    fn strikes_do_not_meet_and_leave_time_to_recover() {
+        for pair in plan(3, Fault::ALL, 100, 20_000, 8_000).windows(2) {
+            let ends = pair[0].at_ms + pair[0].lasts_ms;
+            assert!(ends + 8_000 <= pair[1].at_ms, "{pair:?}");
+        }
+        assert!(plan(3, &[], 5, 1_000, 0).is_empty());
+    }
+}

@@ -1,0 +1,195 @@
+//! One round: load, faults, healing, final reads. It gathers evidence and judges nothing.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use jepsen::history::{self, ClientLog, History, Operation, Process, Recorder};
+
+use super::clients::{self, Clients, LOAD, Shared};
+use super::plan::RoundPlan;
+use super::setup::setup;
+use super::surroundings::Surroundings;
+use crate::clock::{self, Moment};
+use crate::nemesis::ground::Ground;
+use crate::nemesis::{Outcome, Record, runner};
+
+/// Fewer operations a second before the fault prove too little.
+pub const LEAST_RATE: f64 = 100.0;
+/// How long after the last fault is healed every member must stream again.
+pub const HEALED_WITHIN: Duration = Duration::from_secs(60);
+/// Sessions are opened, caches filled.
+const WARM: Duration = Duration::from_millis(1_500);
+const RATED: Duration = Duration::from_millis(2_500);
+/// What is wrong may take so long to be noticed.
+const SETTLES: Duration = Duration::from_millis(1_500);
+
+/// What a round left.
+#[derive(Debug)]
+pub struct Taken {
+    /// What all clients saw.
+    pub history: History,
+    /// Where each client was.
+    pub places: BTreeMap<Process, String>,
+    /// The places of those whose writes count.
+    pub clients: Vec<String>,
+    /// When the load began.
+    pub began: Moment,
+    /// When the load ended.
+    pub ended: Moment,
+    /// Operations a second before the first fault.
+    pub rate: f64,
+    /// What became of the faults; empty if the round was rejected before.
+    pub records: Vec<Record>,
+    /// Since when every member streamed again and nothing was left of any fault; else why not.
+    pub healed: Result<Moment, String>,
+    /// Why the harness is to blame.
+    pub troubles: Vec<String>,
+    /// Of PostgreSQL.
+    pub server_version: String,
+}
+
+/// Runs a round on hosts that are up; the logs of its clients go to `folder`. None if it was told to stop.
+///
+/// # Errors
+/// The load cannot be started, or its logs cannot be written or read.
+pub fn run(
+    ground: &mut Ground,
+    plan: &RoundPlan,
+    folder: &Path,
+    stop: &AtomicBool,
+) -> anyhow::Result<Option<Taken>> {
+    ground
+        .until_healed(HEALED_WITHIN)
+        .context("before the round")?;
+    let around = Arc::new(Surroundings::of(ground)?);
+    let recorder = Recorder::create(folder)?;
+    let mut log = recorder.client("nemesis")?;
+    log.remark(Process::nemesis(), Operation::Setup(setup(plan)))?;
+    let server_version = clients::prepare(&around).context("prepare the tables")?;
+    let shared = Shared::new();
+    let began = clock::now();
+    let clients = Clients::start(&around, &shared, &recorder, plan.seed)?;
+    let rate = rate(&recorder)?;
+    let mut troubles = vec![];
+    let records = if rate < LEAST_RATE {
+        troubles.push(format!("{rate:.0} operations a second before the fault"));
+        vec![]
+    } else {
+        strike(ground, plan, stop, &mut log, &mut troubles)
+    };
+    let healed = heal(ground, &records);
+    // Some take 2 s to end what they are doing; whoever has ended writes nothing meanwhile.
+    let ended = clock::now();
+    troubles.extend(clients.finish().iter().map(|error| format!("{error:#}")));
+    if stop.load(Ordering::SeqCst) {
+        return Ok(None);
+    }
+    if healed.is_ok()
+        && let Err(error) = clients::read(&around, &shared, &recorder)
+    {
+        troubles.push(format!("final reads: {error:#}"));
+    }
+    drop(log);
+    let (history, places) = merged(&recorder)?;
+    Ok(Some(Taken {
+        history,
+        places,
+        clients: around.clients.iter().map(|it| it.name.clone()).collect(),
+        began,
+        ended,
+        rate,
+        records,
+        healed,
+        troubles,
+        server_version,
+    }))
+}
+
+/// Operations a second, as applications see them.
+fn rate(recorder: &Recorder) -> anyhow::Result<f64> {
+    std::thread::sleep(WARM);
+    let (before, since) = (recorder.acknowledged(&LOAD)?, clock::now());
+    std::thread::sleep(RATED);
+    let (after, until) = (recorder.acknowledged(&LOAD)?, clock::now());
+    Ok(after.saturating_sub(before) as f64 / until.since(since).as_secs_f64())
+}
+
+fn strike(
+    ground: &mut Ground,
+    plan: &RoundPlan,
+    stop: &AtomicBool,
+    log: &mut ClientLog,
+    troubles: &mut Vec<String>,
+) -> Vec<Record> {
+    let records = runner::run(ground, &plan.strikes, stop, |record| {
+        eprintln!("  {}", told(record));
+        let (time, status) = match (record.healed, &record.outcome) {
+            (Some(healed), _) => (healed, "healed"),
+            (None, Outcome::Installed) => (record.began, "installed"),
+            (None, Outcome::Skipped(_)) => (record.began, "skipped"),
+            (None, Outcome::Indeterminate(_)) => (record.began, "indeterminate"),
+        };
+        let fault = history::Fault {
+            name: record.fault.name(),
+            target: record.host.clone(),
+            status: status.to_owned(),
+        };
+        let written = log.remark_at(time, Process::nemesis(), Operation::Fault(fault));
+        troubles.extend(
+            written
+                .err()
+                .map(|error| format!("record a fault: {error}")),
+        );
+    });
+    let unhealed = records.iter().filter_map(|record| {
+        let why = record.trouble.as_ref()?;
+        Some(format!("{} is not healed: {why}", record.fault.name()))
+    });
+    troubles.extend(unhealed);
+    records
+}
+
+fn told(record: &Record) -> String {
+    let fault = record.fault.name();
+    match record.healed {
+        None => format!("{fault} {} {}", record.host, record.outcome),
+        Some(healed) => {
+            let lasted = healed.ms_since(record.installed) / 1_000.0;
+            format!("{fault} {} healed after {lasted:.1} s", record.host)
+        }
+    }
+}
+
+/// Waits until everything is as before; clients go on meanwhile, and a little longer.
+fn heal(ground: &Ground, records: &[Record]) -> Result<Moment, String> {
+    let whole = || {
+        let healed = ground.until_healed(HEALED_WITHIN);
+        healed.map_err(|error| format!("{error:#}"))
+    };
+    if records.is_empty() {
+        return whole().map(|()| clock::now());
+    }
+    // A leader that has just been struck may not have noticed yet.
+    std::thread::sleep(SETTLES);
+    whole()?;
+    let healed = clock::now();
+    std::thread::sleep(SETTLES);
+    whole()?;
+    Ok(healed)
+}
+
+fn merged(recorder: &Recorder) -> anyhow::Result<(History, BTreeMap<Process, String>)> {
+    let logs = recorder.logs()?;
+    let mut places = BTreeMap::new();
+    for log in logs.iter().filter(|log| !log.place.is_empty()) {
+        for event in &log.events {
+            places.insert(event.process.clone(), log.place.clone());
+        }
+    }
+    let history = History::merge(logs.into_iter().map(|log| log.events));
+    Ok((history, places))
+}
