@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::broken;
 use crate::control::PeerMessage;
 use crate::duty;
 use crate::model::{ClusterName, Durability, InstanceId, Order, Timestamp};
@@ -59,6 +60,9 @@ impl Leases {
             Some(tenure) => {
                 let granted = tenure.granted.get(cluster).copied().unwrap_or_default();
                 let last = tenure.since.max(granted);
+                if broken!(WholeLease) {
+                    return last.after(durability.lease_length() / 2);
+                }
                 last.after(durability.lease_length())
                     .after(duty::lease::MARGIN)
             }
@@ -84,7 +88,7 @@ pub(super) async fn renew(
     let Some((order, length)) = lease_order(peer, cluster, instance) else {
         return declined("it is not recorded as the primary");
     };
-    let confirmed = if crate::broken!(HeartbeatBeforeGrant) {
+    let confirmed = if broken!(HeartbeatBeforeGrant) {
         peer.leading_term()
     } else {
         let confirmed = peer.consensus.confirm_leadership(CONFIRM).await;
