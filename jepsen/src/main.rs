@@ -132,8 +132,14 @@ fn main() -> ExitCode {
         Verb::Hosts(verb) => hosts::verbs::run(verb),
         Verb::Demo { place } => on_dev(place.dev("demo"), demo::run),
         Verb::Bench { place, options } => {
-            let work = async |dev: &mut Dev| bench::run(dev, options).await;
-            on_dev(place.dev("bench"), work)
+            if options.without_hosts().is_empty() {
+                place
+                    .dev("bench")
+                    .and_then(|dev| bench::on_hosts(&dev, &options))
+            } else {
+                let work = async |dev: &mut Dev| bench::on_loopback(dev, &options).await;
+                on_dev(place.dev("bench"), work)
+            }
         }
         Verb::Idle { place, options } => {
             let work = async |dev: &mut Dev| idle::run(dev, options).await;
