@@ -12,6 +12,7 @@ mod disk;
 mod hosts;
 mod idle;
 mod load;
+mod mutants;
 mod nemesis;
 mod net;
 mod recovery;
@@ -84,6 +85,11 @@ enum Verb {
         #[command(flatten)]
         options: run::Soak,
     },
+    /// Break one safety rule after the other and see that the checkers notice; needs root
+    Mutants {
+        #[command(flatten)]
+        options: mutants::Options,
+    },
     /// Judge a recorded history: exit 0 if valid, 1 if invalid, 2 if unknown
     Check {
         #[command(flatten)]
@@ -129,6 +135,7 @@ fn main() -> ExitCode {
         // Whoever enters a namespace does so on a thread of its own, before there is any runtime.
         Verb::Switch(options) => net::switch::run(&options).map(|()| true),
         Verb::Network { seed } => net::measure::run(seed).map(|()| true),
+        Verb::Mutants { options } => mutants::run(&options),
         Verb::Hosts(verb) => hosts::verbs::run(verb),
         Verb::Demo { place } => on_dev(place.dev("demo"), demo::run),
         Verb::Bench { place, options } => {
