@@ -186,11 +186,14 @@ impl PromiseStore {
         if self.record.as_ref() == Some(&record) {
             return Ok(());
         }
-        if broken!(PersistedPromise) && self.record.is_some() {
-            self.record = Some(record);
-            return Ok(());
+        let mut kept = record.clone();
+        if broken!(PersistedPromise)
+            && let Ok(Some(text)) = durable::read(&self.path)
+            && let Ok(before) = serde_json::from_str::<PromiseRecord>(&text)
+        {
+            kept.order = before.order;
         }
-        let text = serde_json::to_vec(&record).expect("plain fields become JSON");
+        let text = serde_json::to_vec(&kept).expect("plain fields become JSON");
         let path = self.path.clone();
         let written = tokio::task::spawn_blocking(move || durable::write(&path, &text));
         written
