@@ -1,5 +1,5 @@
 # Thin: each target is what a user could type. All install what they need, or say what is missing.
-.PHONY: help install release demo bench idle jepsen soak test simulation ci
+.PHONY: help install release demo bench idle jepsen soak mutants test simulation ci
 
 SEEDS ?= 100000
 TRIALS ?= 20
@@ -38,6 +38,13 @@ jepsen: release # rounds of faults under load, half quorum, half async, every hi
 soak: release # the same over all faults for hours; FOR=2h SEED=1
 	@./.ci/install faults
 	$(JEPSEN) soak --for $(FOR) --seed $(SEED) --folder $(TARGET)/soak
+
+# MUTANTS may name some of jepsen/mutants.toml. The binary has the profile of the tests: nothing is compiled twice.
+mutants: release # break one safety rule after the other in the real binary: each must be caught; MUTANTS="lease-end quorum-test"
+	@./.ci/install faults
+	cargo build --profile test --package primacy --bin primacy --features mutants
+	install -D $(TARGET)/debug/primacy $(TARGET)/mutants/primacy
+	$(JEPSEN) mutants --primacy-mutants $(TARGET)/mutants/primacy --folder $(TARGET)/mutants/rounds $(MUTANTS)
 
 test: install # every test, then the proof that every broken safety rule is noticed
 	@if cargo nextest --version >/dev/null 2>&1; then echo cargo nextest run --workspace; cargo nextest run --workspace; \

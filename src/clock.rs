@@ -10,6 +10,10 @@ use crate::model::Timestamp;
 /// CLOCK_BOOTTIME in milliseconds: monotonic, counts through a suspend, and shared by every process
 /// of this machine, so that an agent and its leash can name one deadline.
 pub fn boottime() -> Timestamp {
+    #[cfg(feature = "mutants")]
+    if crate::broken!(LeaseClock) {
+        return standard_wall();
+    }
     read(ClockId::Boottime)
 }
 
@@ -38,6 +42,17 @@ pub fn text_of(millis: u64) -> String {
 /// The wall clock as text that is fit for a file name, such as `20260414T093000250Z`.
 pub fn wall_stamp() -> String {
     wall_text().replace(['-', ':', '.'], "")
+}
+
+/// The wall clock as the standard library reads it, which libfaketime can set wrong.
+#[cfg(feature = "mutants")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is what the rule that is broken forbids"
+)]
+fn standard_wall() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(since.map_or(0, |since| since.as_millis() as u64))
 }
 
 fn read(clock: ClockId) -> Timestamp {

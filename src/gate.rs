@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::broken;
 use crate::duty::gate::{self, PromiseRecord, Refusal};
 use crate::host::{Error, durable};
 use crate::model::{Epoch, Order};
@@ -185,7 +186,14 @@ impl PromiseStore {
         if self.record.as_ref() == Some(&record) {
             return Ok(());
         }
-        let text = serde_json::to_vec(&record).expect("plain fields become JSON");
+        let mut kept = record.clone();
+        if broken!(PersistedPromise)
+            && let Ok(Some(text)) = durable::read(&self.path)
+            && let Ok(before) = serde_json::from_str::<PromiseRecord>(&text)
+        {
+            kept.order = before.order;
+        }
+        let text = serde_json::to_vec(&kept).expect("plain fields become JSON");
         let path = self.path.clone();
         let written = tokio::task::spawn_blocking(move || durable::write(&path, &text));
         written

@@ -113,6 +113,11 @@ impl Dev {
         }
     }
 
+    /// The binary under test.
+    pub fn program(&self) -> &std::path::Path {
+        &self.program
+    }
+
     /// The folder in which all its processes work.
     pub fn folder(&self) -> &std::path::Path {
         &self.folder

@@ -17,9 +17,10 @@ const PROBER_EVERY: Duration = Duration::from_millis(20);
 /// Then the client drops its connection and looks for a primary again.
 const STATEMENT_WITHIN: Duration = Duration::from_secs(1);
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(20);
-const PREPARED_WITHIN: Duration = Duration::from_secs(20);
+/// How long tables may take to be created, and rows to be read.
+pub const PREPARED_WITHIN: Duration = Duration::from_secs(20);
 /// Ids of the prober on one node; the nodes' ranges never meet.
-const IDS_OF_A_NODE: i64 = 1 << 40;
+pub const IDS_OF_A_NODE: i64 = 1 << 40;
 
 /// Whether the prober takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,14 +106,19 @@ impl Load {
     }
 }
 
-async fn until(mut stopped: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+/// Works until told to stop.
+pub async fn until(mut stopped: watch::Receiver<bool>, work: impl Future<Output = ()>) {
     tokio::select! {
         _ = stopped.wait_for(|stopped| *stopped) => {}
         () = work => {}
     }
 }
 
-async fn create_tables(targets: &[Target]) -> anyhow::Result<()> {
+/// Creates empty tables, on whoever is primary; tried until one is.
+///
+/// # Errors
+/// The primary refuses.
+pub async fn create_tables(targets: &[Target]) -> anyhow::Result<()> {
     let (_, session) = loop {
         match session::primary(targets).await {
             Ok(found) => break found,
@@ -131,7 +137,7 @@ async fn create_tables(targets: &[Target]) -> anyhow::Result<()> {
 }
 
 /// All rows, from the primary; tried until it answers.
-async fn rows(targets: &[Target]) -> Rows {
+pub async fn rows(targets: &[Target]) -> Rows {
     loop {
         if let Ok((_, session)) = session::primary(targets).await
             && let Ok(client) = column(&session, "jepsen_client").await
@@ -152,7 +158,7 @@ async fn column(session: &Session, table: &str) -> Result<Vec<i64>, tokio_postgr
 }
 
 /// The client: one insert every 5 ms, on whichever node is writable.
-async fn write(targets: Vec<Target>, recorder: Recorder) {
+pub async fn write(targets: Vec<Target>, recorder: Recorder) {
     let mut id = 0;
     loop {
         if let Ok((node, session)) = session::primary(&targets).await {
@@ -194,7 +200,7 @@ async fn write_to(node: &Arc<str>, session: &Session, id: &mut i64, recorder: &R
 
 /// The prober on one node: one attempt every 20 ms over a session that stays open. It has no deadline:
 /// a statement under way on a frozen node stays under way, the worst case for a stale primary.
-async fn probe(target: Target, first: i64, recorder: Recorder) {
+pub async fn probe(target: Target, first: i64, recorder: Recorder) {
     let mut ticks = interval(PROBER_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut id = first;

@@ -12,6 +12,7 @@ mod disk;
 mod hosts;
 mod idle;
 mod load;
+mod mutants;
 mod nemesis;
 mod net;
 mod recovery;
@@ -84,6 +85,11 @@ enum Verb {
         #[command(flatten)]
         options: run::Soak,
     },
+    /// Break one safety rule after the other and see that the checkers notice; needs root
+    Mutants {
+        #[command(flatten)]
+        options: mutants::Options,
+    },
     /// Judge a recorded history: exit 0 if valid, 1 if invalid, 2 if unknown
     Check {
         #[command(flatten)]
@@ -129,11 +135,18 @@ fn main() -> ExitCode {
         // Whoever enters a namespace does so on a thread of its own, before there is any runtime.
         Verb::Switch(options) => net::switch::run(&options).map(|()| true),
         Verb::Network { seed } => net::measure::run(seed).map(|()| true),
+        Verb::Mutants { options } => mutants::run(&options),
         Verb::Hosts(verb) => hosts::verbs::run(verb),
         Verb::Demo { place } => on_dev(place.dev("demo"), demo::run),
         Verb::Bench { place, options } => {
-            let work = async |dev: &mut Dev| bench::run(dev, options).await;
-            on_dev(place.dev("bench"), work)
+            if options.without_hosts().is_empty() {
+                place
+                    .dev("bench")
+                    .and_then(|dev| bench::on_hosts(&dev, &options))
+            } else {
+                let work = async |dev: &mut Dev| bench::on_loopback(dev, &options).await;
+                on_dev(place.dev("bench"), work)
+            }
         }
         Verb::Idle { place, options } => {
             let work = async |dev: &mut Dev| idle::run(dev, options).await;

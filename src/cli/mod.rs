@@ -6,6 +6,8 @@
 mod api;
 mod arguments;
 mod daemons;
+#[cfg(feature = "mutants")]
+mod mutant;
 mod render;
 mod verbs;
 
@@ -87,6 +89,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
+    #[cfg(feature = "mutants")]
+    mutant::take()?;
     let api = arguments.api;
     match arguments.verb {
         Verb::Server {

@@ -13,7 +13,7 @@ pub fn must_stop(local: &Local) -> Option<&'static str> {
         // Backends live on for seconds without their postmaster, and acknowledge.
         return Some("its postmaster ended");
     }
-    if local.lease.is_some() {
+    if local.lease.is_some() || broken!(LeaseEnd) {
         return None;
     }
     let is_standby = match (&local.session, &local.data) {

@@ -17,9 +17,9 @@ use rustix::time::{
 
 use super::protocol::{Expiry, Hold, Reply, Request};
 use super::{Args, Error, on};
-use crate::clock;
-use crate::host::{Place, processes};
+use crate::host::{self, Place, processes};
 use crate::model::Timestamp;
+use crate::{broken, clock};
 
 /// How many conversations are open at once; the oldest is dropped for one more.
 const MOST_CLIENTS: usize = 16;
@@ -91,9 +91,13 @@ impl Leash {
         if clock::boottime() < deadline {
             return;
         }
+        if broken!(LeaseEnd) {
+            self.hold = Hold::None;
+            return;
+        }
         let mut killed = 0;
         loop {
-            match processes::kill_all(&self.place, ROUND) {
+            match self.kill_all() {
                 Ok(done) => {
                     killed += done.processes;
                     break;
@@ -116,6 +120,27 @@ impl Leash {
             deadline.0,
             expiry.ended.since(deadline).as_millis()
         ));
+    }
+
+    fn kill_all(&self) -> host::Result<processes::Killed> {
+        #[cfg(feature = "mutants")]
+        if broken!(LeashKillsAll) {
+            return self.kill_postmaster();
+        }
+        processes::kill_all(&self.place, ROUND)
+    }
+
+    /// What a leash must never be content with.
+    #[cfg(feature = "mutants")]
+    fn kill_postmaster(&self) -> host::Result<processes::Killed> {
+        let postmaster = processes::postmaster(&self.place)?;
+        let is_killed = postmaster.is_some_and(|it| {
+            processes::signal(&self.place, it.pid, rustix::process::Signal::KILL)
+        });
+        Ok(processes::Killed {
+            processes: usize::from(is_killed),
+            took: Duration::ZERO,
+        })
     }
 
     fn answer(&mut self, request: Request) -> Reply {

@@ -1,5 +1,8 @@
 //! Safety rules that tests switch off one at a time, to show that breaking them is noticed.
 //! Without the cargo feature `mutants` there is nothing to switch: `broken` is always false.
+//!
+//! The simulator breaks a rule on one thread, where it runs one world. The real binary breaks one for the whole
+//! process, because its work is spread over threads; which one, the command line says (`cli`).
 
 /// One safety rule, broken on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +38,16 @@ pub enum Mutation {
     OwnSynchronousNames,
     /// The leash kills the postmaster only.
     LeashKillsAll,
+    /// The end of a lease stops nothing: neither the agent nor the leash cares.
+    LeaseEnd,
+    /// Leases are counted on the wall clock.
+    LeaseClock,
+    /// A leader waits only for the half of the leases that were granted before.
+    WholeLease,
+    /// A linearizable question is answered by whoever believes to lead.
+    ConfirmedRead,
+    /// Of those who promised, the one that holds least is promoted.
+    BestCandidate,
 }
 
 #[cfg(feature = "mutants")]
@@ -43,8 +56,11 @@ thread_local! {
 }
 
 #[cfg(feature = "mutants")]
+static EVERYWHERE: std::sync::OnceLock<Mutation> = std::sync::OnceLock::new();
+
+#[cfg(feature = "mutants")]
 impl Mutation {
-    /// Every rule that can be broken.
+    /// Every rule that the simulator breaks.
     pub const ALL: [Mutation; 15] = [
         Mutation::QuorumTest,
         Mutation::Gate,
@@ -63,14 +79,46 @@ impl Mutation {
         Mutation::LeashKillsAll,
     ];
 
-    /// Breaks `rule` on this thread; `None` mends everything.
+    /// The rules that are broken in the real binary alone, most of them because they live in its shell.
+    pub const IN_THE_SHELL: [Mutation; 5] = [
+        Mutation::LeaseEnd,
+        Mutation::LeaseClock,
+        Mutation::WholeLease,
+        Mutation::ConfirmedRead,
+        Mutation::BestCandidate,
+    ];
+
+    /// Its name as it is typed: `leash-kills-all`.
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for letter in format!("{self:?}").chars() {
+            if letter.is_ascii_uppercase() && !name.is_empty() {
+                name.push('-');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+
+    /// The rule of that name.
+    pub fn named(name: &str) -> Option<Mutation> {
+        let mut all = Mutation::ALL.into_iter().chain(Mutation::IN_THE_SHELL);
+        all.find(|rule| rule.name() == name)
+    }
+
+    /// Breaks `rule` on this thread; `None` mends everything that is broken here alone.
     pub fn set(rule: Option<Mutation>) {
         BROKEN.set(rule);
     }
 
-    /// Whether this rule is broken on this thread.
+    /// Breaks `rule` in this whole process, for good; false if another one is broken already.
+    pub fn break_everywhere(rule: Mutation) -> bool {
+        *EVERYWHERE.get_or_init(|| rule) == rule
+    }
+
+    /// Whether this rule is broken on this thread or in this process.
     pub fn is_broken(self) -> bool {
-        BROKEN.get() == Some(self)
+        BROKEN.get() == Some(self) || EVERYWHERE.get() == Some(&self)
     }
 }
 
@@ -84,4 +132,19 @@ macro_rules! broken {
         let broken = false;
         broken
     }};
+}
+
+#[cfg(all(test, feature = "mutants"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_has_one_name() {
+        let all = Mutation::ALL.into_iter().chain(Mutation::IN_THE_SHELL);
+        for rule in all {
+            assert_eq!(Mutation::named(&rule.name()), Some(rule));
+        }
+        assert_eq!(Mutation::LeashKillsAll.name(), "leash-kills-all");
+        assert_eq!(Mutation::named("LeashKillsAll"), None);
+    }
 }

@@ -91,7 +91,12 @@ fn best(of: &Counted<'_>) -> Option<InstanceId> {
     let rank = |(id, (position, running)): &(&&InstanceId, &(WalPosition, bool))| {
         (*position, *running, std::cmp::Reverse((**id).clone()))
     };
-    of.iter().max_by_key(rank).map(|(id, _)| (*id).clone())
+    let best = if broken!(BestCandidate) {
+        of.iter().min_by_key(rank)
+    } else {
+        of.iter().max_by_key(rank)
+    };
+    best.map(|(id, _)| (*id).clone())
 }
 
 /// Chooses a candidate, or says what is missing. A quorum without earlier primaries is preferred: it
@@ -212,6 +217,7 @@ pub fn check(
         FenceProof::Created => return unproven("the cluster exists already".to_owned()),
     };
     match voices.iter().find(|id| counted[**id].0 > position) {
+        Some(_) if broken!(BestCandidate) => Ok(position),
         Some(better) => unproven(format!("{better} holds more than {candidate}")),
         None => Ok(position),
     }

@@ -5,6 +5,7 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::broken;
 use crate::control::PeerMessage;
 use crate::duty::lease::Tenure;
 use crate::model::{ClusterName, Durability, InstanceId, Order, Timestamp};
@@ -65,7 +66,7 @@ pub(super) async fn renew(
     let Some((order, length)) = lease_order(peer, cluster, instance) else {
         return declined("it is not recorded as the primary");
     };
-    let confirmed = if crate::broken!(HeartbeatBeforeGrant) {
+    let confirmed = if broken!(HeartbeatBeforeGrant) {
         peer.leading_term()
     } else {
         let confirmed = peer.consensus.confirm_leadership(CONFIRM).await;

@@ -1,16 +1,9 @@
-//! What is done to the cluster, and how it is undone.
+//! The faults that are measured, how long they last, and what they may cost.
 
 use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Serialize;
-use tokio::time::sleep;
-
-use crate::clock::{self, Moment};
-use crate::cluster::Dev;
-
-const FROZEN_FOR: Duration = Duration::from_secs(15);
-const DEAD_FOR: Duration = Duration::from_secs(3);
 
 /// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -24,6 +17,8 @@ pub enum Fault {
     Freeze,
     /// kill -9 of the primary's node and of the Raft leader at the same moment
     NodeAndLeader,
+    /// The primary's node goes dark towards everyone but its own clients; needs hosts of their own
+    Partition,
 }
 
 /// What a fault may cost, in milliseconds.
@@ -40,25 +35,14 @@ pub struct Bar {
 /// The median time from a node's return until all stream again, in milliseconds.
 pub const REJOIN_BAR: f64 = 10_000.0;
 
-/// A fault that was done.
-#[derive(Debug)]
-pub struct Struck {
-    /// Just before.
-    pub began: Moment,
-    /// When it was complete.
-    pub ended: Moment,
-    fault: Fault,
-    node: String,
-    leader: Option<String>,
-}
-
 impl Fault {
     /// Those of the table.
-    pub const ALL: [Fault; 4] = [
+    pub const ALL: [Fault; 5] = [
         Fault::Postmaster,
         Fault::Node,
         Fault::Freeze,
         Fault::NodeAndLeader,
+        Fault::Partition,
     ];
 
     /// For people.
@@ -68,6 +52,7 @@ impl Fault {
             Fault::Node => "kill -9 node",
             Fault::Freeze => "SIGSTOP node",
             Fault::NodeAndLeader => "kill -9 node + leader",
+            Fault::Partition => "partition",
         }
     }
 
@@ -78,6 +63,7 @@ impl Fault {
             Fault::Node => (600.0, 2_000.0, Some(12_000.0)),
             Fault::Freeze => (3_000.0, 5_000.0, Some(13_000.0)),
             Fault::NodeAndLeader => (3_000.0, 6_000.0, None),
+            Fault::Partition => (3_000.0, 5_000.0, Some(11_200.0)),
         };
         Bar {
             median,
@@ -86,61 +72,13 @@ impl Fault {
         }
     }
 
-    /// Does it to the node `primary`.
-    ///
-    /// # Errors
-    /// The leader is not known, or `primacy dev` could not do it.
-    pub async fn strike(self, dev: &Dev, primary: &str) -> anyhow::Result<Struck> {
-        let leader = match self {
-            Fault::NodeAndLeader => Some(dev.leader().await?),
-            Fault::Postmaster | Fault::Node | Fault::Freeze => None,
-        };
-        let began = clock::now();
-        match (self, &leader) {
-            (Fault::Postmaster, _) => {
-                dev.act(&["kill", primary, "--only", "postmaster"]).await?;
-            }
-            (Fault::Freeze, _) => dev.act(&["freeze", primary]).await?,
-            (Fault::Node | Fault::NodeAndLeader, None) => dev.act(&["kill", primary]).await?,
-            (Fault::Node | Fault::NodeAndLeader, Some(leader)) => {
-                let (node, leader) = (["kill", primary], ["kill", leader.as_str()]);
-                tokio::try_join!(dev.act(&node), dev.act(&leader))?;
-            }
-        }
-        Ok(Struck {
-            began,
-            ended: clock::now(),
-            fault: self,
-            node: primary.to_owned(),
-            leader,
-        })
-    }
-}
-
-impl Struck {
-    /// Waits as long as the fault lasts and lets the node return; answers when that began. Whom only
-    /// Primacy brings back returns with the fault itself.
-    ///
-    /// # Errors
-    /// `primacy dev` could not do it.
-    pub async fn heal(&self, dev: &Dev) -> anyhow::Result<Moment> {
-        match self.fault {
-            Fault::Postmaster => Ok(self.began),
-            Fault::Freeze => {
-                sleep(FROZEN_FOR).await;
-                let returned = clock::now();
-                dev.act(&["thaw", &self.node]).await?;
-                Ok(returned)
-            }
-            Fault::Node | Fault::NodeAndLeader => {
-                sleep(DEAD_FOR).await;
-                let returned = clock::now();
-                dev.act(&["start", &self.node]).await?;
-                if let Some(leader) = &self.leader {
-                    dev.act(&["start", leader]).await?;
-                }
-                Ok(returned)
-            }
+    /// How long it lasts; zero if only Primacy brings back what it struck. A partition outlasts every lease.
+    pub fn lasts(self) -> Duration {
+        match self {
+            Fault::Postmaster => Duration::ZERO,
+            Fault::Node | Fault::NodeAndLeader => Duration::from_secs(3),
+            Fault::Freeze => Duration::from_secs(15),
+            Fault::Partition => Duration::from_secs(12),
         }
     }
 }

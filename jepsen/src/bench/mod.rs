@@ -1,19 +1,25 @@
-//! Many trials of each fault, with one table and one JSON file in the end.
+//! Many trials of each fault, with one table and one JSON file in the end: on hosts of their own if this machine can have
+//! them, else on loopback.
 
 mod faults;
 mod floor;
+mod loopback;
+mod on_hosts;
 mod report;
+mod spread_load;
 mod trial;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use anyhow::ensure;
 use clap::Args;
 
 use crate::cluster::Dev;
+use crate::hosts::{self, Settings};
 
 use faults::Fault;
+use on_hosts::Stage;
 use report::{Report, Series};
-use trial::Trial;
 
 /// What to measure.
 #[derive(Debug, Clone, Args)]
@@ -30,22 +36,105 @@ pub struct Options {
     /// Fail also if a time is over its bar, not only if a row was lost or two nodes wrote
     #[arg(long)]
     strict: bool,
+    /// On loopback although this machine can have hosts of their own
+    #[arg(long)]
+    loopback: bool,
 }
 
-/// Answers whether nothing was lost, no two nodes wrote and every trial recovered; with `--strict` also
-/// whether every time is within its bar.
+impl Options {
+    fn evidence(&self, fault: Fault, number: usize) -> PathBuf {
+        let folder = self.json.with_extension("evidence");
+        folder.join(format!("{fault:?}-{number}"))
+    }
+
+    /// Why there are no hosts of their own; empty if there are.
+    pub fn without_hosts(&self) -> Vec<String> {
+        match self.loopback {
+            true => vec!["the wish for them".to_owned()],
+            false => hosts::missing(),
+        }
+    }
+}
+
+/// On hosts of their own. Answers as [`on_loopback`].
 ///
 /// # Errors
-/// No trial could be set up, or the report cannot be written.
-pub async fn run(dev: &mut Dev, options: Options) -> anyhow::Result<bool> {
+/// The report cannot be written, or the system has no thread left.
+pub fn on_hosts(dev: &Dev, options: &Options) -> anyhow::Result<bool> {
+    hosts::verbs::take_down_when_interrupted()?;
+    eprintln!("measuring the machine");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let machine = runtime.block_on(floor::measure(dev.folder()));
+    let mut stage = Stage::new(Settings {
+        program: dev.program().to_owned(),
+        nodes: 3,
+        durability: "quorum:1".to_owned(),
+        seed: 1,
+        clocks: false,
+        environment: vec![],
+    });
+    let mut series = vec![];
+    for &fault in &options.faults {
+        let mut all = Series::new(fault);
+        for number in 1..=options.trials {
+            let trial = stage.run(fault);
+            let after = all.add(number, options.trials, trial);
+            if after.keep_evidence {
+                let kept = stage.keep_evidence(&options.evidence(fault, number));
+                tell_evidence(options, fault, number, kept);
+            }
+            if after.start_anew {
+                stage.down();
+            }
+        }
+        series.push(all);
+    }
+    let ground = "hosts in network namespaces, their disks in memory if there is /dev/shm";
+    conclude(options, Report::new(machine, ground.to_owned(), series))
+}
+
+/// On loopback, by signals. Answers whether nothing was lost, no two nodes wrote and every trial recovered; with
+/// `--strict` also whether every time is within its bar.
+///
+/// # Errors
+/// A fault is asked for that needs hosts, or the report cannot be written.
+pub async fn on_loopback(dev: &mut Dev, options: &Options) -> anyhow::Result<bool> {
+    let lacks = options.without_hosts().join(", ");
+    let is_possible = |fault: &&Fault| **fault != Fault::Partition;
+    let faults: Vec<Fault> = options.faults.iter().filter(is_possible).copied().collect();
+    ensure!(!faults.is_empty(), "a partition needs {lacks}");
     eprintln!("measuring the machine");
     let machine = floor::measure(dev.folder()).await;
     let mut series = vec![];
-    for fault in options.faults {
-        let evidence = options.json.with_extension("evidence");
-        series.push(measure(dev, fault, options.trials, &evidence).await);
+    for fault in faults {
+        let mut all = Series::new(fault);
+        for number in 1..=options.trials {
+            let trial = loopback::run(dev, fault).await;
+            let after = all.add(number, options.trials, trial);
+            if after.keep_evidence {
+                let kept = dev.keep_evidence(&options.evidence(fault, number)).await;
+                tell_evidence(options, fault, number, kept);
+            }
+            if after.start_anew {
+                dev.down().await;
+            }
+        }
+        series.push(all);
     }
-    let report = Report { machine, series };
+    let ground = format!("signals on loopback, no partitions: there are no hosts without {lacks}");
+    conclude(options, Report::new(machine, ground, series))
+}
+
+fn tell_evidence(options: &Options, fault: Fault, number: usize, kept: anyhow::Result<()>) {
+    match kept {
+        Ok(()) => eprintln!("its logs: {}", options.evidence(fault, number).display()),
+        Err(error) => eprintln!("its logs cannot be kept: {error:#}"),
+    }
+}
+
+fn conclude(options: &Options, report: Report) -> anyhow::Result<bool> {
     print(&report.table());
     if let Some(folder) = options.json.parent() {
         std::fs::create_dir_all(folder)?;
@@ -53,40 +142,6 @@ pub async fn run(dev: &mut Dev, options: Options) -> anyhow::Result<bool> {
     std::fs::write(&options.json, serde_json::to_vec_pretty(&report.json())?)?;
     print(&format!("Each trial: {}", options.json.display()));
     Ok(report.is_safe() && (report.is_fast() || !options.strict))
-}
-
-/// A trial that went wrong or was slow leaves its logs in `evidence`; after a wrong one the next gets a fresh cluster.
-async fn measure(dev: &mut Dev, fault: Fault, trials: usize, evidence: &Path) -> Series {
-    let mut series = Series {
-        fault,
-        outcomes: vec![],
-        failed: vec![],
-    };
-    for number in 1..=trials {
-        match trial::run(dev, fault).await {
-            Trial::Measured(outcome) => {
-                eprintln!("{} {number}/{trials}: {outcome}", fault.name());
-                let is_slow = outcome.outage.is_none_or(|it| it > fault.bar().median);
-                if is_slow || !outcome.is_safe() {
-                    let kept = evidence.join(format!("{fault:?}-{number}"));
-                    match dev.keep_evidence(&kept).await {
-                        Ok(()) => eprintln!("its logs: {}", kept.display()),
-                        Err(error) => eprintln!("its logs cannot be kept: {error:#}"),
-                    }
-                }
-                if !outcome.is_safe() {
-                    dev.down().await;
-                }
-                series.outcomes.push(*outcome);
-            }
-            Trial::NotSetUp(error) => {
-                eprintln!("{} {number}/{trials}: not set up: {error:#}", fault.name());
-                series.failed.push(format!("{error:#}"));
-                dev.down().await;
-            }
-        }
-    }
-    series
 }
 
 #[expect(clippy::print_stdout, reason = "a report is printed")]

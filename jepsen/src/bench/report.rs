@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::faults::{Fault, REJOIN_BAR};
 use super::floor::Machine;
-use super::trial::Outcome;
+use super::trial::{Outcome, Trial};
 
 /// All trials of one fault.
 #[derive(Debug)]
@@ -20,10 +20,18 @@ pub struct Series {
 /// Everything that was measured.
 #[derive(Debug)]
 pub struct Report {
-    /// Where.
-    pub machine: Machine,
-    /// By fault.
-    pub series: Vec<Series>,
+    machine: Machine,
+    ground: String,
+    series: Vec<Series>,
+}
+
+/// What a trial calls for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct After {
+    /// It went wrong or was slow: its logs are of interest.
+    pub keep_evidence: bool,
+    /// The next one gets a fresh cluster.
+    pub start_anew: bool,
 }
 
 /// The median and the worst of some times; a time that never came is worse than any other.
@@ -52,6 +60,40 @@ fn shown(ms: Option<f64>) -> String {
 }
 
 impl Series {
+    /// No trial yet.
+    pub fn new(fault: Fault) -> Series {
+        Series {
+            fault,
+            outcomes: vec![],
+            failed: vec![],
+        }
+    }
+
+    /// Adds a trial and tells of it.
+    pub fn add(&mut self, number: usize, of: usize, trial: Trial) -> After {
+        let name = self.fault.name();
+        match trial {
+            Trial::Measured(outcome) => {
+                eprintln!("{name} {number}/{of}: {outcome}");
+                let is_slow = outcome.outage.is_none_or(|it| it > self.fault.bar().median);
+                let after = After {
+                    keep_evidence: is_slow || !outcome.is_safe(),
+                    start_anew: !outcome.is_safe(),
+                };
+                self.outcomes.push(*outcome);
+                after
+            }
+            Trial::NotSetUp(error) => {
+                eprintln!("{name} {number}/{of}: not set up: {error:#}");
+                self.failed.push(format!("{error:#}"));
+                After {
+                    keep_evidence: false,
+                    start_anew: true,
+                }
+            }
+        }
+    }
+
     fn spread(&self, of: impl Fn(&Outcome) -> Option<f64>) -> Option<Spread> {
         spread(self.outcomes.iter().map(of))
     }
@@ -75,11 +117,7 @@ impl Series {
     }
 
     fn is_safe(&self) -> bool {
-        !self.outcomes.is_empty()
-            && self
-                .outcomes
-                .iter()
-                .all(|it| it.lost == Some([0, 0]) && it.two_writable == 0.0 && it.errors.is_empty())
+        !self.outcomes.is_empty() && self.outcomes.iter().all(Outcome::is_safe)
     }
 
     fn is_fast(&self) -> bool {
@@ -120,6 +158,15 @@ impl Series {
 }
 
 impl Report {
+    /// Of these trials; `ground` says where they took place and what that cannot show.
+    pub fn new(machine: Machine, ground: String, series: Vec<Series>) -> Report {
+        Report {
+            machine,
+            ground,
+            series,
+        }
+    }
+
     /// For people.
     pub fn table(&self) -> String {
         let head = [
@@ -141,7 +188,7 @@ impl Report {
         rows.extend(self.series.iter().map(Series::row));
         let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
         let widths: Vec<_> = (0..head.len()).map(width).collect();
-        let mut text = format!("{}\n\n", self.machine);
+        let mut text = format!("{}\non {}\n\n", self.machine, self.ground);
         for row in &rows {
             for (column, cell) in row.iter().enumerate() {
                 let width = widths[column];
@@ -180,7 +227,7 @@ impl Report {
                 "fast": it.is_fast(),
             })
         });
-        json!({ "machine": self.machine, "faults": series.collect::<Vec<_>>() })
+        json!({ "machine": self.machine, "ground": self.ground, "faults": series.collect::<Vec<_>>() })
     }
 
     /// Whether nothing was lost, no two nodes wrote and every trial recovered.

@@ -3,25 +3,26 @@
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
 use serde::Serialize;
-use tokio::time::{sleep, timeout};
 
 use crate::checker::two_writers::Freeze;
 use crate::checker::{loss, outage, two_writers};
 use crate::clock::{self, Moment};
-use crate::cluster::Dev;
-use crate::history::acknowledgement::Writer;
-use crate::load::{Load, Probing};
+use crate::cluster::View;
+use crate::history::acknowledgement::{Recorder, Writer};
+use crate::load::Rows;
 
-use super::faults::{Fault, Struck};
+use super::faults::Fault;
 
-const HEALED_WITHIN: Duration = Duration::from_secs(60);
-const WARM_WITHIN: Duration = Duration::from_secs(20);
-const WARM: Duration = Duration::from_secs(1);
+/// How long a cluster may take to be healthy before a trial.
+pub const HEALED_WITHIN: Duration = Duration::from_secs(60);
+/// How long the writers may take to be warm.
+pub const WARM_WITHIN: Duration = Duration::from_secs(20);
 /// How long the cluster has to recover before the trial counts as not recovered.
-const WRITES_WITHIN: Duration = Duration::from_secs(60);
-const STREAMS_WITHIN: Duration = Duration::from_secs(90);
+pub const WRITES_WITHIN: Duration = Duration::from_secs(60);
+/// How long all members may take to stream again.
+pub const STREAMS_WITHIN: Duration = Duration::from_secs(90);
+const WARM: Duration = Duration::from_secs(1);
 /// How many missing ids of each writer are told.
 const SHOWN: usize = 20;
 /// After this, a primary that was restarted in its place counts as recovered too.
@@ -68,7 +69,8 @@ pub struct Outcome {
 impl Outcome {
     /// Whether nothing was lost, no two nodes wrote, and the cluster recovered.
     pub fn is_safe(&self) -> bool {
-        self.lost == Some([0, 0]) && self.two_writable == 0.0 && self.errors.is_empty()
+        let is_single = self.two_writable == 0.0 && self.stale == 0;
+        self.lost == Some([0, 0]) && is_single && self.errors.is_empty()
     }
 }
 
@@ -99,110 +101,71 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Runs one trial of `fault`, on the cluster that is there if it is healthy, else on a fresh one.
-pub async fn run(dev: &mut Dev, fault: Fault) -> Trial {
-    let (load, epoch, struck) = match set_up(dev, fault).await {
-        Ok(ready) => ready,
-        Err(error) => return Trial::NotSetUp(error),
-    };
-    let outcome = observe(dev, load, epoch, &struck).await;
-    Trial::Measured(Box::new(outcome))
+/// A fault that was done to a primary.
+#[derive(Debug, Clone)]
+pub struct Struck {
+    /// What.
+    pub fault: Fault,
+    /// The primary.
+    pub node: String,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Just before.
+    pub began: Moment,
+    /// When it was complete.
+    pub ended: Moment,
 }
 
-struct StruckPrimary {
-    node: String,
-    struck: Struck,
-    fault: Fault,
-}
-
-async fn set_up(dev: &mut Dev, fault: Fault) -> anyhow::Result<(Load, u64, StruckPrimary)> {
-    let is_healed = dev.targets().is_ok()
-        && dev
-            .stable_since(|view| view.is_healed(), HEALED_WITHIN)
-            .await
-            .is_ok();
-    if !is_healed {
-        dev.up().await?;
-        dev.stable_since(|view| view.is_healed(), HEALED_WITHIN)
-            .await?;
+impl Struck {
+    /// Whether a cluster has recovered, be it by another primary or by this one in its place.
+    pub fn is_over(&self, view: &View) -> bool {
+        let is_late = clock::now().since(self.began) > NO_HANDOVER;
+        view.streams() && (view.epoch > self.epoch || is_late)
     }
-    let load = Load::start(dev.targets()?, Probing::On).await?;
-    let warm = async {
-        while load.recorder.count(Writer::Client).0 < 100
-            || load.recorder.count(Writer::Prober).0 < 25
-        {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(WARM_WITHIN, warm)
-        .await
-        .context("the writers get nothing acknowledged")?;
-    // A phase of its own against every timer of the cluster.
-    let phase = Duration::from_millis(clock::now().0 / 1_000 % 1_000);
-    sleep(WARM + phase).await;
-    let view = dev.view().await?;
-    ensure!(view.is_healed(), "the cluster is not healthy under load");
-    let node = view.primary.clone().context("there is no primary")?;
-    let struck = fault.strike(dev, &node).await?;
-    let struck = StruckPrimary {
-        node,
-        struck,
-        fault,
-    };
-    Ok((load, view.epoch, struck))
-}
 
-async fn observe(dev: &Dev, load: Load, epoch: u64, primary: &StruckPrimary) -> Outcome {
-    let struck = &primary.struck;
-    let mut errors = vec![];
-    let returned = match struck.heal(dev).await {
-        Ok(returned) => returned,
-        Err(error) => {
-            errors.push(format!("{error:#}"));
-            clock::now()
-        }
-    };
-    if timeout(WRITES_WITHIN, writes_again(&load, struck.ended))
-        .await
-        .is_err()
-    {
-        errors.push("no write within 60 s".to_owned());
-    }
-    let recovered = |view: &crate::cluster::View| {
-        view.streams() && (view.epoch > epoch || clock::now().since(struck.began) > NO_HANDOVER)
-    };
-    let rejoin = match dev.stable_since(recovered, STREAMS_WITHIN).await {
-        Ok(since) => Some(since.ms_since(returned)),
-        Err(error) => {
-            errors.push(format!("{error:#}"));
-            None
-        }
-    };
-    judge(load, primary, returned, rejoin, errors).await
-}
-
-/// Until the client had a statement acknowledged that came after the fault.
-async fn writes_again(load: &Load, fault: Moment) {
-    while load
-        .recorder
-        .count(Writer::Client)
-        .1
-        .is_none_or(|newest| newest < Moment(fault.0 + 50_000_000))
-    {
-        sleep(Duration::from_millis(20)).await;
+    /// Whether the client had a statement acknowledged that came after the fault.
+    pub fn is_survived(&self, recorder: &Recorder) -> bool {
+        let after = Moment(self.ended.0 + 50_000_000);
+        let newest = recorder.count(Writer::Client).1;
+        newest.is_some_and(|newest| newest >= after)
     }
 }
 
-async fn judge(
-    load: Load,
-    primary: &StruckPrimary,
-    returned: Moment,
-    rejoin: Option<f64>,
-    mut errors: Vec<String>,
+/// Whether both writers had enough acknowledged to strike.
+pub fn is_warm(recorder: &Recorder) -> bool {
+    recorder.count(Writer::Client).0 >= 100 && recorder.count(Writer::Prober).0 >= 25
+}
+
+/// How long a warm load goes on before the fault: each time in another phase of every timer of the cluster.
+pub fn until_the_fault() -> Duration {
+    WARM + Duration::from_millis(clock::now().0 / 1_000 % 1_000)
+}
+
+/// What became of the cluster after a fault.
+#[derive(Debug)]
+pub struct Aftermath {
+    /// When the node returned.
+    pub returned: Moment,
+    /// From then until all streamed again, in milliseconds.
+    pub rejoin: Option<f64>,
+    /// What went wrong.
+    pub errors: Vec<String>,
+}
+
+/// Judges a trial by what was acknowledged and what was found in the end.
+pub fn judge(
+    recorder: &Recorder,
+    found: anyhow::Result<Rows>,
+    struck: &Struck,
+    aftermath: Aftermath,
 ) -> Outcome {
-    let recorder = load.recorder.clone();
-    let rows = match load.finish().await {
-        Ok((_, rows)) => Some(rows),
+    let Aftermath {
+        returned,
+        rejoin,
+        mut errors,
+    } = aftermath;
+    let rows = match found {
+        Ok(rows) => Some(rows),
         Err(error) => {
             errors.push(format!("{error:#}"));
             None
@@ -213,14 +176,13 @@ async fn judge(
     let losses = rows
         .as_ref()
         .map(|rows| writers.map(|writer| loss::check(&history, writer, rows.of(writer))));
-    let freeze = (primary.fault == Fault::Freeze).then_some(Freeze {
-        node: &primary.node,
-        frozen: primary.struck.ended,
+    let freeze = (struck.fault == Fault::Freeze).then_some(Freeze {
+        node: &struck.node,
+        frozen: struck.ended,
         thawed: returned,
     });
     let two = two_writers::check(&history, freeze);
-    let [client, prober] =
-        writers.map(|writer| outage::check(&history, writer, primary.struck.began));
+    let [client, prober] = writers.map(|writer| outage::check(&history, writer, struck.began));
     let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
     Outcome {
         outage: client.as_ref().map(|it| ms(it.gap)),

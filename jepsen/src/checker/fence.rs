@@ -2,7 +2,8 @@
 //!
 //! From the acknowledgement of a fence until the node is let go under a higher epoch, no write that
 //! begins there may be acknowledged, over whichever session. What is acknowledged only after that proves
-//! nothing: it may have waited until the node was let go.
+//! nothing: it may have waited until the node was let go. And what a node has promised it never forgets: the
+//! epochs that it names only grow.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +15,10 @@ use super::{Evidence, Verdict};
 /// Judges acknowledged writes against `fence` and `unfence`.
 pub fn check(calls: &[Call], setup: &Setup) -> Option<Verdict> {
     let fenced = fenced(calls);
-    if fenced.is_empty() {
+    let mut evidence = forgotten(calls);
+    if fenced.is_empty() && evidence.is_empty() {
         return None;
     }
-    let mut evidence = vec![];
     let resumed = Resumed::of(calls, setup);
     for call in calls.iter().filter(|call| call.operation.is_write()) {
         let (Some(end), Some(answerer)) = (call.acknowledged(), &call.answerer) else {
@@ -42,6 +43,30 @@ pub fn check(calls: &[Call], setup: &Setup) -> Option<Verdict> {
         }
     }
     Some(Verdict::of(evidence))
+}
+
+/// The first fall of the epoch that each node names when it is seen fenced or with a lease.
+fn forgotten(calls: &[Call]) -> Vec<Evidence> {
+    let mut highest: BTreeMap<&str, (u64, &Call)> = BTreeMap::new();
+    let mut evidence: BTreeMap<&str, Evidence> = BTreeMap::new();
+    for call in calls {
+        let (node, epoch) = match &call.operation {
+            Operation::Fence(fence) => (fence.node.as_str(), fence.epoch),
+            Operation::Lease(lease) => (lease.holder.as_str(), lease.epoch),
+            _ => continue,
+        };
+        let (before, shown) = *highest.entry(node).or_insert((epoch, call));
+        if epoch >= before {
+            highest.insert(node, (epoch, call));
+            continue;
+        }
+        evidence.entry(node).or_insert_with(|| Evidence {
+            anomaly: "promise-forgotten",
+            detail: format!("{node} names epoch {epoch} after it had promised {before}"),
+            events: vec![shown.shown(), call.shown()],
+        });
+    }
+    evidence.into_values().collect()
 }
 
 /// A time in which a node is fenced, in indices.

@@ -77,6 +77,8 @@ pub struct Program {
     pub log: PathBuf,
     /// The user and group that it runs as.
     pub account: (u32, u32),
+    /// What it finds in its environment besides.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl Machine {
@@ -114,6 +116,7 @@ impl Machine {
             home,
             log,
             account: (user, group),
+            environment: _,
         } = &self.program;
         let log = OpenOptions::new().create(true).append(true).open(log)?;
         let mut command = Command::new("sh");
@@ -156,6 +159,7 @@ impl Machine {
             all.push(("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()));
         }
         all.push(("LD_PRELOAD", preloaded));
+        all.extend(self.program.environment.iter().cloned());
         all
     }
 

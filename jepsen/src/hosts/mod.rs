@@ -40,6 +40,8 @@ pub struct Settings {
     pub seed: u64,
     /// Whether wall clocks can be set wrong: every process is slower for it.
     pub clocks: bool,
+    /// What peers and agents find in their environment besides.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// Hosts that run. Dropping them takes everything down.

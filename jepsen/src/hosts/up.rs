@@ -114,6 +114,7 @@ fn prepare(settings: &Settings) -> anyhow::Result<Hosts> {
         replication: secret()?,
         password: secret()?,
         clocks: settings.clocks,
+        environment: settings.environment.clone(),
         layout,
         folder,
         images,
@@ -146,6 +147,7 @@ struct Site {
     replication: String,
     password: String,
     clocks: bool,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Site {
@@ -186,6 +188,7 @@ impl Site {
             home,
             log: self.folder.join(format!("{}.log", host.name)),
             account: self.account,
+            environment: self.environment.clone(),
         };
         Ok(Machine::new(
             net::of(self.owner, &host.name),

@@ -67,6 +67,7 @@ impl Options {
             durability: self.durability.clone(),
             seed: self.seed,
             clocks,
+            environment: vec![],
         })
     }
 }
@@ -94,7 +95,10 @@ pub fn run(verb: HostsVerb) -> anyhow::Result<bool> {
 }
 
 /// Ctrl-C or a request to end takes down whatever is up by then, and ends this process.
-fn take_down_when_interrupted() -> anyhow::Result<()> {
+///
+/// # Errors
+/// The system has no thread left.
+pub fn take_down_when_interrupted() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -168,7 +172,10 @@ fn strike(options: &Options, lasts_ms: Option<u64>, named: &[String]) -> anyhow:
 }
 
 /// `FAULT` or `FAULT@ROLE`.
-fn parse(text: &str) -> anyhow::Result<Strike> {
+///
+/// # Errors
+/// There is no such fault, or it never strikes that role.
+pub fn parse(text: &str) -> anyhow::Result<Strike> {
     let (name, role) = text.split_once('@').unwrap_or((text, ""));
     let all = || {
         Fault::ALL

@@ -29,6 +29,10 @@ pub enum Fault {
     LeaderInMinority,
     /// The primary reaches the clients of its zone and nobody else.
     PrimaryWithClients,
+    /// The primary, a standby and the clients of the primary's zone reach nobody else.
+    PrimaryWithStandby,
+    /// The primary, the leader and the clients of the primary's zone reach nobody else.
+    PrimaryWithLeader,
     /// Every host of a zone is dark and frozen.
     ZoneLoss,
     /// 30 to 50 ms on each link of a host, and frames overtake each other.
@@ -89,6 +93,8 @@ impl Fault {
         Fault::Ring,
         Fault::LeaderInMinority,
         Fault::PrimaryWithClients,
+        Fault::PrimaryWithStandby,
+        Fault::PrimaryWithLeader,
         Fault::ZoneLoss,
         Fault::SlowLinks,
         Fault::LossyLinks,
@@ -119,6 +125,8 @@ impl Fault {
             Fault::Ring => "ring".to_owned(),
             Fault::LeaderInMinority => "leader-in-minority".to_owned(),
             Fault::PrimaryWithClients => "primary-with-clients".to_owned(),
+            Fault::PrimaryWithStandby => "primary-with-standby".to_owned(),
+            Fault::PrimaryWithLeader => "primary-with-leader".to_owned(),
             Fault::ZoneLoss => "zone-loss".to_owned(),
             Fault::SlowLinks => "slow-links".to_owned(),
             Fault::LossyLinks => "lossy-links".to_owned(),
@@ -164,7 +172,9 @@ impl Fault {
             | Fault::DiskFull
             | Fault::FsyncErrors => MACHINES,
             Fault::LeaderInMinority => &[Target::Leader],
-            Fault::PrimaryWithClients => &[Target::Primary],
+            Fault::PrimaryWithClients | Fault::PrimaryWithStandby | Fault::PrimaryWithLeader => {
+                &[Target::Primary]
+            }
             Fault::ZoneLoss => &[Target::Primary, Target::Leader],
             Fault::Ring
             | Fault::RollingPeers
@@ -198,6 +208,8 @@ impl Fault {
             | Fault::Ring
             | Fault::LeaderInMinority
             | Fault::PrimaryWithClients
+            | Fault::PrimaryWithStandby
+            | Fault::PrimaryWithLeader
             | Fault::ZoneLoss
             | Fault::SlowLinks
             | Fault::LossyLinks

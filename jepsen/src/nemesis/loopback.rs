@@ -142,6 +142,8 @@ fn verbs(fault: Fault, host: &str) -> Option<(Verb, Option<Verb>)> {
         | Fault::Ring
         | Fault::LeaderInMinority
         | Fault::PrimaryWithClients
+        | Fault::PrimaryWithStandby
+        | Fault::PrimaryWithLeader
         | Fault::ZoneLoss
         | Fault::SlowLinks
         | Fault::LossyLinks

@@ -4,6 +4,7 @@
 //! reason (nothing was changed), or `indeterminate` (perhaps some of it was done; it is healed all the same).
 
 mod clocks;
+mod company;
 mod control_plane;
 pub mod coverage;
 mod disks;
@@ -126,6 +127,8 @@ fn injection(fault: Fault, host: &str) -> Box<dyn Injection> {
         Fault::Ring => Box::new(partition::Partition::ring()),
         Fault::LeaderInMinority => Box::new(partition::Partition::zone(host)),
         Fault::PrimaryWithClients => Box::new(partition::Partition::with_clients(host)),
+        Fault::PrimaryWithStandby => Box::new(company::Company::with_standby(host)),
+        Fault::PrimaryWithLeader => Box::new(company::Company::with_leader(host)),
         Fault::ZoneLoss => Box::new(zone::ZoneLoss { host }),
         Fault::SlowLinks => Box::new(links::BadLinks::slow(host)),
         Fault::LossyLinks => Box::new(links::BadLinks::lossy(host)),

@@ -163,7 +163,10 @@ pub fn run(ground: &mut Ground, strikes: &[Strike]) -> anyhow::Result<bool> {
 }
 
 /// A host for clients outside the zones of the primary and of the leader, if there is one outside both.
-fn bystander(hosts: &Hosts) -> anyhow::Result<String> {
+///
+/// # Errors
+/// Nobody leads or is primary, or every client is in the zone of the primary.
+pub fn bystander(hosts: &Hosts) -> anyhow::Result<String> {
     let zones = [hosts.leader()?, hosts.primary()?].map(|host| hosts.layout().zone_of(&host));
     let outside =
         |client: &String, zones: &[Vec<String>]| !zones.iter().flatten().any(|host| host == client);

@@ -48,6 +48,8 @@ fn may_isolate(fault: Fault) -> bool {
         | Fault::Ring
         | Fault::LeaderInMinority
         | Fault::PrimaryWithClients
+        | Fault::PrimaryWithStandby
+        | Fault::PrimaryWithLeader
         | Fault::ZoneLoss
         | Fault::SlowLinks
         | Fault::LossyLinks => true,

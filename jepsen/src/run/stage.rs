@@ -62,6 +62,7 @@ impl Stage {
             durability: kind.durability.clone(),
             seed: plan.seed,
             clocks: kind.clocks,
+            environment: vec![],
         })
     }
 

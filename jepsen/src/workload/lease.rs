@@ -74,7 +74,8 @@ pub async fn run(agent: Endpoint, recorder: &Recorder, pace: Pace) -> Result<(),
             Some(Said::Fenced(now)) => Some(now),
             Some(Said::Lease(_)) | None => None,
         };
-        if now.is_none() {
+        let since = |fenced: &Option<Fenced>| fenced.as_ref().map(|it| it.since);
+        if since(&now) != since(&fenced) {
             record(&mut log, &agent.name, fenced.take())?;
         }
         fenced = now;
@@ -107,7 +108,7 @@ fn judge(node: &str, look: &Look, before: Option<&Fenced>) -> Option<Said> {
         since: look.answered,
         surely_until: look.answered,
     };
-    let goes_on = before.map(|before| Fenced {
+    let goes_on = before.filter(|it| it.epoch == epoch).map(|before| Fenced {
         surely_until: look.asked.max(before.since),
         ..before.clone()
     });
@@ -172,6 +173,12 @@ mod tests {
         assert_eq!(second.since, Moment(12_000_000));
         assert_eq!(second.surely_until, Moment(110_000_000));
         assert_eq!(judge("a", &look(1, 2, "primary", 0), Some(&second)), None);
+        let mut promised = look(110, 130, "replica", 0);
+        promised.told.as_mut().unwrap().primacy.epoch = Some(6);
+        let Some(Said::Fenced(renewed)) = judge("a", &promised, Some(&first)) else {
+            panic!("not fenced");
+        };
+        assert_eq!((renewed.epoch, renewed.since), (6, Moment(130_000_000)));
         let silent = Look {
             told: None,
             ..look(1, 2, "", 0)

@@ -5,6 +5,7 @@ use std::path::Path;
 use rustix::process::Signal;
 
 use super::{Done, Hands};
+use crate::broken;
 use crate::gate::Admission;
 use crate::host::settings::{self, Listen, Settings};
 use crate::host::{durable, processes};
@@ -57,7 +58,7 @@ impl Hands {
             ("recovery_min_apply_delay".to_owned(), "0".to_owned()),
             (
                 "synchronous_standby_names".to_owned(),
-                names.unwrap_or(NOBODY).to_owned(),
+                names.unwrap_or(own_names()).to_owned(),
             ),
         ]);
         settings::write(data, &settings::base(&listen, 100, &extra), &[])
@@ -100,6 +101,16 @@ impl Hands {
             text.push_str(&format!("{IDENT_MAP} \"{name}\" \"{superuser}\"\n"));
         }
         durable::write(&data.join("pg_ident.conf"), text.as_bytes())
+    }
+}
+
+/// The synchronous names of whoever is no primary.
+fn own_names() -> &'static str {
+    // A promotion that keeps them is noticed only if they are those of nobody who waits.
+    if broken!(OwnSynchronousNames) {
+        ""
+    } else {
+        NOBODY
     }
 }
 

@@ -245,7 +245,8 @@ impl Worker {
         }
         if self.lease.has_lapsed(now) {
             self.lease.drop_it();
-            if self.known.processes.is_running || self.looks < 2 {
+            let runs = self.known.processes.is_running || self.looks < 2;
+            if runs && !crate::broken!(LeaseEnd) {
                 self.stop(Stopped::LeaseEnded, "its lease ended");
             }
         }

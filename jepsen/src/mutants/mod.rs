@@ -1,0 +1,168 @@
+//! Broken rules, each under faults in which it must show: whoever survives, the checkers are blind for.
+//!
+//! The binary is one that was built with the feature `mutants`; which rule it breaks, its environment says. Every
+//! round has hosts of its own, because a broken cluster does not heal.
+#![expect(clippy::print_stdout, reason = "a command line prints")]
+
+mod flood;
+mod report;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use anyhow::ensure;
+use clap::Args;
+
+use jepsen::checker::{self, Verdict};
+use jepsen::history::History;
+
+use crate::hosts::{Hosts, Settings, missing, verbs};
+use crate::nemesis::ground::Ground;
+use crate::run::plan::RoundPlan;
+use crate::run::round;
+use flood::Flood;
+use report::Hunted;
+use table::Mutant;
+
+/// Says to the binary which rule it breaks.
+const VARIABLE: &str = "PRIMACY_MUTANT";
+const NODES: usize = 3;
+
+/// What is hunted.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Only these mutants; all without any
+    names: Vec<String>,
+    /// A binary built with the feature `mutants`; `make mutants` builds it
+    #[arg(long, default_value = "target/mutants/primacy")]
+    primacy_mutants: PathBuf,
+    /// How many rounds a mutant may survive
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Decides everything that is drawn
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where the logs of clients go
+    #[arg(long, default_value = "target/mutants/rounds")]
+    folder: PathBuf,
+    /// Break nothing: then none of the checkers may notice anything
+    #[arg(long)]
+    sound: bool,
+}
+
+/// Answers whether every mutant was caught by its checker; of a sound binary, whether none was.
+///
+/// # Errors
+/// There is no such mutant or binary, or this machine can have no hosts of their own.
+pub fn run(options: &Options) -> anyhow::Result<bool> {
+    let mutants = table::chosen(&options.names)?;
+    let missing = missing();
+    ensure!(missing.is_empty(), "hosts need {}", missing.join(", "));
+    let program = &options.primacy_mutants;
+    ensure!(
+        program.exists(),
+        "{} does not exist: make mutants builds it",
+        program.display()
+    );
+    verbs::take_down_when_interrupted()?;
+    let mut hunted = vec![];
+    for mutant in mutants {
+        eprintln!("{}: {}", mutant.name, mutant.says);
+        hunted.push(hunt(options, mutant));
+    }
+    println!("{}", report::table(&hunted));
+    let is_right = |it: &Hunted| it.rounds > 0 && it.caught_in.is_some() != options.sound;
+    Ok(hunted.iter().all(is_right))
+}
+
+/// Rounds until the checker notices; a sound binary has one.
+fn hunt(options: &Options, mutant: Mutant) -> Hunted {
+    let mut hunted = Hunted {
+        mutant,
+        caught_in: None,
+        rounds: 0,
+        others: vec![],
+    };
+    let attempts = if options.sound { 1 } else { options.rounds };
+    for attempt in 1..=attempts {
+        let verdicts = match one_round(options, &hunted.mutant, attempt) {
+            Ok(verdicts) => verdicts,
+            Err(error) => {
+                eprintln!("  round {attempt} did not take place: {error:#}");
+                continue;
+            }
+        };
+        hunted.rounds += 1;
+        let red = |(name, verdict): &(&'static str, Verdict)| {
+            matches!(verdict, Verdict::Invalid(_)).then_some(*name)
+        };
+        let mut red: Vec<_> = verdicts.iter().filter_map(red).collect();
+        eprintln!("  round {attempt}: invalid {red:?}");
+        if hunted.mutant.is_noticed(&verdicts) {
+            red.retain(|name| *name != hunted.mutant.checker);
+            hunted.others = red;
+            hunted.caught_in = Some(hunted.rounds);
+            break;
+        }
+    }
+    hunted
+}
+
+fn one_round(
+    options: &Options,
+    mutant: &Mutant,
+    attempt: usize,
+) -> anyhow::Result<Vec<(&'static str, Verdict)>> {
+    let plan = RoundPlan {
+        seed: options.seed + attempt as u64 - 1,
+        durability: mutant.durability.clone(),
+        nodes: NODES,
+        strikes: mutant.strikes.clone(),
+    };
+    let broken = (VARIABLE, mutant.name.clone());
+    let hosts = Hosts::up(&Settings {
+        program: options.primacy_mutants.clone(),
+        nodes: plan.nodes,
+        durability: plan.durability.clone(),
+        seed: plan.seed,
+        clocks: plan.needs_clocks(),
+        environment: if options.sound { vec![] } else { vec![broken] },
+    })?;
+    let folder = options.folder.join(format!("{}-{attempt}", mutant.name));
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    let flood = match mutant.flood {
+        true => Some(start_flood(&hosts, &folder.join("flood"))?),
+        false => None,
+    };
+    let mut ground = Ground::Hosts(Box::new(hosts));
+    let taken = round::run(&mut ground, &plan, &folder, &AtomicBool::new(false))?;
+    let taken = taken.ok_or_else(|| anyhow::anyhow!("it was told to stop"))?;
+    for trouble in taken.troubles.iter().chain(taken.healed.as_ref().err()) {
+        eprintln!("  {trouble}");
+    }
+    let history: History = match flood {
+        Some(flood) => flood.join(&taken.history)?,
+        None => taken.history,
+    };
+    if let Ground::Hosts(hosts) = &ground {
+        hosts.keep_logs(&folder.join("hosts"))?;
+    }
+    ensure!(
+        !taken.records.is_empty(),
+        "no fault was installed: the load is too slow"
+    );
+    Ok(checker::judge(&history)?)
+}
+
+/// From the clients' host in the primary's zone, so that no cut is in its way.
+fn start_flood(hosts: &Hosts, folder: &Path) -> anyhow::Result<Flood> {
+    use crate::hosts::layout::Kind;
+    let zone = hosts.layout().zone_of(&hosts.primary()?);
+    let clients = hosts.layout().names(Kind::Client);
+    let own = clients.iter().find(|client| zone.contains(client));
+    let own = own.ok_or_else(|| anyhow::anyhow!("the primary's zone has no clients"))?;
+    Flood::start(&hosts.namespace(own), hosts.targets(), folder)
+}
