@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     future::Future,
     net::SocketAddr,
     time::{Duration, Instant},
@@ -19,6 +20,7 @@ use tokio::{net::TcpListener, runtime::Runtime, task::JoinSet};
 
 /// Nothing these tests wait for takes longer on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+const RELEASE_STEP: Duration = Duration::from_millis(5);
 pub const GROUP: GroupId = GroupId::from_bytes(*b"a group of tests");
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -91,6 +93,27 @@ pub fn is_soon(what: &str, mut condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(now() < deadline, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A peer whose folder goes away while it flushes ends the whole process, so the folders are removed only when nobody
+/// holds their files any more.
+impl Drop for Peers {
+    fn drop(&mut self) {
+        for running in std::mem::take(&mut self.running).into_values() {
+            running.runtime.shutdown_background();
+        }
+        let is_released = |config: &Config| {
+            let held = File::open(config.folder.join("log").join("db"));
+            held.map_or(true, |file| file.try_lock().is_ok())
+        };
+        // Not `is_soon`: a second panic would hide the first.
+        for _ in 0..DEADLINE.as_millis() / RELEASE_STEP.as_millis() {
+            if self.configs.values().all(is_released) {
+                return;
+            }
+            std::thread::sleep(RELEASE_STEP);
+        }
     }
 }
 
