@@ -2,6 +2,12 @@
 //!
 //! Leases are counted on [`boottime`], which keeps running while the machine sleeps; the wall clock
 //! is for people's eyes only and never takes part in a decision.
+//!
+//! The wall clock is asked of the C library, which the fault suite can make lie (libfaketime). The monotonic clocks
+//! are asked of the kernel: no kernel lets them jump, and libfaketime takes a timer on CLOCK_BOOTTIME for one on the
+//! wall clock, so that with an hour's step back the leash's would never fire.
+
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -12,7 +18,7 @@ use crate::model::Timestamp;
 pub fn boottime() -> Timestamp {
     #[cfg(feature = "mutants")]
     if crate::broken!(LeaseClock) {
-        return standard_wall();
+        return Timestamp(wall_millis());
     }
     read(ClockId::Boottime)
 }
@@ -25,13 +31,12 @@ pub fn monotonic() -> Timestamp {
 /// The wall clock as RFC 3339 text in UTC with milliseconds, such as `2026-04-14T09:30:00.250Z`.
 /// For display and records; never compare it.
 pub fn wall_text() -> String {
-    let now = clock_gettime(ClockId::Realtime);
-    rfc3339(now.tv_sec, (now.tv_nsec / 1_000_000) as u32)
+    text_of(wall_millis())
 }
 
 /// The wall clock in milliseconds since 1970. For display and records; never compare it.
 pub fn wall_millis() -> u64 {
-    read(ClockId::Realtime).0
+    wall().as_millis() as u64
 }
 
 /// A [`wall_millis`] as RFC 3339 text in UTC.
@@ -44,15 +49,14 @@ pub fn wall_stamp() -> String {
     wall_text().replace(['-', ':', '.'], "")
 }
 
-/// The wall clock as the standard library reads it, which libfaketime can set wrong.
-#[cfg(feature = "mutants")]
 #[expect(
     clippy::disallowed_methods,
-    reason = "it is what the rule that is broken forbids"
+    reason = "this is the clock that everybody else is sent to"
 )]
-fn standard_wall() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Timestamp(since.map_or(0, |since| since.as_millis() as u64))
+fn wall() -> Duration {
+    let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
+    // A machine that believes itself before 1970 is shown as in 1970.
+    since.unwrap_or_default()
 }
 
 fn read(clock: ClockId) -> Timestamp {
@@ -79,6 +83,9 @@ fn rfc3339(seconds: i64, millis: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -98,5 +105,52 @@ mod tests {
     fn clocks_do_not_run_backwards() {
         let (boot, monotone) = (boottime(), monotonic());
         assert!(boottime() >= boot && monotonic() >= monotone);
+    }
+
+    /// Where Debian puts it.
+    fn faketime() -> Option<PathBuf> {
+        let places = std::fs::read_dir("/usr/lib").ok()?.flatten();
+        let mut found = places.map(|place| place.path().join("faketime/libfaketime.so.1"));
+        found.find(|library| library.exists())
+    }
+
+    /// For the test below, which runs it in a process of its own.
+    #[test]
+    #[ignore = "it only prints"]
+    fn tell() {
+        eprintln!(
+            "clocks {} {} {}",
+            wall_millis(),
+            boottime().0,
+            monotonic().0
+        );
+    }
+
+    #[test]
+    fn whoever_sets_the_wall_clock_wrong_sets_no_other() {
+        let Some(library) = faketime() else {
+            eprintln!("not tested: libfaketime is not installed");
+            return;
+        };
+        let told = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "clock::tests::tell", "--ignored", "--nocapture"])
+            .env("LD_PRELOAD", library)
+            .env("FAKETIME", "-3600")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8(told.stderr).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("clocks "));
+        let line = line.unwrap_or_else(|| panic!("{text}"));
+        let told: Vec<u64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
+        let behind = |own: u64, other: u64| own as i64 - other as i64;
+        // Ours are read later, by less than a minute.
+        let later = 0..60_000;
+        assert!(
+            later.contains(&(behind(wall_millis(), told[0]) - 3_600_000)),
+            "{line}"
+        );
+        assert!(later.contains(&behind(boottime().0, told[1])), "{line}");
+        assert!(later.contains(&behind(monotonic().0, told[2])), "{line}");
     }
 }

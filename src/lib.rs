@@ -20,6 +20,7 @@
 //!         agent (a database host) ─► host, provider       act on files, processes and SQL
 //!         leash                                           the deadline, in a process of its own
 //!         cli, dev                                        verbs; a whole installation on one machine
+//!         config, output, telemetry                       how files are read, how people are told
 //! ```
 //!
 //! `tests/architecture.rs` enforces these directions and the purity of the pure modules;
@@ -29,6 +30,7 @@
 pub mod agent;
 pub mod cli;
 pub mod clock;
+mod config;
 pub mod control;
 pub mod decision;
 pub mod dev;
@@ -38,6 +40,7 @@ pub mod host;
 pub mod http;
 pub mod leash;
 pub mod model;
+mod output;
 pub mod provider;
 pub mod recovery;
 pub mod server;

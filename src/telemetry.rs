@@ -1,14 +1,132 @@
 //! Logs go to stderr; `RUST_LOG` says how much.
+//!
+//! Nobody need read them. One thread writes the lines, and those that it cannot write yet wait in a short
+//! queue; once that is full, further ones are lost and counted. So neither a closed pipe nor a reader that
+//! hangs stops a lease from being renewed: a lost log line is no reason to lose the database.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+/// Lines that wait to be written: some hundred kB at most. When full, further ones are lost.
+const QUEUE: usize = 1024;
+/// How long the end of the process waits for its last lines; a reader that hangs would have it wait for ever.
+const LAST_LINES_WITHIN: Duration = Duration::from_millis(500);
+
+enum Entry {
+    Line(Vec<u8>),
+    /// Everything before it was written.
+    Mark(SyncSender<()>),
+}
+
+/// The log of this process. Dropping it waits a moment for its last lines.
+#[must_use]
+pub struct Log {
+    queue: SyncSender<Entry>,
+}
+
+/// Where one event is written to.
+struct Line {
+    queue: SyncSender<Entry>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Write for Line {
+    /// An event comes whole.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Err(TrySendError::Full(_)) = self.queue.try_send(Entry::Line(line.to_vec())) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let (sender, written) = sync_channel(1);
+        // A full queue has no reader.
+        if self.queue.try_send(Entry::Mark(sender)).is_ok() {
+            let _ = written.recv_timeout(LAST_LINES_WITHIN);
+        }
+    }
+}
+
 /// Installs the log writer; `default` counts where `RUST_LOG` is not set.
-pub fn start(default: &str) {
+pub fn start(default: &str) -> Log {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let (queue, entries) = sync_channel(QUEUE);
+    let lost = Arc::new(AtomicU64::new(0));
+    let log = Log {
+        queue: queue.clone(),
+    };
+    let counted = lost.clone();
+    thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || write_all(&mut io::stderr(), &entries, &counted))
+        .expect("a process that starts can start a thread");
     // A second start, in a test, changes nothing.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(move || Line {
+            queue: queue.clone(),
+            lost: lost.clone(),
+        })
+        .with_ansi(io::stderr().is_terminal())
         .try_init();
+    log
+}
+
+/// Writes what comes until nobody is left who could send. What cannot be written is lost.
+fn write_all(to: &mut impl Write, entries: &Receiver<Entry>, lost: &AtomicU64) {
+    for entry in entries {
+        match entry {
+            Entry::Line(line) => {
+                let _ = to.write_all(&line);
+            }
+            Entry::Mark(written) => {
+                let _ = written.send(());
+            }
+        }
+        let missing = lost.swap(0, Ordering::Relaxed);
+        if missing > 0 {
+            let _ = writeln!(
+                to,
+                "{missing} log lines were lost: nobody read them in time"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_loses_lines_and_says_so() {
+        let (queue, entries) = sync_channel(2);
+        let lost = Arc::new(AtomicU64::new(0));
+        let mut line = Line {
+            queue,
+            lost: lost.clone(),
+        };
+        for number in 1..=5 {
+            line.write_all(format!("line {number}\n").as_bytes())
+                .unwrap();
+        }
+        drop(line);
+        let mut written = Vec::new();
+        write_all(&mut written, &entries, &lost);
+        let text = String::from_utf8(written).unwrap();
+        let expected = "line 1\n3 log lines were lost: nobody read them in time\nline 2\n";
+        assert_eq!(text, expected);
+    }
 }

@@ -14,6 +14,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("duty", &["recovery", "model"]),
     ("control", &["duty", "recovery", "model"]),
     ("clock", &["model"]),
+    ("config", &[]),
+    ("output", &[]),
     ("telemetry", &[]),
     ("host", &["clock", "gate", "model"]),
     ("provider", &["clock", "duty", "gate", "model"]),
@@ -22,13 +24,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "agent",
         &[
-            "clock", "control", "duty", "gate", "host", "leash", "model", "provider", "recovery",
+            "clock", "config", "control", "duty", "gate", "host", "leash", "model", "provider",
+            "recovery",
         ],
     ),
     (
         "server",
         &[
-            "clock", "control", "decision", "duty", "model", "recovery", "state",
+            "clock", "config", "control", "decision", "duty", "model", "recovery", "state",
         ],
     ),
     (
@@ -37,7 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "clock", "control", "decision", "model", "recovery", "server", "state",
         ],
     ),
-    ("dev", &["clock", "http", "server"]),
+    ("dev", &["clock", "http", "output", "server"]),
     (
         "cli",
         &[
@@ -46,6 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "http",
             "leash",
             "model",
+            "output",
             // With the feature `mutants` alone: which rule is broken on purpose.
             "recovery",
             "server",

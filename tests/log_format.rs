@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use primacy::model::{
-    Address, ClusterName, Durability, Epoch, Incarnation, InstanceId, Lineage, Lsn, Order,
+    Address, ClusterName, Durability, Epoch, Incarnation, InstanceId, Lineage, Lsn, Order, Reads,
     SystemIdentifier, Timeline, WalPosition, Zone,
 };
 use primacy::recovery::{Evidence, FenceProof, Grounds, Promise, Reason};
@@ -49,6 +50,7 @@ fn changes() -> Vec<(&'static str, Change)> {
             "create",
             Change::Create(NewCluster {
                 durability: Durability::Quorum { standbys: 1 },
+                reads: Reads::Fast,
                 members: BTreeMap::from([(id("a"), member.clone()), (b(), member)]),
                 first: id("a"),
             }),
@@ -170,6 +172,15 @@ fn changes() -> Vec<(&'static str, Change)> {
                 reason: Reason::NoPrimary,
             },
         ),
+        (
+            "plan_stop",
+            Change::PlanStop {
+                instance: b(),
+                order,
+                length: Duration::from_secs(60),
+            },
+        ),
+        ("end_stop", Change::EndStop { order }),
     ]
 }
 

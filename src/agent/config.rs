@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::config;
 use crate::model::{Address, ClusterName, InstanceId, Zone};
+
+/// Shows every field.
+const SAMPLE: &str = "docs/agent.toml";
 
 /// One agent, one instance.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -85,13 +89,7 @@ pub struct InvalidConfig(pub String);
 impl AgentConfig {
     /// Reads and checks TOML text. Errors: one sentence that names the field and the next step.
     pub fn parse(text: &str, insecure_listen: bool) -> Result<AgentConfig, InvalidConfig> {
-        let mut config: AgentConfig = toml::from_str(text).map_err(|error| {
-            let line = error
-                .span()
-                .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            let what = error.message().replace('\n', ", ");
-            InvalidConfig(format!("line {line}: {what}; correct or remove it"))
-        })?;
+        let mut config: AgentConfig = config::read(text, SAMPLE).map_err(InvalidConfig)?;
         config.insecure_listen |= insecure_listen;
         config.validate()?;
         Ok(config)
@@ -173,6 +171,11 @@ impl AgentConfig {
                 ));
             }
         }
+        if let Some(from) = self.access.iter().find(|from| !is_access(from)) {
+            return invalid(format!(
+                "`access` lists \"{from}\"; write samenet, or a network such as 10.0.0.0/8"
+            ));
+        }
         if self.insecure_listen {
             return Ok(());
         }
@@ -205,6 +208,19 @@ impl AgentConfig {
     pub fn socket_folder(&self) -> PathBuf {
         self.folder.join("run")
     }
+}
+
+/// What is understood as an address in pg_hba.conf: a network, or that of this host.
+fn is_access(from: &str) -> bool {
+    let Some((address, length)) = from.split_once('/') else {
+        return from == "samenet" || from == "samehost";
+    };
+    let longest = match address.parse() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    length.parse::<u8>().is_ok_and(|length| length <= longest)
 }
 
 impl Role {
@@ -267,6 +283,8 @@ mod tests {
                 "insecure_listen",
             ),
             ("zone = ", "zoen = ", "zoen"),
+            ("port = ", "access = [\"all\"]\nport = ", "`access`"),
+            ("port = ", "access = [\"::/129\"]\nport = ", "`access`"),
         ] {
             let text = GOOD.replace(from, to);
             let error = AgentConfig::parse(&text, false).unwrap_err().to_string();
@@ -278,5 +296,32 @@ mod tests {
             GOOD.replace("127.0.0.1:8008", "0.0.0.0:8008")
         );
         assert!(AgentConfig::parse(&open, false).is_ok());
+    }
+
+    #[test]
+    fn the_sample_shows_every_field_and_its_default() {
+        let sample = include_str!("../../docs/agent.toml");
+        let given = config::all_given(sample);
+        for table in ["", "[replication]", "[application]"] {
+            let (_, shown) = given.split_once(table).expect("it is shown");
+            let shown = shown.split("\n[").next().unwrap_or_default();
+            for field in config::fields::<AgentConfig>(table) {
+                let is_shown = shown.contains(&format!("\n{field} = "));
+                let is_table = given.contains(&format!("\n[{field}]"));
+                assert!(is_shown || is_table, "{table} {field} is not shown");
+            }
+        }
+        let least = AgentConfig::parse(sample, false).unwrap();
+        let all = AgentConfig::parse(&given, false).unwrap();
+        // What has no default is absent if it is not given.
+        let defaults = AgentConfig {
+            listen: Some(least.listen().to_owned()),
+            binaries: all.binaries.clone(),
+            leash: all.leash.clone(),
+            run_as: all.run_as.clone(),
+            application: all.application.clone(),
+            ..least
+        };
+        assert_eq!(all, defaults);
     }
 }

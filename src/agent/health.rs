@@ -2,7 +2,7 @@
 //!
 //! A listener of its own without any layer: GET, HEAD and OPTIONS get the same status (HAProxy asks with
 //! OPTIONS, and a CORS layer would answer that 200 on a standby). Whatever is not 200 is 503, unknown
-//! paths too: a 404 can mean "drain". Answers come from the agent's own lease and its own last look.
+//! paths too, whose body says so: a 404 can mean "drain". Answers come from the agent's own lease and its own last look.
 
 use std::time::Duration;
 
@@ -83,9 +83,42 @@ impl Health {
     }
 }
 
-/// Whether `path` is answered with 200. `lag` is the longest that is accepted, in bytes; an unreadable
+/// What is asked, each with the paths that ask it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Primary,
+    Replica,
+    Readable,
+    Runs,
+    Lives,
+    Anything,
+}
+
+/// Every endpoint. In a path `_` stands for `-`, and a `/` at its end for nothing.
+const ENDPOINTS: &[(&str, Question)] = &[
+    ("/", Question::Primary),
+    ("/primary", Question::Primary),
+    ("/read-write", Question::Primary),
+    ("/master", Question::Primary),
+    ("/leader", Question::Primary),
+    ("/replica", Question::Replica),
+    ("/read-only", Question::Readable),
+    ("/readiness", Question::Readable),
+    ("/health", Question::Runs),
+    ("/liveness", Question::Lives),
+    ("/patroni", Question::Anything),
+];
+
+/// What a path asks; none if there is no such endpoint.
+fn question(path: &str) -> Option<Question> {
+    let plain = path.trim_end_matches('/').replace('_', "-");
+    let known = |(endpoint, _): &&(&str, Question)| endpoint.trim_end_matches('/') == plain;
+    ENDPOINTS.iter().find(known).map(|(_, question)| *question)
+}
+
+/// Whether a question is answered with 200. `lag` is the longest that is accepted, in bytes; an unreadable
 /// limit is never kept.
-fn is_well(health: &Health, path: &str, lag: Option<Option<u64>>, now: Timestamp) -> bool {
+fn is_well(health: &Health, question: Question, lag: Option<Option<u64>>, now: Timestamp) -> bool {
     let (limit, readable) = match lag {
         None => (None, true),
         Some(Some(bytes)) => (Some(bytes), true),
@@ -93,14 +126,13 @@ fn is_well(health: &Health, path: &str, lag: Option<Option<u64>>, now: Timestamp
     };
     let primary = health.is_primary(now);
     let replica = readable && health.is_replica(now, limit);
-    match path.trim_end_matches('/').replace('_', "-").as_str() {
-        "" | "/primary" | "/read-write" | "/master" | "/leader" => primary,
-        "/replica" => replica,
-        "/read-only" | "/readiness" => primary || replica,
-        "/health" => health.runs(now),
-        "/liveness" => now.since(health.turned_at) < HUNG_AFTER,
-        "/patroni" => true,
-        _ => false,
+    match question {
+        Question::Primary => primary,
+        Question::Replica => replica,
+        Question::Readable => primary || replica,
+        Question::Runs => health.runs(now),
+        Question::Lives => now.since(health.turned_at) < HUNG_AFTER,
+        Question::Anything => true,
     }
 }
 
@@ -131,17 +163,31 @@ async fn answer(State(shared): State<Shared>, method: Method, uri: Uri) -> Respo
     let limits = Query::<Limits>::try_from_uri(&uri).unwrap_or_default();
     let lag = limits.0.lag;
     let asked = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&method);
-    let well = asked && is_well(&health, uri.path(), lag.as_deref().map(bytes), now);
+    let question = question(uri.path());
+    let lag = lag.as_deref().map(bytes);
+    let well = asked && question.is_some_and(|question| is_well(&health, question, lag, now));
     let status = if well {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    if method == Method::GET {
-        (status, Json(body(&health, &shared.names, now))).into_response()
-    } else {
-        status.into_response()
+    if method != Method::GET {
+        return status.into_response();
     }
+    let body = match question {
+        Some(_) => body(&health, &shared.names, now),
+        None => no_endpoint(uri.path()),
+    };
+    (status, Json(body)).into_response()
+}
+
+/// Says nothing of the instance: whoever reads it asked for something else.
+fn no_endpoint(path: &str) -> Value {
+    let endpoints: Vec<_> = ENDPOINTS.iter().map(|(endpoint, _)| *endpoint).collect();
+    json!({
+        "error": format!("there is no endpoint {path} here"),
+        "endpoints": endpoints,
+    })
 }
 
 /// `16MB` in bytes; B, kB, MB and GB count in 1024s as in PostgreSQL.
@@ -175,7 +221,7 @@ fn body(health: &Health, names: &Names, now: Timestamp) -> Value {
             Some(flushed.timeline.0),
         ),
         Some(Database::Starting) => ("starting", "uninitialized", Value::Null, None),
-        Some(Database::Unresponsive) => ("crashed", "uninitialized", Value::Null, None),
+        Some(Database::Unresponsive { .. }) => ("crashed", "uninitialized", Value::Null, None),
         Some(Database::Stopped(_)) => ("stopped", "uninitialized", Value::Null, None),
         Some(Database::Absent) | None => ("uninitialized", "uninitialized", Value::Null, None),
     };
@@ -213,6 +259,7 @@ mod tests {
                 identity: None,
                 database,
                 lease: None,
+                disk: None,
                 insecure: false,
             }),
             lag,
@@ -253,7 +300,7 @@ mod tests {
                 Some((path, lag)) => (path, Some(bytes(lag))),
                 None => (query, None),
             };
-            is_well(health, path, lag, now)
+            question(path).is_some_and(|question| is_well(health, question, lag, now))
         };
         for path in [
             "/",
@@ -277,8 +324,6 @@ mod tests {
             ("/health", true),
             ("/liveness", true),
             ("/patroni", true),
-            ("/primaryx", false),
-            ("/nothing", false),
         ] {
             assert_eq!(check(&standby(0), path), well, "{path}");
         }
@@ -288,5 +333,34 @@ mod tests {
         let mut old = primary(90_000);
         old.looked_at = Timestamp(1);
         assert!(!check(&old, "/primary") && !check(&old, "/health"));
+    }
+    #[tokio::test]
+    async fn an_unknown_path_is_503_and_named() {
+        let shared = Shared {
+            health: watch::channel(Health::default()).1,
+            names: Names {
+                cluster: ClusterName::new("main").unwrap(),
+                instance: InstanceId::new("a").unwrap(),
+            },
+        };
+        let get = async |path: &str| {
+            let uri = path.parse().unwrap();
+            let response = answer(State(shared.clone()), Method::GET, uri).await;
+            let status = response.status().as_u16();
+            let body = axum::body::to_bytes(response.into_body(), 4096);
+            let body: Value = serde_json::from_slice(&body.await.unwrap()).unwrap();
+            (status, body)
+        };
+        for path in ["/metrics", "/foo", "/primaryx", "/primary/x", "/patroni/x"] {
+            let (status, body) = get(path).await;
+            assert_eq!(status, 503, "{path}");
+            assert_eq!(body["error"], format!("there is no endpoint {path} here"));
+            assert_eq!(body["endpoints"][1], "/primary");
+            assert!(body["state"].is_null(), "it speaks of the instance: {body}");
+        }
+        for (endpoint, _) in ENDPOINTS {
+            let (_, body) = get(endpoint).await;
+            assert_eq!(body["patroni"]["name"], "a", "{endpoint}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::observe::blocking;
 use crate::duty::Lease;
 use crate::host::{Account, durable};
 use crate::leash::{self, Args, Client, Hold};
-use crate::model::Order;
+use crate::model::{Order, Timestamp};
 
 /// How long a new leash may take until it answers.
 const BORN_WITHIN: Duration = Duration::from_secs(2);
@@ -52,7 +52,7 @@ impl LeashKeeper {
     }
 
     /// Has the leash hold the end of this lease, and returns when it echoed it. `is_new` says that the
-    /// last lease was of another order. Errors: in words.
+    /// last lease was of another order: whatever deadline that left behind, this one takes its place. Errors: in words.
     pub async fn arm(&self, lease: Lease, is_new: bool) -> Result<(), String> {
         if is_new {
             let note = self.note.clone();
@@ -61,7 +61,7 @@ impl LeashKeeper {
                 .await
                 .map_err(|error| chain(&error))?;
         }
-        match self.client.arm(lease.until).await {
+        match self.hold(lease, is_new).await {
             Ok(_) => return Ok(()),
             Err(leash::Error::Io { .. }) => {}
             Err(error) => return Err(chain(&error)),
@@ -74,7 +74,7 @@ impl LeashKeeper {
         leash::spawn(&self.program, &args, Some(self.account)).map_err(|error| chain(&error))?;
         let ready = async {
             loop {
-                match self.client.arm(lease.until).await {
+                match self.hold(lease, is_new).await {
                     Err(leash::Error::Io { .. }) => {
                         tokio::time::sleep(Duration::from_millis(5)).await;
                     }
@@ -85,6 +85,14 @@ impl LeashKeeper {
         tokio::time::timeout(BORN_WITHIN, ready)
             .await
             .unwrap_or_else(|_| Err("the leash did not start".to_owned()))
+    }
+
+    async fn hold(&self, lease: Lease, is_new: bool) -> Result<Timestamp, leash::Error> {
+        if is_new {
+            self.client.exchange(lease.until).await
+        } else {
+            self.client.arm(lease.until).await
+        }
     }
 
     /// Drops the deadline; all is well if there is no leash. Refused while anything runs. Errors: in words.

@@ -6,9 +6,13 @@
 //! lease, and never starts PostgreSQL without a command. Its own restart leaves PostgreSQL and the leash
 //! alone.
 
+pub mod claim;
 pub mod config;
+#[cfg(test)]
+mod example;
 pub mod hands;
 pub mod health;
+pub mod lane;
 pub mod leash;
 pub mod observe;
 pub mod perform;
@@ -16,25 +20,31 @@ pub mod report;
 pub mod running;
 pub mod session;
 pub mod start;
-mod turns;
 pub mod worker;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
+use crate::control::Run;
 use crate::gate::{FolderLock, GateError, PromiseStore};
 use crate::provider::{Endpoint, Postgres};
+use claim::Claim;
 pub use config::{AgentConfig, InvalidConfig, Role};
 use hands::Hands;
+use lane::Lane;
 use leash::LeashKeeper;
 use perform::Tools;
-use session::Sessions;
+use session::{Incoming, Sessions};
 use worker::{Outlets, Worker};
 
 /// How many messages of all peers may wait for the worker; more make the peers wait.
 const INBOX: usize = 64;
+/// How long a stop waits for the longer lease: peers elect a leader in less, and service managers wait longer.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Why an agent cannot run, in one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +63,8 @@ pub enum AgentError {
     Program(#[source] std::io::Error),
 }
 
-/// Runs an agent until `shutdown` completes. PostgreSQL and the leash outlive it.
+/// Runs an agent until `shutdown` completes and, if it holds the primary lease, a longer one was granted or was
+/// waited for in vain. PostgreSQL and the leash outlive it.
 /// Errors: [`AgentError`], only before PostgreSQL was touched; [`AgentError::Refused`] before anything was.
 pub async fn run(
     config: AgentConfig,
@@ -70,6 +81,8 @@ pub async fn run(
         None => FolderLock::take(&config.folder)?,
     };
     let promise = PromiseStore::open(&config.folder, lock)?;
+    // Held for as long as the agent runs.
+    let _data = fit.data;
     let (address, listener) = (config.health, fit.listener);
     let tools = Tools {
         provider: Arc::new(Postgres::new(Endpoint {
@@ -84,17 +97,21 @@ pub async fn run(
             hands.account(),
         ),
         hands,
-        turns: Arc::default(),
+        changes: Lane::default(),
     };
     let (reports, seen_reports) = watch::channel(None);
     let (health, seen_health) = watch::channel(health::Health::default());
     let (group, seen_group) = watch::channel(fit.group);
     let (inbox, incoming) = mpsc::channel(INBOX);
     let mut tasks: JoinSet<&'static str> = JoinSet::new();
+    let run = Run::draw();
+    let claim = Arc::new(Claim::default());
     for (peer, address) in config.peers.iter().cloned().enumerate() {
         let sessions = Sessions {
             cluster: config.cluster.clone(),
             instance: config.instance.clone(),
+            run,
+            claim: Arc::clone(&claim),
             group: seen_group.clone(),
             reports: seen_reports.clone(),
             worker: inbox.clone(),
@@ -122,8 +139,20 @@ pub async fn run(
         "worker"
     });
     tracing::info!(cluster = %config.cluster, instance = %config.instance, health = %address, "the agent runs");
+    let leave = async {
+        shutdown.await;
+        let (may_end, ends) = oneshot::channel();
+        let asked = async {
+            // Without an answer the worker is gone, and the select below knows why.
+            let told = inbox.send(Incoming::Stop(may_end)).await.is_ok();
+            told && ends.await.is_ok()
+        };
+        if !timeout(LEAVE_WITHIN, asked).await.unwrap_or(false) {
+            tracing::warn!(instance = %config.instance, "no longer lease was granted: PostgreSQL is stopped at the end of the present one unless the agent is back");
+        }
+    };
     tokio::select! {
-        () = shutdown => {}
+        () = leave => {}
         Some(ended) = tasks.join_next() => match ended {
             Ok(name) => panic!("the {name} ended by itself"),
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),

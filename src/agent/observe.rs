@@ -1,7 +1,8 @@
 //! One look at the host: processes without SQL, SQL with a deadline, then the data folder.
 //!
 //! The folder is read after SQL: an instance that was seen out of recovery has written its history file
-//! before. A disk that does not answer costs a deadline and leaves the folder as it was last seen.
+//! before. A disk that does not answer costs a deadline and leaves the folder as it was last seen; until it
+//! answers, later looks do not ask it again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub struct Seen {
     pub reading: Option<Reading>,
     /// Whether the server says that it takes no sessions yet.
     pub is_starting: bool,
+    /// Whether the server said anything at all, a refusal included.
+    pub has_answered: bool,
     /// The folder; or why it could not be read.
     pub data: Result<Data, String>,
 }
@@ -66,11 +69,10 @@ pub struct Seen {
 pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Result<Seen, String> {
     let began = clock::boottime();
     let processes = {
-        let hands = Arc::clone(&hands);
-        let known = ask.postmaster;
-        let looked = blocking(move || hands.processes(known));
-        let looked = tokio::time::timeout(PROCESSES_WITHIN, looked).await;
-        let looked = looked.map_err(|_| "the processes cannot be listed in time".to_owned())?;
+        let (table, known) = (Arc::clone(&hands), ask.postmaster);
+        let look = move || table.processes(known);
+        let looked = hands.table.run(PROCESSES_WITHIN, look).await;
+        let looked = looked.map_err(|hung| format!("the process table {hung}"))?;
         looked.map_err(|error| chain(&error))?
     };
     let mut seen = Seen {
@@ -80,6 +82,7 @@ pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Resul
         processes,
         reading: None,
         is_starting: false,
+        has_answered: false,
         data: Err("the data folder was not looked at".to_owned()),
     };
     if seen.processes.postmaster.is_some() {
@@ -91,29 +94,39 @@ pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Resul
         match read {
             Ok(mut reading) => {
                 if reading.timeline().is_none() {
-                    let replayed = hands.replayed_timeline(reading.startup_process);
+                    let (folder, startup) = (Arc::clone(&hands), reading.startup_process);
+                    let look = move || folder.replayed_timeline(startup);
+                    // A disk that does not answer is told below.
+                    let replayed = hands.looks.run(DISK_WITHIN, look).await;
+                    let replayed = replayed.unwrap_or_default();
                     reading.session.position.timeline = replayed.max(ask.timeline);
                 }
                 if ask.counts_receivers && reading.session.in_recovery {
                     count_receivers(&hands, seen.processes.postmaster, &mut reading).await?;
                 }
                 seen.reading = Some(reading);
+                seen.has_answered = true;
             }
             Err(error) => {
+                seen.has_answered = error.is_answer();
                 seen.is_starting = error.is_not_now() || error.evidence_of_death();
                 tracing::debug!(%error, "no answer over SQL");
             }
         }
     }
     seen.data = match ask.data {
+        _ if hands.start_hangs() => {
+            Err("a start that was given up has not ended: the data disk hangs".to_owned())
+        }
         Some(data) => Ok(data),
         None => {
             let stopped = !seen.processes.is_running;
-            let read = blocking(move || hands.data(stopped, ask.group.as_deref()));
+            let folder = Arc::clone(&hands);
+            let read = move || folder.data(stopped, ask.group.as_deref());
             let within = if stopped { SCAN_WITHIN } else { DISK_WITHIN };
-            match tokio::time::timeout(within, read).await {
+            match hands.looks.run(within, read).await {
                 Ok(read) => read.map_err(|error| chain(&error)),
-                Err(_) => Err("the data disk does not answer in time".to_owned()),
+                Err(hung) => Err(format!("the data disk {hung}")),
             }
         }
     };
@@ -130,10 +143,10 @@ async fn count_receivers(
     let Some(postmaster) = postmaster else {
         return Ok(());
     };
-    let hands = Arc::clone(hands);
-    let looked = blocking(move || hands.receivers(postmaster));
-    let looked = tokio::time::timeout(PROCESSES_WITHIN, looked).await;
-    let looked = looked.map_err(|_| "the processes cannot be listed in time".to_owned())?;
+    let table = Arc::clone(hands);
+    let look = move || table.receivers(postmaster);
+    let looked = hands.table.run(PROCESSES_WITHIN, look).await;
+    let looked = looked.map_err(|hung| format!("the process table {hung}"))?;
     let mut receivers: BTreeSet<i32> = looked.map_err(|error| chain(&error))?.into_iter().collect();
     receivers.extend(&reading.receiver_processes);
     reading.session.receivers = receivers.len();

@@ -1,17 +1,15 @@
-//! One act of a duty, carried out. Each is idempotent and bounded; what is long (a clone, a rewind)
-//! may be dropped at any moment, which kills its programs. A change of files goes on by itself when it is
-//! dropped, and the next one waits for its turn. Everything else is run to its end.
+//! One act of a duty, carried out. Each is idempotent; what is long (a clone, a rewind) may be dropped at any
+//! moment, which kills its programs. A change of files goes on by itself when it is dropped, and the next one
+//! waits for its turn. Everything else is run to its end, within a deadline; only the files that a clone, a
+//! rewind or an initialisation touch around their programs have none. They hold up no answer to a newer command.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use super::chain;
 use super::hands::Hands;
+use super::lane::{Hung, Lane};
 use super::leash::LeashKeeper;
-use super::observe::blocking;
-use super::turns::Turns;
 use crate::duty::{Act, Local, Outcome};
 use crate::gate::Admission;
 use crate::provider::{DatabaseProvider, Postgres};
@@ -27,7 +25,7 @@ pub struct Tools {
     /// The leash.
     pub leash: LeashKeeper,
     /// Changes of files, in their order.
-    pub turns: Arc<Turns>,
+    pub changes: Lane,
 }
 
 /// Whether nobody has to wait for an act when a newer command comes: long work that is killed, and files that
@@ -85,7 +83,7 @@ pub async fn perform(
     within: Patience,
 ) -> Result<Option<Outcome>, String> {
     let hands = &tools.hands;
-    let files = (hands, &tools.turns);
+    let files = (hands, &tools.changes);
     let provider = &tools.provider;
     let host = |error: crate::host::Error| chain(&error);
     let sql = |error: crate::provider::ProviderError| chain(&error);
@@ -100,10 +98,15 @@ pub async fn perform(
         Act::PauseReplay => provider.pause_replay(&by, within.sql).await.map_err(sql)?,
         Act::ResumeReplay => provider.resume_replay(&by, within.sql).await.map_err(sql)?,
         Act::TerminateReceivers => {
-            let hands = Arc::clone(hands);
-            blocking(move || hands.end_receivers(&by))
+            // Who the postmaster is stands in a file; no change of files, so it takes no turn.
+            let table = Arc::clone(hands);
+            let end = move || table.end_receivers(&by);
+            let ended = hands
+                .table
+                .run(within.files, end)
                 .await
-                .map_err(host)?;
+                .map_err(no_answer)?;
+            ended.map_err(host)?;
         }
         Act::ScanThenPromise => return Ok(Some(promise(hands, local, within.scan).await)),
         Act::Plant { below } => {
@@ -126,7 +129,7 @@ pub async fn perform(
             let ordered = Arc::clone(&by);
             let prepare = move |hands: &Hands| hands.prepare_standby(&ordered, source.as_ref());
             on_disk(files, within.files, prepare).await?;
-            hands.start(&by).await.map_err(host)?;
+            hands.start(&by, within.files).await?;
         }
         Act::PointAt { source } => {
             on_disk(files, within.files, move |hands| {
@@ -156,28 +159,19 @@ pub async fn perform(
     Ok(None)
 }
 
-/// Work on files goes on when nobody waits for it any more; see [`Turns`].
+/// Work on files goes on when nobody waits for it any more; see [`Lane`].
 async fn on_disk(
-    (hands, turns): (&Arc<Hands>, &Arc<Turns>),
+    (hands, changes): (&Arc<Hands>, &Lane),
     within: Duration,
     work: impl FnOnce(&Hands) -> crate::host::Result<()> + Send + 'static,
 ) -> Result<(), String> {
     let hands = Arc::clone(hands);
-    let turns = Arc::clone(turns);
-    let number = turns.begin();
-    let change = move || turns.take(number, || work(&hands));
-    let done = timeout(within, blocking(change)).await;
-    match done.map_err(|_| no_answer(within))? {
-        Some(done) => done.map_err(|error| chain(&error)),
-        None => Err("a newer change of files took its place".to_owned()),
-    }
+    let done = changes.run(within, move || work(&hands)).await;
+    done.map_err(no_answer)?.map_err(|error| chain(&error))
 }
 
-fn no_answer(within: Duration) -> String {
-    format!(
-        "the disk of the data folder did not answer for {} ms",
-        within.as_millis()
-    )
+fn no_answer(hung: Hung) -> String {
+    format!("the disk of the data folder {hung}")
 }
 
 /// What cannot be scanned in time is fenced but does not count.
@@ -185,9 +179,9 @@ async fn promise(hands: &Arc<Hands>, local: &Local, within: Duration) -> Outcome
     let session = local.session.clone();
     let running = local.is_running;
     let scanner = Arc::clone(hands);
-    let scanned = timeout(within, blocking(move || scanner.position(session.as_ref())));
-    let position = scanned.await.unwrap_or_else(|_| {
-        tracing::warn!(instance = %hands.instance(), "{}", no_answer(within));
+    let scan = move || scanner.position(session.as_ref());
+    let position = hands.scans.run(within, scan).await.unwrap_or_else(|hung| {
+        tracing::warn!(instance = %hands.instance(), "{}", no_answer(hung));
         None
     });
     Outcome::Evidence(Evidence::Promised {
@@ -198,4 +192,62 @@ async fn promise(hands: &Arc<Hands>, local: &Local, within: Duration) -> Outcome
             running,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::agent::example::{order, promise, tools};
+    use crate::clock;
+    use crate::duty::Data;
+
+    const SHORT: Duration = Duration::from_millis(50);
+
+    #[tokio::test]
+    async fn receivers_are_ended_in_time_on_a_disk_that_hangs() {
+        let root = tempfile::tempdir().unwrap();
+        let tools = tools(root.path());
+        let mut promise = promise(&tools).await;
+        let by = Arc::new(promise.admit(order(2, 1)).await.unwrap());
+        // Whoever opens it to read waits for one who writes.
+        let lock = root.path().join("data/postmaster.pid");
+        mknodat(CWD, &lock, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let local = Local {
+            now: clock::boottime(),
+            instance: tools.hands.instance().clone(),
+            data: Data::Empty,
+            is_running: true,
+            has_postmaster: true,
+            session: None,
+            lease: None,
+            is_armed: false,
+            promotion_asked: false,
+        };
+        let within = Patience {
+            sql: SHORT,
+            files: SHORT,
+            scan: SHORT,
+        };
+        for words in ["did not answer for 50 ms", "what was begun before"] {
+            let act = perform(
+                &tools,
+                Arc::clone(&by),
+                &Act::TerminateReceivers,
+                &local,
+                within,
+            );
+            let ended = timeout(Duration::from_secs(10), act).await;
+            let why = ended.expect("it hangs").unwrap_err();
+            assert!(why.contains(words), "{why}");
+        }
+        // Lets the thread go, which the runtime would wait for.
+        std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&lock)
+            .unwrap();
+    }
 }

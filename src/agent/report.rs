@@ -1,8 +1,9 @@
 //! From what was seen to what is said: the report of an agent, as a function of values.
 
 use crate::duty::{Data, Lease};
+use crate::model::view::UNRESPONSIVE_AFTER;
 use crate::model::{
-    Database, Epoch, Lsn, Order, Receiver, Report, Stopped, Timestamp, WalPosition,
+    Database, DiskTrouble, Epoch, Lsn, Order, Receiver, Report, Stopped, Timestamp, WalPosition,
 };
 use crate::provider::Reading;
 
@@ -22,6 +23,12 @@ pub struct Known {
     pub reading: Option<Reading>,
     /// Whether the present postmaster ever answered.
     pub has_answered: bool,
+    /// When the last look began that it answered, be it with a refusal; before, when it was first seen.
+    pub answered_at: Timestamp,
+    /// The end of the WAL that it was seen to have flushed, and when a look first saw that.
+    pub flushed: (Lsn, Timestamp),
+    /// Why nothing can be written where the data lies.
+    pub disk: Option<DiskTrouble>,
     /// Whether it said that it takes no sessions yet.
     pub is_starting: bool,
     /// Why nothing runs, if nothing does.
@@ -55,6 +62,7 @@ impl Known {
             identity,
             insecure: self.insecure,
             database: self.database(now),
+            disk: self.disk.clone(),
             lease: self.lease.map(|lease| crate::model::LeaseReport {
                 epoch: lease.order.epoch,
                 remaining: lease.until.since(now),
@@ -62,27 +70,37 @@ impl Known {
         }
     }
 
+    /// The server is down once its postmaster has ended. What it left is killed before anything is started or
+    /// promised; a process that waits for a disk which hangs may take for ever to die, and serves nobody.
+    pub fn postmaster_ended(&mut self, reason: Stopped) {
+        self.processes.postmaster = None;
+        self.reading = None;
+        self.has_answered = false;
+        self.stopped = Some(reason);
+    }
+
     fn database(&self, now: Timestamp) -> Database {
-        let is_recent = |at: Timestamp| now.since(at) <= STALE_AFTER;
-        if self.data.is_none()
-            && self.processes_at.is_some_and(is_recent)
-            && !self.processes.is_running
-        {
-            // The folder may not answer for long; that nothing runs is certain.
-            return Database::Stopped(self.stopped.unwrap_or(Stopped::Found));
+        let silent_for = now.since(self.answered_at);
+        let is_down = self.processes.postmaster.is_none();
+        let seen_at = match is_down {
+            // The folder may not answer for long; that no server runs is certain.
+            true => self.processes_at,
+            false => Some(self.looked_at),
+        };
+        if seen_at.is_none_or(|at| now.since(at) > STALE_AFTER) {
+            return Database::Unresponsive { silent_for };
         }
-        if now.since(self.looked_at) > STALE_AFTER {
-            return Database::Unresponsive;
-        }
-        if !self.processes.is_running {
+        if is_down {
             return match &self.data {
                 Some(Data::Empty) => Database::Absent,
                 _ => Database::Stopped(self.stopped.unwrap_or(Stopped::Found)),
             };
         }
         let Some(reading) = &self.reading else {
-            return if self.has_answered && !self.is_starting {
-                Database::Unresponsive
+            // One that was never heard may be about to say that it is starting, but not for long.
+            let is_silent = self.has_answered || silent_for >= UNRESPONSIVE_AFTER;
+            return if is_silent && !self.is_starting {
+                Database::Unresponsive { silent_for }
             } else {
                 Database::Starting
             };
@@ -135,18 +153,62 @@ impl Known {
 mod tests {
     use super::*;
 
+    /// A server that has said nothing since the clock began to run.
+    fn unresponsive(now: Timestamp) -> Database {
+        let silent_for = now.since(Timestamp::default());
+        Database::Unresponsive { silent_for }
+    }
+
+    #[test]
+    fn a_server_that_starts_says_so_soon() {
+        let mut known = Known {
+            answered_at: Timestamp(1_000),
+            looked_at: Timestamp(4_500),
+            ..Known::default()
+        };
+        known.processes.is_running = true;
+        known.processes.postmaster = Some(7);
+        assert_eq!(known.report(Timestamp(3_000)).database, Database::Starting);
+        let silent_for = UNRESPONSIVE_AFTER;
+        let silent = Database::Unresponsive { silent_for };
+        assert_eq!(known.report(Timestamp(4_000)).database, silent);
+        known.is_starting = true;
+        assert_eq!(known.report(Timestamp(4_000)).database, Database::Starting);
+    }
+
     #[test]
     fn an_agent_that_does_not_know_its_data_says_what_it_knows() {
         let now = Timestamp(60_000);
         let mut known = Known::default();
-        assert_eq!(known.report(now).database, Database::Unresponsive);
+        assert_eq!(known.report(now).database, unresponsive(now));
         known.processes_at = Some(Timestamp(59_000));
         let report = known.report(now);
         assert_eq!(report.database, Database::Stopped(Stopped::Found));
         assert_eq!((report.identity, report.incarnation), (None, None));
         let later = now.after(STALE_AFTER);
-        assert_eq!(known.report(later).database, Database::Unresponsive);
+        assert_eq!(known.report(later).database, unresponsive(later));
         known.processes.is_running = true;
-        assert_eq!(known.report(now).database, Database::Unresponsive);
+        known.processes.postmaster = Some(7);
+        assert_eq!(known.report(now).database, unresponsive(now));
+    }
+
+    #[test]
+    fn a_server_without_its_postmaster_is_down_whatever_is_left_of_it() {
+        let now = Timestamp(60_000);
+        let mut known = Known {
+            answered_at: now,
+            looked_at: now,
+            processes_at: Some(now),
+            processes: Processes {
+                is_running: true,
+                postmaster: Some(7),
+            },
+            ..Known::default()
+        };
+        assert_eq!(known.report(now).database, Database::Starting);
+        known.postmaster_ended(Stopped::Died);
+        assert!(known.processes.is_running, "something is left");
+        let report = known.report(now);
+        assert_eq!(report.database, Database::Stopped(Stopped::Died));
     }
 }

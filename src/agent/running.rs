@@ -41,11 +41,13 @@ pub struct Running {
     pub log_from: u64,
     /// When to look next.
     pub look_at: Timestamp,
-    started_at: Option<Timestamp>,
+    /// What may have to pause, and when it was begun last.
+    begun: Option<(std::mem::Discriminant<Act>, Timestamp)>,
 }
 
-/// A server that ends right after its start is not started again before this has passed.
-const BETWEEN_STARTS: Duration = Duration::from_millis(500);
+/// A server that ends right after its start is not started again before this has passed, nor is a copy noted
+/// again that could not be.
+const BEFORE_THE_SAME: Duration = Duration::from_millis(500);
 
 impl Running {
     /// A command that was just admitted; none for a question.
@@ -68,7 +70,7 @@ impl Running {
             first_look,
             log_from,
             look_at: now,
-            started_at: None,
+            begun: None,
         })
     }
 
@@ -108,16 +110,17 @@ impl Running {
 
     /// Whether an act must wait a moment because the same was done just before.
     pub fn must_pause(&mut self, act: &Act, now: Timestamp) -> bool {
-        if !matches!(act, Act::StartStandby { .. }) {
+        if !matches!(act, Act::StartStandby { .. } | Act::Settle { .. }) {
             return false;
         }
-        let early = self
-            .started_at
-            .is_some_and(|at| now.since(at) < BETWEEN_STARTS);
-        if !early {
-            self.started_at = Some(now);
+        let kind = std::mem::discriminant(act);
+        let is_early = self
+            .begun
+            .is_some_and(|(same, at)| same == kind && now.since(at) < BEFORE_THE_SAME);
+        if !is_early {
+            self.begun = Some((kind, now));
         }
-        early
+        is_early
     }
 }
 

@@ -1,8 +1,10 @@
 //! The connection to one peer: opened again for ever, never trusted with a wait.
 //!
 //! It carries reports and answers out and commands in. It decides nothing; the one thing it refuses
-//! is a peer of another Raft group.
+//! is a peer of another Raft group. It stands from the peer's welcome on: a peer that hears another agent of
+//! the same instance turns this one away.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,18 +14,23 @@ use hyper::header::{CONNECTION, HOST, UPGRADE};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
+use super::claim::{Claim, Verdict};
+use crate::clock;
 use crate::control::{
-    AgentMessage, FRAME_LIMIT, FrameError, PeerMessage, REPORT_EVERY, SESSION_PATH,
+    AgentMessage, FRAME_LIMIT, FrameError, PeerMessage, REPORT_EVERY, Run, SESSION_PATH,
     SESSION_PROTOCOL, decode, encode,
 };
-use crate::model::{ClusterName, InstanceId, Report};
+use crate::model::view::SILENT_AFTER;
+use crate::model::{ClusterName, InstanceId, Report, Timestamp};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// The peer says its welcome at once; one that is too busy for longer is asked anew.
+const WELCOME_WITHIN: Duration = Duration::from_secs(2);
 const WRITE_WITHIN: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -48,6 +55,8 @@ pub enum Incoming {
     Said(SessionId, PeerMessage),
     /// It ended.
     Closed(SessionId),
+    /// Not of a session: the agent is being stopped on purpose. Answered when it may end.
+    Stop(oneshot::Sender<()>),
 }
 
 /// What every session needs.
@@ -57,6 +66,10 @@ pub struct Sessions {
     pub cluster: ClusterName,
     /// Whose agent it is.
     pub instance: InstanceId,
+    /// This process.
+    pub run: Run,
+    /// What the peers say to it.
+    pub claim: Arc<Claim>,
     /// The Raft group that is obeyed: of the promise, or under which the data was filled; none before the
     /// first adoption.
     pub group: watch::Receiver<Option<String>>,
@@ -86,8 +99,48 @@ enum SessionError {
         "the peer belongs to Raft group {theirs}, this agent obeys {ours}; check `peers`, or move its state folder and its data folder away if the group was built anew"
     )]
     ForeignGroup { ours: String, theirs: String },
+    #[error("the peer turns this agent away: {0}")]
+    TurnedAway(String),
+    #[error("most peers turn this agent away")]
+    Withdrawn,
+    #[error("the peer does not say its welcome")]
+    NoWelcome,
     #[error("the worker ended")]
     NoWorker,
+}
+
+/// Since when a peer has turned the agent away, and whether that was said in the log.
+#[derive(Debug, Default)]
+struct TurnedAway {
+    since: Option<Timestamp>,
+    is_said: bool,
+}
+
+impl TurnedAway {
+    /// Another agent is certain only once it must have been heard meanwhile: before that it may be the
+    /// connection of the process before this one.
+    fn note(&mut self, sessions: &Sessions, peer: &str, why: &str) {
+        let now = clock::monotonic();
+        let since = *self.since.get_or_insert(now);
+        if self.is_said || now.since(since) <= SILENT_AFTER {
+            return;
+        }
+        self.is_said = true;
+        tracing::error!(
+            cluster = %sessions.cluster,
+            instance = %sessions.instance,
+            peer,
+            why,
+            "there are two agents of this instance, and this one is not obeyed; stop one, or give this one an `instance`, `folder` and `data` of its own"
+        );
+    }
+
+    fn is_over(&mut self, sessions: &Sessions, peer: &str) {
+        if self.is_said {
+            tracing::info!(instance = %sessions.instance, peer, "the peer takes this agent now");
+        }
+        *self = TurnedAway::default();
+    }
 }
 
 impl Sessions {
@@ -95,10 +148,18 @@ impl Sessions {
     pub async fn keep(self, peer: usize, address: String) {
         let mut pause = FIRST_PAUSE;
         let mut was_reported = false;
+        let mut turned_away = TurnedAway::default();
         for number in 0u64.. {
+            self.claim.may_offer(peer).await;
             let id = SessionId { peer, number };
             let mut opened = false;
-            let end = self.clone().run(id, &address, &mut opened).await;
+            let progress = (&mut opened, &mut turned_away);
+            let end = self.clone().run(id, &address, progress).await;
+            let verdict = match &end {
+                SessionError::TurnedAway(_) => Some(Verdict::TurnedAway),
+                _ => None,
+            };
+            self.claim.note(peer, verdict);
             if opened {
                 pause = FIRST_PAUSE;
                 was_reported = false;
@@ -112,6 +173,7 @@ impl Sessions {
                     tracing::error!(peer = %address, error = %end, "session refused");
                     pause = LONGEST_PAUSE;
                 }
+                SessionError::TurnedAway(why) => turned_away.note(&self, &address, &why),
                 other if !was_reported => {
                     tracing::warn!(peer = %address, error = %crate::agent::chain(&other), "no session");
                     was_reported = true;
@@ -123,8 +185,13 @@ impl Sessions {
         }
     }
 
-    async fn run(self, id: SessionId, address: &str, opened: &mut bool) -> SessionError {
-        match self.talk(id, address, opened).await {
+    async fn run(
+        self,
+        id: SessionId,
+        address: &str,
+        progress: (&mut bool, &mut TurnedAway),
+    ) -> SessionError {
+        match self.talk(id, address, progress).await {
             Ok(never) => match never {},
             Err(end) => end,
         }
@@ -134,7 +201,7 @@ impl Sessions {
         mut self,
         id: SessionId,
         address: &str,
-        opened: &mut bool,
+        (opened, turned_away): (&mut bool, &mut TurnedAway),
     ) -> Result<std::convert::Infallible, SessionError> {
         let connected = timeout(CONNECT_WITHIN, upgraded(address)).await;
         // The driver of the HTTP connection ends with the upgrade.
@@ -147,8 +214,19 @@ impl Sessions {
             cluster: self.cluster.clone(),
             instance: self.instance.clone(),
             group: self.group.borrow().clone(),
+            run: self.run,
         };
         write(&mut framed, &hello).await?;
+        let welcome = timeout(WELCOME_WITHIN, heard(&mut framed)).await;
+        let welcome = welcome.map_err(|_| SessionError::Deadline("the welcome"))??;
+        match &welcome {
+            PeerMessage::Welcome { group, .. } => self.check_group(group)?,
+            PeerMessage::TurnedAway { why } => return Err(SessionError::TurnedAway(why.clone())),
+            _ => return Err(SessionError::NoWelcome),
+        }
+        let claim = Arc::clone(&self.claim);
+        claim.note(id.peer, Some(Verdict::Welcomed));
+        turned_away.is_over(&self, address);
         let (outbox, mut messages) = mpsc::channel(OUTBOX);
         let worker = self.worker.clone();
         let tell = |incoming| async {
@@ -157,20 +235,18 @@ impl Sessions {
         };
         *opened = true;
         tell(Incoming::Opened(id, outbox)).await?;
+        tell(Incoming::Said(id, welcome)).await?;
         self.reports.mark_changed();
         loop {
             tokio::select! {
-                frame = framed.next() => {
-                    let frame = frame.ok_or(SessionError::Ended)?.map_err(SessionError::Transfer)?;
-                    let message: PeerMessage = decode(&frame)?;
-                    if let PeerMessage::Welcome { group, .. } = &message
-                        && let Some(ours) = self.group.borrow().clone()
-                        && ours != *group
-                    {
-                        return Err(SessionError::ForeignGroup { ours, theirs: group.clone() });
+                message = heard(&mut framed) => {
+                    let message = message?;
+                    if let PeerMessage::Welcome { group, .. } = &message {
+                        self.check_group(group)?;
                     }
                     tell(Incoming::Said(id, message)).await?;
                 }
+                () = claim.must_withdraw() => return Err(SessionError::Withdrawn),
                 message = messages.recv() => {
                     let message = message.ok_or(SessionError::NoWorker)?;
                     write(&mut framed, &message).await?;
@@ -185,6 +261,16 @@ impl Sessions {
         }
     }
 
+    fn check_group(&self, theirs: &str) -> Result<(), SessionError> {
+        match self.group.borrow().clone() {
+            Some(ours) if ours != theirs => Err(SessionError::ForeignGroup {
+                ours,
+                theirs: theirs.to_owned(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     async fn report(&mut self, framed: &mut Connection) -> Result<(), SessionError> {
         let report = self.reports.borrow_and_update().clone();
         match report {
@@ -195,6 +281,12 @@ impl Sessions {
 }
 
 type Connection = Framed<TokioIo<hyper::upgrade::Upgraded>, LengthDelimitedCodec>;
+
+/// The next message. Cancel-safe.
+async fn heard(framed: &mut Connection) -> Result<PeerMessage, SessionError> {
+    let frame = framed.next().await.ok_or(SessionError::Ended)?;
+    Ok(decode(&frame.map_err(SessionError::Transfer)?)?)
+}
 
 async fn write(framed: &mut Connection, message: &AgentMessage) -> Result<(), SessionError> {
     let frame = Bytes::from(encode(message)?);

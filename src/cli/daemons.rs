@@ -1,5 +1,6 @@
 //! The verbs that stay: peer, agent and leash.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,58 +12,63 @@ use crate::{http, telemetry};
 
 use super::{Exit, Failure, runtime};
 
-pub(super) fn server(config: &Path, insecure_listen: bool) -> Result<(), Failure> {
-    telemetry::start("info,openraft=warn");
-    let config = Config::load(config, insecure_listen)
-        .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+pub(super) fn server(path: &Path, insecure_listen: bool) -> Result<(), Failure> {
+    let _log = telemetry::start("info,openraft=warn");
+    let text = configuration(path, "a peer's")?;
+    let config = Config::parse(&text, insecure_listen).map_err(|error| refused(path, error))?;
     runtime()?.block_on(async {
         let shutdown = shutdown()?;
         server::run(config, http::router, shutdown)
             .await
-            .map_err(|error| {
-                let exit = match &error {
-                    ServerError::Config(_)
-                    | ServerError::Listen { .. }
-                    | ServerError::Folder { .. } => Exit::Usage,
-                    ServerError::Stopped(_) => Exit::Failed,
-                };
-                Failure::new(exit, error.to_string())
+            .map_err(|error| match error {
+                ServerError::Config(_)
+                | ServerError::Listen { .. }
+                | ServerError::Folder { .. } => refused(path, error),
+                ServerError::Stopped(_) => Failure::new(Exit::Failed, error.to_string()),
             })
     })
 }
 
-pub(super) fn agent(config: &Path, insecure_listen: bool) -> Result<(), Failure> {
-    telemetry::start("info");
-    let text = std::fs::read_to_string(config).map_err(|error| {
-        let path = config.display();
-        let text = format!(
-            "cannot read {path}: {error}; give the path of an agent's configuration with --config"
-        );
-        Failure::new(Exit::Usage, text)
-    })?;
-    let settings = AgentConfig::parse(&text, insecure_listen)
-        .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", config.display())))?;
+pub(super) fn agent(path: &Path, insecure_listen: bool) -> Result<(), Failure> {
+    let _log = telemetry::start("info");
+    let text = configuration(path, "an agent's")?;
+    let config =
+        AgentConfig::parse(&text, insecure_listen).map_err(|error| refused(path, error))?;
     runtime()?.block_on(async {
         let shutdown = shutdown()?;
-        crate::agent::run(settings, shutdown)
-            .await
-            .map_err(|error| {
-                let cause = std::error::Error::source(&error)
-                    .map_or(String::new(), |cause| format!(": {cause}"));
-                let exit = match &error {
-                    AgentError::Refused(_) => Exit::Usage,
-                    AgentError::Folder(_) | AgentError::Gate(_) | AgentError::Program(_) => {
-                        Exit::Failed
-                    }
-                };
-                Failure::new(exit, format!("{error}{cause}"))
-            })
+        crate::agent::run(config, shutdown).await.map_err(|error| {
+            let cause = std::error::Error::source(&error)
+                .map_or(String::new(), |cause| format!(": {cause}"));
+            let text = format!("{error}{cause}");
+            match error {
+                AgentError::Refused(_) => refused(path, text),
+                AgentError::Folder(_) | AgentError::Gate(_) | AgentError::Program(_) => {
+                    Failure::new(Exit::Failed, text)
+                }
+            }
+        })
     })
 }
 
+/// Has no log but its own words: it is one thread that waits for nobody.
 pub(super) fn leash(args: &leash::Args) -> Result<(), Failure> {
-    telemetry::start("info");
     leash::run(args).map_err(|error| Failure::new(Exit::Failed, error.to_string()))
+}
+
+/// The text of a configuration.
+fn configuration(path: &Path, whose: &str) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let path = path.display();
+        let text = format!(
+            "cannot read {path}: {error}; give the path of {whose} configuration with --config"
+        );
+        Failure::new(Exit::Usage, text)
+    })
+}
+
+/// What is configured there cannot work; nothing on disk has changed.
+fn refused(path: &Path, why: impl Display) -> Failure {
+    Failure::new(Exit::Usage, format!("{}: {why}", path.display()))
 }
 
 /// Resolves when the process is asked to end.

@@ -1,7 +1,6 @@
 //! The verbs of the one binary. They reach a group only through its HTTP API, at any peer.
 //!
-//! Data goes to stdout, messages to stderr. Exit codes are stable: see [`Exit`].
-#![expect(clippy::print_stdout, reason = "a command line prints")]
+//! Data goes to stdout, messages to stderr (`output`). Exit codes are stable: see [`Exit`].
 
 mod api;
 mod arguments;
@@ -16,6 +15,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use tokio::runtime::Runtime;
+
+use crate::output;
 
 use arguments::{Arguments, ClusterVerb, Verb};
 
@@ -60,6 +61,17 @@ impl Failure {
     }
 }
 
+/// Of stdout.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        Failure {
+            exit: Exit::Failed,
+            text: format!("cannot write the output: {error}"),
+            hint: Some("what was asked for is done; look at where the output goes".to_owned()),
+        }
+    }
+}
+
 /// Parses the arguments and runs the verb.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -79,9 +91,9 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {}", failure.text);
+            output::say(format_args!("error: {}", failure.text));
             if let Some(hint) = &failure.hint {
-                eprintln!("hint: {hint}");
+                output::say(format_args!("hint: {hint}"));
             }
             ExitCode::from(failure.exit as u8)
         }

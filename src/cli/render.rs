@@ -10,16 +10,28 @@ pub(super) fn clusters(clusters: &[ClusterView], peers: &[PeerView]) -> String {
     if clusters.is_empty() {
         text.push_str("no clusters yet\n");
     }
+    let of_peers: Vec<_> = peers.iter().flat_map(|peer| &peer.warnings).collect();
     for view in clusters {
         text.push_str(&cluster(view));
+        for warning in view.warnings.iter().filter(|it| !of_peers.contains(it)) {
+            let _ = writeln!(text, "WARN  {warning}");
+        }
     }
-    let reachable = peers.iter().filter(|peer| peer.reachable).count();
+    let away: Vec<_> = peers.iter().filter(|peer| !peer.reachable).collect();
+    let reachable = peers.len() - away.len();
     let leader = peers.iter().find(|peer| peer.role == "leader");
     let leads = leader.map_or("no leader".to_owned(), |leader| {
         format!("leader {}, term {}", leader.id, leader.term.unwrap_or(0))
     });
     let _ = writeln!(text, "peers {reachable}/{} ({leads})", peers.len());
-    for warning in peers.iter().flat_map(|peer| &peer.warnings) {
+    for peer in away {
+        let _ = writeln!(
+            text,
+            "WARN  peer {} at {} does not answer",
+            peer.id, peer.address
+        );
+    }
+    for warning in of_peers {
         let _ = writeln!(text, "WARN  {warning}");
     }
     text
@@ -27,14 +39,15 @@ pub(super) fn clusters(clusters: &[ClusterView], peers: &[PeerView]) -> String {
 
 /// One cluster.
 pub fn cluster(view: &ClusterView) -> String {
-    let health = if view.findings.is_empty() && view.phase == "serving" {
-        "HEALTHY".to_owned()
+    let health = health(view);
+    let strict = if view.reads == "strict" {
+        ", reads strict"
     } else {
-        view.phase.to_uppercase()
+        ""
     };
     let identity = view.system_identifier.as_deref().unwrap_or("-");
     let mut text = format!(
-        "{}   {health}   sys {identity}   epoch {}   {}\n",
+        "{}   {health}   sys {identity}   epoch {}   {}{strict}\n",
         view.name, view.epoch, view.durability
     );
     let mut rows = vec![columns([
@@ -42,6 +55,15 @@ pub fn cluster(view: &ClusterView) -> String {
     ])];
     rows.extend(view.instances.iter().map(|instance| row(view, instance)));
     text.push_str(&table(&rows));
+    for instance in &view.instances {
+        if let Some(until) = &instance.planned_stop_until {
+            let name = &instance.name;
+            let _ = writeln!(
+                text,
+                "NOTE  {name}: its agent was stopped on purpose, its lease lasts until {until}"
+            );
+        }
+    }
     for finding in &view.findings {
         let _ = writeln!(text, "WARN  {}: {}", finding.code, finding.text);
     }
@@ -53,6 +75,18 @@ pub fn cluster(view: &ClusterView) -> String {
         let _ = writeln!(text, "NOW   {} {}", step.action, step.instance);
     }
     text
+}
+
+/// In a word or two: whether the cluster serves, and what a handover is at.
+fn health(view: &ClusterView) -> String {
+    let is_primary = |instance: &&InstanceView| view.primary.as_ref() == Some(&instance.name);
+    let primary = view.instances.iter().find(is_primary);
+    match (view.phase.as_str(), primary) {
+        ("serving", _) if view.findings.is_empty() => "HEALTHY".to_owned(),
+        ("serving", Some(primary)) if primary.role == "primary" => "DEGRADED".to_owned(),
+        ("serving", Some(primary)) => format!("PRIMARY {}", primary.state.to_uppercase()),
+        (phase, _) => phase.replace('_', " ").to_uppercase(),
+    }
 }
 
 fn row(view: &ClusterView, instance: &InstanceView) -> Vec<String> {
@@ -73,13 +107,17 @@ fn row(view: &ClusterView, instance: &InstanceView) -> Vec<String> {
         state,
         instance.timeline.map_or_else(dash, |tl| tl.to_string()),
         instance.lsn.clone().unwrap_or_else(dash),
-        instance.lag_bytes.map_or_else(dash, bytes),
+        // Of who is away nobody knows how far the others have come since.
         instance
-            .lease_remaining_ms
-            .map_or_else(dash, |ms| format!("{:.1} s", ms as f64 / 1000.0)),
-        instance
-            .age_ms
-            .map_or_else(dash, |ms| format!("{:.1} s", ms as f64 / 1000.0)),
+            .lag_bytes
+            .filter(|_| instance.role != "none")
+            .map_or_else(dash, bytes),
+        match instance.lease_remaining_ms.map(seconds) {
+            Some(left) if instance.role == "none" => format!("<= {left}"),
+            Some(left) => left,
+            None => dash(),
+        },
+        instance.age_ms.map_or_else(dash, seconds),
         match instance.standing.as_str() {
             "voter" => "yes".to_owned(),
             _ => "not yet".to_owned(),
@@ -157,6 +195,10 @@ pub(super) fn dsn(view: &ClusterView) -> String {
     )
 }
 
+fn seconds(ms: u64) -> String {
+    format!("{:.1} s", ms as f64 / 1000.0)
+}
+
 fn bytes(count: u64) -> String {
     match count {
         0..1024 => format!("{count} B"),
@@ -189,6 +231,7 @@ fn table(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::views::FindingView;
 
     #[test]
     fn columns_are_aligned() {
@@ -223,5 +266,107 @@ WHEN  KIND      FROM -> TO  EPOCH  TOOK  WHY  OUTCOME
 -     rejoin    a           1      -     why  under way
 ";
         assert_eq!(text, expected);
+    }
+    fn instance(name: &str, role: &str, state: &str) -> InstanceView {
+        InstanceView {
+            name: name.to_owned(),
+            zone: "z1".to_owned(),
+            host: "h".to_owned(),
+            port: 5432,
+            health: "h:8008".to_owned(),
+            assignment: "standby".to_owned(),
+            role: role.to_owned(),
+            state: state.to_owned(),
+            timeline: Some(2),
+            lsn: Some("0/40".to_owned()),
+            lag_bytes: Some(0),
+            lease_remaining_ms: (name == "a").then_some(7000),
+            planned_stop_until: None,
+            standing: "voter".to_owned(),
+            incarnation: 1,
+            rejoin: None,
+            age_ms: Some(100),
+            connected: true,
+            failure: None,
+        }
+    }
+
+    fn view(primary: Option<&str>, phase: &str, instances: Vec<InstanceView>) -> ClusterView {
+        ClusterView {
+            name: "demo".to_owned(),
+            system_identifier: None,
+            reads: "fast".to_owned(),
+            durability: "quorum 1".to_owned(),
+            standby_acks: 1,
+            epoch: 1,
+            timeline: 2,
+            primary: primary.map(str::to_owned),
+            primary_address: None,
+            phase: phase.to_owned(),
+            instances,
+            findings: vec![FindingView {
+                code: "Some".to_owned(),
+                text: "finding".to_owned(),
+            }],
+            waiting: vec![],
+            under_way: vec![],
+            warnings: vec!["of a peer".to_owned(), "of an agent".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_primary_that_is_away_is_not_called_serving() {
+        let at = |primary, phase: &str, role: &str, state: &str| {
+            let instances = vec![
+                instance("a", role, state),
+                instance("b", "standby", "streaming"),
+            ];
+            health(&view(primary, phase, instances))
+        };
+        let a = Some("a");
+        assert_eq!(at(a, "serving", "primary", "running"), "DEGRADED");
+        assert_eq!(at(a, "serving", "none", "silent"), "PRIMARY SILENT");
+        assert_eq!(at(a, "promoting", "none", "silent"), "PROMOTING");
+        assert_eq!(at(None, "no_primary", "none", "died"), "NO PRIMARY");
+        let mut well = view(a, "serving", vec![instance("a", "primary", "running")]);
+        well.findings.clear();
+        assert_eq!(health(&well), "HEALTHY");
+    }
+
+    #[test]
+    fn who_is_away_is_named_and_not_taken_for_present() {
+        let instances = vec![
+            instance("a", "none", "silent"),
+            instance("b", "standby", "streaming"),
+        ];
+        let clustered = view(Some("a"), "serving", instances);
+        let peer = |id: u64, reachable: bool, role: &str| PeerView {
+            id,
+            address: format!("h:700{id}"),
+            zone: None,
+            reachable,
+            role: role.to_owned(),
+            leader: Some(1),
+            term: Some(3),
+            last_log_index: None,
+            applied_index: None,
+            warnings: (id == 1)
+                .then(|| "of a peer".to_owned())
+                .into_iter()
+                .collect(),
+        };
+        let peers = [peer(1, true, "leader"), peer(2, false, "unknown")];
+        let expected = "\
+demo   PRIMARY SILENT   sys -   epoch 1   quorum 1
+INSTANCE  ZONE  ROLE            STATE      TL  LSN   LAG  LEASE     SEEN   COUNTS
+a         z1    none (primary)  silent     2   0/40  -    <= 7.0 s  0.1 s  yes
+b         z1    standby         streaming  2   0/40  0 B  -         0.1 s  yes
+WARN  Some: finding
+WARN  of an agent
+peers 1/2 (leader 1, term 3)
+WARN  peer 2 at h:7002 does not answer
+WARN  of a peer
+";
+        assert_eq!(clusters(&[clustered], &peers), expected);
     }
 }

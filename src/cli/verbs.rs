@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::http::clusters::{DurabilityBody, MemberBody, NewClusterBody};
 use crate::http::views::{ClusterView, LeaderView, PeerView, RecoveryView};
+use crate::model::{ClusterName, Reads};
+use crate::output;
 
 use super::api::Api;
 use super::arguments::{NewCluster, Output};
@@ -15,7 +17,10 @@ pub(super) async fn status(
     output: Output,
 ) -> Result<(), Failure> {
     let clusters: Vec<ClusterView> = match &cluster {
-        Some(name) => vec![api.get(&format!("/api/v1/clusters/{name}")).await?],
+        Some(name) => {
+            let name = checked(name)?;
+            vec![api.get(&format!("/api/v1/clusters/{name}")).await?]
+        }
         None => api.get("/api/v1/clusters").await?,
     };
     match output {
@@ -23,50 +28,44 @@ pub(super) async fn status(
         Output::Json => print_json(&clusters),
         Output::Table => {
             let peers: Vec<PeerView> = api.get("/api/v1/peers").await?;
-            print!("{}", render::clusters(&clusters, &peers));
+            Ok(output::print(render::clusters(&clusters, &peers))?)
         }
     }
-    Ok(())
 }
 
 pub(super) async fn leader(api: Api, output: Output) -> Result<(), Failure> {
     let leader: LeaderView = api.get("/api/v1/leader").await?;
     match output {
         Output::Json => print_json(&leader),
-        Output::Table => println!(
+        Output::Table => Ok(output::line(format_args!(
             "peer {} at {} leads in term {}",
             leader.leader, leader.address, leader.term
-        ),
+        ))?),
     }
-    Ok(())
 }
 
 pub(super) async fn peers(api: Api, output: Output) -> Result<(), Failure> {
     let peers: Vec<PeerView> = api.get("/api/v1/peers").await?;
     match output {
         Output::Json => print_json(&peers),
-        Output::Table => print!("{}", render::peers(&peers)),
+        Output::Table => Ok(output::print(render::peers(&peers))?),
     }
-    Ok(())
 }
 
 pub(super) async fn primary(api: Api, cluster: Option<String>, dsn: bool) -> Result<(), Failure> {
     // A `dev` knows it without its peers.
     if dsn && let Some(dsn) = crate::dev::dsn_of(cluster.as_deref()) {
-        println!("{dsn}");
-        return Ok(());
+        return Ok(output::line(dsn)?);
     }
     let name = only(&api, cluster).await?;
     if dsn {
         let view: ClusterView = api.get(&format!("/api/v1/clusters/{name}")).await?;
-        println!("{}", render::dsn(&view));
-        return Ok(());
+        return Ok(output::line(render::dsn(&view))?);
     }
     let text = api
         .text(&format!("/api/v1/clusters/{name}/primary"))
         .await?;
-    println!("{}", String::from_utf8_lossy(&text));
-    Ok(())
+    Ok(output::line(String::from_utf8_lossy(&text))?)
 }
 
 pub(super) async fn history(
@@ -79,9 +78,8 @@ pub(super) async fn history(
     let history: Vec<RecoveryView> = api.get(&path).await?;
     match output {
         Output::Json => print_json(&history),
-        Output::Table => print!("{}", render::history(&history)),
+        Output::Table => Ok(output::print(render::history(&history))?),
     }
-    Ok(())
 }
 
 pub(super) async fn create(api: Api, new: NewCluster) -> Result<(), Failure> {
@@ -106,12 +104,18 @@ pub(super) async fn create(api: Api, new: NewCluster) -> Result<(), Failure> {
             let text = format!("--durability {} is not quorum:K or async", new.durability);
             Failure::new(Exit::Usage, text)
         })?,
+        reads: match new.reads.as_str() {
+            "strict" => Reads::Strict,
+            _ => Reads::Fast,
+        },
         members,
         first: first.unwrap_or_default(),
     };
     let view: ClusterView = api.post("/api/v1/clusters", &body).await?;
-    println!("{} created, epoch {}", view.name, view.epoch);
-    Ok(())
+    Ok(output::line(format_args!(
+        "{} created, epoch {}",
+        view.name, view.epoch
+    ))?)
 }
 
 fn durability(text: &str) -> Option<DurabilityBody> {
@@ -140,7 +144,7 @@ fn member(text: &str) -> Option<(String, MemberBody)> {
 /// The cluster that is named, else the only one.
 async fn only(api: &Api, cluster: Option<String>) -> Result<String, Failure> {
     if let Some(name) = cluster {
-        return Ok(name);
+        return checked(&name).map(|name| name.to_string());
     }
     let clusters: Vec<ClusterView> = api.get("/api/v1/clusters").await?;
     let names: Vec<_> = clusters.into_iter().map(|view| view.name).collect();
@@ -159,9 +163,13 @@ async fn only(api: &Api, cluster: Option<String>) -> Result<String, Failure> {
     }
 }
 
-fn print_json(value: &impl serde::Serialize) {
+fn checked(cluster: &str) -> Result<ClusterName, Failure> {
+    ClusterName::new(cluster).map_err(|error| Failure::new(Exit::Usage, error.to_string()))
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).expect("a view has a JSON form");
-    println!("{text}");
+    Ok(output::line(text)?)
 }
 
 #[cfg(test)]

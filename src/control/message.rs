@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Run;
 use crate::duty::Outcome;
 use crate::model::{ClusterName, InstanceId, Order, PeerId, Report};
 use crate::recovery::Step;
@@ -19,6 +20,8 @@ pub enum AgentMessage {
         instance: InstanceId,
         /// The Raft group it obeys; none before it adopted one.
         group: Option<String>,
+        /// Which process speaks for the instance.
+        run: Run,
     },
     /// One reading; sent to every peer, at least every [`super::REPORT_EVERY`].
     Report(Report),
@@ -38,6 +41,19 @@ pub enum AgentMessage {
         id: u64,
         /// How it ended.
         outcome: Outcome,
+    },
+    /// Asks for one longer lease: this agent is being stopped on purpose, and its PostgreSQL shall live on.
+    PlanStop {
+        /// Comes back with the answer.
+        serial: u64,
+    },
+    /// Asks for the primary lease as [`AgentMessage::Renew`] does, and says that the longer lease of a planned stop
+    /// is not held any more.
+    RenewAfterStop {
+        /// Comes back with the answer.
+        serial: u64,
+        /// The order of that stop.
+        stop: Order,
     },
 }
 
@@ -75,6 +91,8 @@ pub enum PeerMessage {
         serial: u64,
         /// In words.
         why: String,
+        /// Whether every further request is declined too, until somebody corrects the record or a configuration.
+        lasting: bool,
     },
     /// A command of the leader.
     Command {
@@ -82,5 +100,10 @@ pub enum PeerMessage {
         id: u64,
         /// What to do.
         step: Step,
+    },
+    /// Instead of a welcome, and the end of the session: another process speaks for the instance, and lives.
+    TurnedAway {
+        /// In words.
+        why: String,
     },
 }

@@ -3,9 +3,11 @@
 
 pub mod frame;
 pub mod message;
+pub mod run;
 
 pub use frame::{FrameError, decode, encode};
 pub use message::{AgentMessage, PeerMessage};
+pub use run::{Holder, Run};
 
 /// The path on a peer's HTTP port that is upgraded to a session.
 pub const SESSION_PATH: &str = "/agent/v1/session";

@@ -1,5 +1,6 @@
 //! Whether a handover may begin: only if a proof can be reached, and nobody who counts still hears the primary.
-//! Fencing one standby of a healthy pair and then finding no quorum would itself be an outage.
+//! Fencing one standby of a healthy pair and then finding no quorum would itself be an outage. So would be taking
+//! down a primary that lives, however badly it serves, when nobody could do better.
 
 use crate::broken;
 use crate::model::{Durability, InstanceId, Standing, View};
@@ -19,8 +20,8 @@ pub(super) fn prepare(plan: &mut Plan, state: &ClusterState, view: &View, findin
         plan.proposals.push(begin);
         return;
     }
-    let poll = Poll::of(state, view);
-    let veto = poll.veto(finding);
+    let poll = Poll::of(state, view, finding);
+    let veto = poll.veto();
     match poll.waits_for(&veto) {
         None => plan.proposals.push(begin),
         Some(reason) => {
@@ -41,10 +42,12 @@ pub(super) fn prepare(plan: &mut Plan, state: &ClusterState, view: &View, findin
 struct Poll<'a> {
     state: &'a ClusterState,
     view: &'a View,
+    finding: &'a Finding,
     reachable: Vec<&'a InstanceId>,
     /// Reachable, and no answer yet that may be acted on.
     unanswered: Vec<&'a InstanceId>,
-    /// Would promise, and their promise would count.
+    /// Would promise, and their promise would count. Beside a primary that lives, only those whose own disk
+    /// takes writes.
     promising: Vec<&'a InstanceId>,
     /// Hear the primary.
     hearing: Vec<&'a InstanceId>,
@@ -61,12 +64,14 @@ enum Veto {
 }
 
 impl<'a> Poll<'a> {
-    fn of(state: &'a ClusterState, view: &'a View) -> Self {
+    fn of(state: &'a ClusterState, view: &'a View, finding: &'a Finding) -> Self {
         let members = &state.cluster.members;
         let answer = |id: &InstanceId| view.answer(id, state.cluster.epoch.next());
+        let is_fit =
+            |id: &InstanceId| finding.living_primary().is_none() || view.disk_trouble(id).is_none();
         let counts = |id: &InstanceId| {
             let member = &members[id];
-            answer(id).is_some_and(|answer| {
+            answer(id).filter(|_| is_fit(id)).is_some_and(|answer| {
                 answer.would_promise
                     && member.standing == Standing::Voter
                     && answer.incarnation == Some(member.incarnation)
@@ -85,23 +90,31 @@ impl<'a> Poll<'a> {
             hearing: of(&hears),
             state,
             view,
+            finding,
             reachable,
         }
     }
 
-    fn veto(&self, finding: &Finding) -> Veto {
+    fn veto(&self) -> Veto {
         let cluster = &self.state.cluster;
         let enough = cluster.durability.standby_acks().max(1);
-        // Whoever has not answered yet may still hear the primary. An async cluster would have to wait for
-        // the lease anyway, so there even those who cannot be asked are given the benefit of the doubt.
-        let unheard = match cluster.durability {
-            Durability::Async => {
-                let answered = self.reachable.len() - self.unanswered.len();
-                (cluster.members.len() - 1).saturating_sub(answered)
-            }
-            Durability::Quorum { .. } => self.unanswered.len(),
+        // A standby that has not answered yet may still hear the primary. One whose disk hangs may never answer,
+        // and the lease of a primary that lives never ends.
+        let living = self.finding.living_primary();
+        let is_open = |id: &&InstanceId| {
+            let is_primary = cluster.primary.as_ref() == Some(*id);
+            let has_answered = self.view.answer(id, cluster.epoch.next()).is_some();
+            let owes = living.is_none() || !self.view.disk_fails(id);
+            !is_primary && !has_answered && owes
         };
-        if broken!(Veto) || !finding.standbys_may_veto(self.view) {
+        // Where the lease of a silent primary would have to be waited for anyway, even those who cannot be asked
+        // are given the benefit of the doubt.
+        let unheard = if cluster.failover_waits_for_leases() && living.is_none() {
+            cluster.members.keys().filter(is_open).count()
+        } else {
+            self.unanswered.iter().copied().filter(is_open).count()
+        };
+        if broken!(Veto) || !self.finding.standbys_may_veto(self.view) {
             Veto::Impossible
         } else if self.hearing.len() >= enough {
             Veto::Made
@@ -115,15 +128,32 @@ impl<'a> Poll<'a> {
     /// Whether the promises would prove that the old primary acknowledges nothing and that one of those who
     /// promise holds every acknowledged commit.
     fn proves(&self) -> bool {
-        match self.state.cluster.durability {
-            Durability::Async => !self.promising.is_empty() && self.unanswered.is_empty(),
+        let cluster = &self.state.cluster;
+        let living = self.finding.living_primary();
+        if living.is_some() && self.promising.iter().all(|id| living == Some(*id)) {
+            // Nobody else could take its place.
+            return false;
+        }
+        match cluster.durability {
+            Durability::Async => {
+                let mut unanswered = self.unanswered.iter();
+                !self.promising.is_empty() && !unanswered.any(|id| self.is_awaited(id))
+            }
             Durability::Quorum { .. } => {
                 // The promise of the instance elected last is a proof as well.
-                let holders = &self.state.cluster.holders;
-                let last_promises = self.promising.iter().any(|id| holders.iter().eq([*id]));
-                last_promises || self.promising.len() >= promises_needed(&self.state.cluster)
+                let is_last = |id: &&InstanceId| cluster.holders.iter().eq([*id]);
+                let last_promises = living.is_none() && self.promising.iter().any(is_last);
+                last_promises || self.promising.len() >= promises_needed(cluster)
             }
         }
+    }
+
+    /// Whether an answer may still come that an async cluster is better off with. An agent whose disk hangs may
+    /// have none to give; that of a primary whose lease has ended is not needed.
+    fn is_awaited(&self, id: &InstanceId) -> bool {
+        let has_lapsed = self.view.now > self.view.leases_lapse_at;
+        let is_primary = self.state.cluster.primary.as_ref() == Some(id);
+        !(self.view.disk_fails(id) || is_primary && has_lapsed)
     }
 
     /// None if nothing stands in the way.
@@ -139,14 +169,17 @@ impl<'a> Poll<'a> {
         }
         Some(if self.reachable.is_empty() {
             Reason::NobodyReachable
-        } else if self.unanswered.is_empty() {
+        } else if self.unanswered.iter().all(|id| self.view.disk_fails(id)) {
             let all = self.state.cluster.members.keys();
             let missing = all.filter(|id| !self.promising.contains(id));
-            let why = "would not promise or cannot be asked";
+            let why = |id: &InstanceId| match self.view.disk_trouble(id) {
+                Some(_) => "its own disk takes no writes",
+                None => "would not promise or cannot be asked",
+            };
             Reason::NotProven {
                 promised: self.promising.len(),
                 needed: promises_needed(&self.state.cluster),
-                missing: missing.map(|id| (id.clone(), why.to_owned())).collect(),
+                missing: missing.map(|id| (id.clone(), why(id).to_owned())).collect(),
             }
         } else {
             Reason::Asking
@@ -165,5 +198,158 @@ impl<'a> Poll<'a> {
             asked.extend(self.hearing.iter().copied().filter(|id| long_ago(id)));
         }
         asked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::super::{Plan, decide};
+    use super::*;
+    use crate::model::example::{at, cluster, id, order, primary, report, standby, view};
+    use crate::model::{Answer, Database, DiskTrouble, Incarnation, Timestamp};
+    use crate::state::History;
+
+    /// `a` is primary of three, and both others would promise.
+    fn example(durability: Durability) -> (ClusterState, View) {
+        let state = ClusterState {
+            cluster: cluster(&["a", "b", "c"], durability),
+            number: 5,
+            elected: order(1, 2),
+            handover: None,
+            rejoins: BTreeMap::new(),
+            history: History::default(),
+        };
+        let of = |name| standby(&state.cluster, name, at(2, 50));
+        let a = primary(&state.cluster, "a");
+        let mut view = view([("a", a), ("b", of("b")), ("c", of("c"))]);
+        for name in ["b", "c"] {
+            answers(&mut view, name, false);
+        }
+        (state, view)
+    }
+
+    fn answers(view: &mut View, name: &str, hears_primary: bool) {
+        let answer = Answer {
+            epoch: order(2, 0).epoch,
+            would_promise: true,
+            hears_primary,
+            incarnation: Some(Incarnation(1)),
+        };
+        let now = view.now;
+        view.instances.get_mut(&id(name)).unwrap().answer = Some((now, answer));
+    }
+
+    fn fill_disk(view: &mut View, name: &str, seconds: u64) {
+        view.instances.get_mut(&id(name)).unwrap().report.disk = Some(DiskTrouble {
+            lasts: Duration::from_secs(seconds),
+            still_for: Duration::ZERO,
+            refusal: Some("no space left".to_owned()),
+        });
+    }
+
+    fn silence_server(view: &mut View, seconds: u64) {
+        let silent_for = Duration::from_secs(seconds);
+        let database = Database::Unresponsive { silent_for };
+        view.instances.get_mut(&id("a")).unwrap().report = report(database);
+    }
+
+    fn begins(plan: &Plan) -> bool {
+        let is_begin = |change: &Change| matches!(change, Change::Begin { .. });
+        plan.proposals.iter().any(is_begin)
+    }
+
+    const QUORUM: Durability = Durability::Quorum { standbys: 1 };
+
+    #[test]
+    fn a_primary_with_a_full_disk_is_replaced_whoever_hears_it() {
+        for durability in [QUORUM, Durability::Async] {
+            let (state, mut view) = example(durability);
+            for name in ["b", "c"] {
+                answers(&mut view, name, true);
+            }
+            fill_disk(&mut view, "a", 4);
+            assert_eq!(decide(&state, &view), Plan::default(), "it may be busy");
+            fill_disk(&mut view, "a", 5);
+            let plan = decide(&state, &view);
+            assert_eq!(plan.findings[0].code(), "FailingDisk");
+            let says = plan.findings[0].to_string();
+            assert!(says.contains("primary a") && says.contains("no space left"));
+            assert!(begins(&plan), "{durability}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_fenced_for_standbys_that_could_not_write_either() {
+        let (state, mut view) = example(QUORUM);
+        fill_disk(&mut view, "a", 9);
+        fill_disk(&mut view, "b", 1);
+        let plan = decide(&state, &view);
+        assert!(!begins(&plan), "b and c are needed");
+        assert!(matches!(plan.waiting[0].1, Reason::NotProven { .. }));
+        let (state, mut view) = example(Durability::Async);
+        fill_disk(&mut view, "a", 9);
+        fill_disk(&mut view, "b", 1);
+        assert!(begins(&decide(&state, &view)), "c is enough");
+        fill_disk(&mut view, "c", 1);
+        assert!(!begins(&decide(&state, &view)));
+    }
+
+    #[test]
+    fn a_standby_with_a_full_disk_is_only_reported() {
+        let (state, mut view) = example(QUORUM);
+        fill_disk(&mut view, "b", 9);
+        let plan = decide(&state, &view);
+        assert_eq!(plan.findings.len(), 1);
+        assert_eq!(
+            (plan.findings[0].code(), begins(&plan)),
+            ("FailingDisk", false)
+        );
+    }
+
+    #[test]
+    fn a_frozen_server_is_replaced_once_its_standbys_hear_nothing() {
+        for durability in [QUORUM, Durability::Async] {
+            let (state, mut view) = example(durability);
+            answers(&mut view, "a", false);
+            silence_server(&mut view, 2);
+            let plan = decide(&state, &view);
+            assert_eq!(plan.findings[0].code(), "UnresponsivePrimary");
+            assert!(!begins(&plan), "one look may have failed");
+            silence_server(&mut view, 3);
+            answers(&mut view, "b", true);
+            let plan = decide(&state, &view);
+            let vetoed = Reason::Vetoed { by: vec![id("b")] };
+            assert_eq!(plan.waiting, [(None, vetoed)]);
+            answers(&mut view, "b", false);
+            assert!(begins(&decide(&state, &view)), "{durability}");
+        }
+    }
+
+    #[test]
+    fn a_frozen_server_is_left_when_nobody_could_take_its_place() {
+        let (state, mut view) = example(Durability::Async);
+        silence_server(&mut view, 9);
+        answers(&mut view, "a", false);
+        for name in ["b", "c"] {
+            view.instances.get_mut(&id(name)).unwrap().connected = false;
+        }
+        assert!(!begins(&decide(&state, &view)));
+    }
+
+    #[test]
+    fn an_agent_whose_disk_hangs_owes_no_answer() {
+        let (state, mut view) = example(Durability::Async);
+        fill_disk(&mut view, "a", 9);
+        assert!(begins(&decide(&state, &view)));
+        // It hangs itself, and repeats what it said last.
+        let (state, mut view) = example(Durability::Async);
+        assert_eq!(decide(&state, &view), Plan::default());
+        view.leases_lapse_at = Timestamp(view.now.0 - 1);
+        let plan = decide(&state, &view);
+        assert_eq!(plan.findings[0].code(), "DeadPrimary");
+        assert!(begins(&plan));
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::report::DISK_FAILS_AFTER;
+use crate::model::view::UNRESPONSIVE_AFTER;
 use crate::model::{InstanceId, View};
 
 /// What is wrong with a cluster, and how that is known.
@@ -39,6 +41,17 @@ pub enum Finding {
     UnresponsivePrimary {
         /// Who.
         instance: InstanceId,
+        /// Whether that has lasted for [`UNRESPONSIVE_AFTER`].
+        lasting: bool,
+    },
+    /// A disk of an instance takes no writes, in its agent's words.
+    FailingDisk {
+        /// Whose.
+        instance: InstanceId,
+        /// Whether that is the primary.
+        is_primary: bool,
+        /// The words of the refusal; none if writes do not come back.
+        refusal: Option<String>,
     },
     /// A standby does not stream from the primary.
     StandbyNotReplicating {
@@ -55,6 +68,7 @@ impl Finding {
             Finding::DeadPrimary { .. } | Finding::SilentPrimary { .. } => "DeadPrimary",
             Finding::UnreachablePrimary { .. } => "UnreachablePrimary",
             Finding::UnresponsivePrimary { .. } => "UnresponsivePrimary",
+            Finding::FailingDisk { .. } => "FailingDisk",
             Finding::StandbyNotReplicating { .. } => "StandbyNotReplicating",
         }
     }
@@ -65,17 +79,38 @@ impl Finding {
             Finding::NoPrimary | Finding::DeadPrimary { .. } | Finding::SilentPrimary { .. } => {
                 true
             }
-            Finding::UnreachablePrimary { .. }
-            | Finding::UnresponsivePrimary { .. }
-            | Finding::StandbyNotReplicating { .. } => false,
+            Finding::UnresponsivePrimary { lasting, .. } => *lasting,
+            Finding::FailingDisk { is_primary, .. } => *is_primary,
+            Finding::UnreachablePrimary { .. } | Finding::StandbyNotReplicating { .. } => false,
         }
     }
 
-    /// Whether standbys that hear the primary prove this finding wrong. Never over what the primary's
-    /// own agent says, nor once its lease has ended.
+    /// The primary that this finding wants replaced although its agent lives and its server runs.
+    pub fn living_primary(&self) -> Option<&InstanceId> {
+        match self {
+            Finding::UnresponsivePrimary { instance, .. }
+            | Finding::FailingDisk {
+                instance,
+                is_primary: true,
+                ..
+            } => Some(instance),
+            Finding::FailingDisk { .. }
+            | Finding::NoPrimary
+            | Finding::DeadPrimary { .. }
+            | Finding::SilentPrimary { .. }
+            | Finding::UnreachablePrimary { .. }
+            | Finding::StandbyNotReplicating { .. } => None,
+        }
+    }
+
+    /// Whether standbys that hear the primary prove this finding wrong. Never over what the primary's own agent
+    /// knows, its failed writes included, nor once its lease has ended. That a server does not answer its agent
+    /// may be the agent's own trouble.
     pub fn standbys_may_veto(&self, view: &View) -> bool {
         match self {
-            Finding::SilentPrimary { .. } => view.now <= view.leases_lapse_at,
+            Finding::SilentPrimary { .. } | Finding::UnresponsivePrimary { .. } => {
+                view.now <= view.leases_lapse_at
+            }
             _ => false,
         }
     }
@@ -120,8 +155,28 @@ impl fmt::Display for Finding {
                     "this peer does not hear the agent of the primary {instance}"
                 )
             }
-            Finding::UnresponsivePrimary { instance } => {
-                write!(f, "the primary {instance} does not answer its agent")
+            Finding::UnresponsivePrimary { instance, lasting } => {
+                write!(f, "the primary {instance} does not answer its agent")?;
+                if !lasting {
+                    return Ok(());
+                }
+                write!(f, " for {} s", UNRESPONSIVE_AFTER.as_secs())
+            }
+            Finding::FailingDisk {
+                instance,
+                is_primary,
+                refusal,
+            } => {
+                let whose = if *is_primary { "the primary " } else { "" };
+                let for_s = DISK_FAILS_AFTER.as_secs();
+                write!(
+                    f,
+                    "the disk of {whose}{instance} has taken no write for {for_s} s: "
+                )?;
+                match refusal {
+                    Some(words) => f.write_str(words),
+                    None => f.write_str("a write does not come back"),
+                }
             }
             Finding::StandbyNotReplicating { instance } => {
                 write!(f, "{instance} does not stream from the primary")

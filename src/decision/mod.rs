@@ -49,6 +49,12 @@ pub fn decide(state: &ClusterState, view: &View) -> Plan {
             handover.next(&state.cluster, state.order(), view),
         );
     }
+    if let Some(stop) = state.cluster.planned_stop.as_ref()
+        && view.stop_is_over
+    {
+        let order = stop.order;
+        plan.proposals.push(Change::EndStop { order });
+    }
     if let Some(Finding::UnreachablePrimary { instance, .. }) = plan.findings.first() {
         let looked_at = view.looks.get(instance).map(|(at, _)| *at);
         if looked_at.is_none_or(|at| view.now.since(at) >= ASK_AGAIN_AFTER) {
@@ -60,12 +66,13 @@ pub fn decide(state: &ClusterState, view: &View) -> Plan {
         .iter()
         .find(|finding| finding.calls_for_handover())
         .cloned();
-    if let Some(finding) = dead {
-        // One that only repoints gives up by itself when its primary is dead.
-        if state.handover.is_none() {
-            begin::prepare(&mut plan, state, view, &finding);
-        }
-    } else if state.is_established() {
+    // One that only repoints gives up by itself when its primary is dead.
+    if let (Some(finding), None) = (&dead, &state.handover) {
+        begin::prepare(&mut plan, state, view, finding);
+    }
+    // Whom a living primary feeds may be the one who is missing to replace it.
+    let lives = |finding: &Finding| finding.living_primary().is_some();
+    if dead.as_ref().is_none_or(lives) && state.is_established() {
         keep_primary(&mut plan, state, view);
         rejoin(&mut plan, state, view);
     }
@@ -178,7 +185,7 @@ mod tests {
 
     use super::*;
     use crate::model::example::{at, cluster, id, order, primary, report, standby, view};
-    use crate::model::{Answer, Durability, Incarnation, Stopped, Timestamp};
+    use crate::model::{Answer, Durability, Incarnation, PlannedStop, Stopped, Timestamp};
     use crate::state::History;
 
     fn state() -> ClusterState {
@@ -294,6 +301,22 @@ mod tests {
         assert!(!begins(&decide(&state, &view)));
         view.leases_lapse_at = Timestamp(view.now.0 - 1);
         assert!(begins(&decide(&state, &view)));
+    }
+
+    #[test]
+    fn the_record_of_a_planned_stop_is_withdrawn_when_it_is_over() {
+        let mut state = state();
+        state.cluster.planned_stop = Some(PlannedStop {
+            instance: id("a"),
+            order: order(1, 4),
+            length: PlannedStop::LONGEST,
+            at: 0,
+        });
+        let mut view = healthy(&state);
+        assert_eq!(decide(&state, &view), Plan::default());
+        view.stop_is_over = true;
+        let order = order(1, 4);
+        assert_eq!(decide(&state, &view).proposals, [Change::EndStop { order }]);
     }
 
     #[test]

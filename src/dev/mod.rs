@@ -35,7 +35,7 @@ pub enum DevVerb {
         #[arg(long, default_value = "quorum:1")]
         durability: String,
         /// How many PostgreSQL servers
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=i64::from(plan::MOST_MEMBERS)))]
         members: u8,
     },
     /// What runs, and where
@@ -139,6 +139,13 @@ impl DevError {
             text: text.into(),
             hint: None,
         }
+    }
+}
+
+/// Of stdout.
+impl From<std::io::Error> for DevError {
+    fn from(error: std::io::Error) -> DevError {
+        DevError::failed(format!("cannot write the output: {error}"))
     }
 }
 

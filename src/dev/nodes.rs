@@ -1,5 +1,4 @@
 //! Acting on the nodes of a running `dev`.
-#![expect(clippy::print_stdout, reason = "a command line prints")]
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::clock;
+use crate::{clock, output};
 
 use super::layout::{Kind, Layout};
 use super::{DevError, Part, processes};
@@ -84,8 +83,7 @@ pub(super) fn start(layout: &Layout, node: &str) -> Result<(), DevError> {
         ));
     }
     spawn(&mut layout.clone(), node)?;
-    println!("{node} started");
-    Ok(())
+    Ok(output::line(format_args!("{node} started"))?)
 }
 
 /// A peer or an agent, not a leash.
@@ -127,8 +125,9 @@ pub(super) fn kill(layout: &Layout, node: &str, only: Option<Part>) -> Result<()
     if count == 0 {
         return Err(DevError::failed(format!("nothing of {node} runs")));
     }
-    println!("{node}: {count} processes killed");
-    Ok(())
+    Ok(output::line(format_args!(
+        "{node}: {count} processes killed"
+    ))?)
 }
 
 pub(super) fn freeze(layout: &Layout, node: &str, only: Option<Part>) -> Result<(), DevError> {
@@ -139,11 +138,10 @@ pub(super) fn freeze(layout: &Layout, node: &str, only: Option<Part>) -> Result<
             process.signal(Signal::STOP);
         }
     }
-    println!(
+    Ok(output::line(format_args!(
         "{node}: {} processes frozen",
         selected(layout, node, only).len()
-    );
-    Ok(())
+    ))?)
 }
 
 pub(super) fn thaw(layout: &Layout, node: &str) -> Result<(), DevError> {
@@ -154,13 +152,15 @@ pub(super) fn thaw(layout: &Layout, node: &str) -> Result<(), DevError> {
     for process in &found {
         process.signal(Signal::CONT);
     }
-    println!("{node}: {} processes go on", found.len());
-    Ok(())
+    Ok(output::line(format_args!(
+        "{node}: {} processes go on",
+        found.len()
+    ))?)
 }
 
 pub(super) fn status(layout: &Layout) -> Result<(), DevError> {
-    println!("dev in {}", layout.folder.display());
-    println!("NODE  KIND      ZONE  ADDRESS          STATE    PROCESSES");
+    output::line(format_args!("dev in {}", layout.folder.display()))?;
+    output::line("NODE  KIND      ZONE  ADDRESS          STATE    PROCESSES")?;
     for (name, node) in &layout.nodes {
         let found = processes::of(&layout.home(name));
         let main = found
@@ -176,21 +176,20 @@ pub(super) fn status(layout: &Layout) -> Result<(), DevError> {
             Kind::Instance => "instance",
         };
         let address = format!("127.0.0.1:{}", node.port);
-        println!(
+        output::line(format_args!(
             "{name:4}  {kind:8}  {:4}  {address:15}  {state:7}  {}",
             node.zone,
             found.len()
-        );
+        ))?;
     }
-    println!("dsn   {}", layout.dsn);
-    Ok(())
+    Ok(output::line(format_args!("dsn   {}", layout.dsn))?)
 }
 
 /// Kills everything and removes the folder.
 pub(super) fn down(layout: &Layout) -> Result<(), DevError> {
     tear_down(layout)?;
-    println!("{} is gone", layout.folder.display());
-    Ok(())
+    let folder = layout.folder.display();
+    Ok(output::line(format_args!("{folder} is gone"))?)
 }
 
 pub(super) fn tear_down(layout: &Layout) -> Result<(), DevError> {

@@ -15,6 +15,9 @@ pub(super) const CLUSTER: &str = "demo";
 /// How many peers there are, each in a zone of its own.
 pub(super) const PEERS: usize = 3;
 
+/// The most PostgreSQL servers: what a machine for trying things carries.
+pub(super) const MOST_MEMBERS: u8 = 5;
+
 /// Refuses a durability that is not known, or that so many members cannot keep.
 pub(super) fn check_durability(durability: &str, members: u8) -> Result<(), DevError> {
     let standbys = match durability.split_once(':') {
@@ -29,9 +32,19 @@ pub(super) fn check_durability(durability: &str, members: u8) -> Result<(), DevE
         ));
     }
     if standbys >= members {
+        let hint = match (standbys, members) {
+            (MOST_MEMBERS.., 2..) => format!(
+                "use --durability quorum:{} or less; dev has at most {MOST_MEMBERS} members",
+                members - 1
+            ),
+            (MOST_MEMBERS.., _) => {
+                format!("use --durability async; dev has at most {MOST_MEMBERS} members")
+            }
+            _ => format!("use --members {} or more", standbys + 1),
+        };
         return Err(DevError::usage(
             format!("--durability {durability} needs more standbys than --members {members} has"),
-            format!("use --members {} or more", standbys.saturating_add(1)),
+            hint,
         ));
     }
     Ok(())
@@ -202,8 +215,30 @@ mod tests {
     fn a_durability_that_makes_no_sense_is_refused() {
         assert!(check_durability("quorum:1", 3).is_ok());
         assert!(check_durability("async", 1).is_ok());
-        for (durability, members) in [("quorum:3", 3), ("quorum:0", 3), ("sync", 3)] {
-            assert!(check_durability(durability, members).unwrap_err().is_usage);
+        for (durability, members, hint) in [
+            ("quorum:3", 3, "use --members 4 or more"),
+            (
+                "quorum:7",
+                3,
+                "use --durability quorum:2 or less; dev has at most 5 members",
+            ),
+            (
+                "quorum:5",
+                5,
+                "use --durability quorum:4 or less; dev has at most 5 members",
+            ),
+            (
+                "quorum:5",
+                1,
+                "use --durability async; dev has at most 5 members",
+            ),
+            ("quorum:0", 3, "use quorum:1 or async"),
+            ("quorum:300", 3, "use quorum:1 or async"),
+            ("sync", 3, "use quorum:1 or async"),
+        ] {
+            let error = check_durability(durability, members).unwrap_err();
+            assert!(error.is_usage);
+            assert_eq!(error.hint.as_deref(), Some(hint), "{durability}");
         }
     }
 

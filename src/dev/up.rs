@@ -1,13 +1,12 @@
 //! Bringing a `dev` up.
-#![expect(clippy::print_stdout, reason = "a command line prints")]
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use crate::clock;
 use crate::http::views::ClusterView;
+use crate::{clock, output};
 
 use super::layout::{Kind, Layout};
 use super::machine::{account, check_folder, find_postgres};
@@ -37,26 +36,40 @@ pub(super) fn up(
         nodes::tear_down(&layout)?;
         return Err(error);
     }
-    println!("{}", text(&verb(&layout, &["status"])?.stdout));
-    println!("dsn      {}", layout.dsn);
-    println!("folder   {}", layout.folder.display());
-    if *folder != super::default_folder() {
-        println!("first    export PRIMACY_DEV={}", folder.display());
-    }
-    println!("try      primacy dev kill a; primacy status; primacy history; primacy dev start a");
+    announce(&layout, no_view)?;
     if no_view {
-        println!("end      primacy dev down");
         return Ok(());
     }
-    watch(&layout)?;
-    nodes::down(&layout)
+    let watched = watch(&layout);
+    nodes::down(&layout)?;
+    watched
+}
+
+/// Says what runs, and what to type next.
+fn announce(layout: &Layout, no_view: bool) -> Result<(), DevError> {
+    let mut said = text(&verb(layout, &["status"])?.stdout) + "\n";
+    let mut add = |name: &str, what: &str| said.push_str(&format!("{name:<9}{what}\n"));
+    add("dsn", &layout.dsn);
+    let folder = layout.folder.display().to_string();
+    add("folder", &folder);
+    if layout.folder != super::default_folder() {
+        add("first", &format!("export PRIMACY_DEV={folder}"));
+    }
+    add(
+        "try",
+        "primacy dev kill a; primacy status; primacy history; primacy dev start a",
+    );
+    if no_view {
+        add("end", "primacy dev down");
+    }
+    Ok(output::print(said)?)
 }
 
 fn bring_up(layout: &mut Layout, durability: &str) -> Result<(), DevError> {
     let names = |layout: &Layout, kind| -> Vec<String> {
         layout.of(kind).map(|(name, _)| name.clone()).collect()
     };
-    eprintln!("starting {PEERS} peers");
+    output::say(format_args!("starting {PEERS} peers"));
     for name in names(layout, Kind::Peer) {
         nodes::spawn(layout, &name)?;
     }
@@ -88,10 +101,10 @@ fn bring_up(layout: &mut Layout, durability: &str) -> Result<(), DevError> {
         )));
     }
     let instances = names(layout, Kind::Instance);
-    eprintln!(
+    output::say(format_args!(
         "starting {} agents; the first initialises, the others clone it",
         instances.len()
-    );
+    ));
     for name in instances {
         nodes::spawn(layout, &name)?;
     }
@@ -150,9 +163,9 @@ fn tail(layout: &Layout, node: &str) {
     let log = fs::read_to_string(layout.home(node).join("log")).unwrap_or_default();
     let lines: Vec<_> = log.lines().collect();
     let from = lines.len().saturating_sub(15);
-    eprintln!("--- log of {node}");
+    output::say(format_args!("--- log of {node}"));
     for line in &lines[from..] {
-        eprintln!("{line}");
+        output::say(line);
     }
 }
 
@@ -177,8 +190,11 @@ fn watch(layout: &Layout) -> Result<(), DevError> {
             if is_terminal {
                 let status = verb(layout, &["status"])?;
                 let failed = text(&status.stderr);
-                println!("\x1b[2J\x1b[H{}{failed}", text(&status.stdout));
-                println!("dsn  {}\nCtrl-C ends it all", layout.dsn);
+                let shown = text(&status.stdout);
+                output::print(format_args!(
+                    "\x1b[2J\x1b[H{shown}{failed}\ndsn  {}\nCtrl-C ends it all\n",
+                    layout.dsn
+                ))?;
             }
         }
     })

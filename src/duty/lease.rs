@@ -1,20 +1,17 @@
-//! The primary lease, as both sides count it: its holder from the *sending* of the renewal, on
-//! CLOCK_BOOTTIME, its grantor from the arrival. So no lease outlives what the grantor waits for.
+//! The primary lease as its holder counts it: from the *sending* of the renewal, on CLOCK_BOOTTIME. Its grantor
+//! counts from the arrival ([`super::tenure`]), so no lease outlives what the grantor waits for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::broken;
-use crate::model::{ClusterName, Durability, Epoch, Order, Timestamp};
+use crate::model::{Epoch, Order, Timestamp};
 
 /// Two requests are never closer than this.
 const PACE: Duration = Duration::from_millis(20);
+/// Requests that are due are never further apart than this, however long the lease is.
+const RETRY: Duration = Duration::from_millis(500);
 /// A request that was not answered for this long is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
-
-/// What the successor of a silent primary waits beyond the length of a lease, in async clusters: clock
-/// drift over a lease, and the leash's time to zero processes.
-pub const MARGIN: Duration = Duration::from_millis(500);
 
 /// A lease held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,16 +50,25 @@ impl Lease {
 #[derive(Debug, Clone, Default)]
 pub struct LeaseKeeper {
     held: Option<Lease>,
+    /// Whether it was taken over and not renewed yet, so that it says nothing of the length to come.
+    is_taken_over: bool,
     length: Duration,
     sent: BTreeMap<u64, Timestamp>,
     last_sent: Timestamp,
     serial: u64,
+    /// The requests for the longer lease of a planned stop.
+    stop_asked: BTreeSet<u64>,
+    /// The order of that lease, once it was granted.
+    stop: Option<Order>,
+    /// The stop whose longer lease was taken over from the leash and exchanged for an ordinary one.
+    given_up: Option<Order>,
 }
 
 impl LeaseKeeper {
     /// Takes over a lease that the leash still holds from before a restart, to be renewed at once.
     pub fn take_over(&mut self, lease: Lease, now: Timestamp) {
         self.length = lease.until.since(now) * 2;
+        self.is_taken_over = true;
         self.held = Some(lease);
     }
 
@@ -85,20 +91,21 @@ impl LeaseKeeper {
     /// When to ask again; none without a lease.
     pub fn renew_at(&self) -> Option<Timestamp> {
         let lease = self.held?;
-        Some(
-            lease
-                .renew_at(self.length)
-                .max(self.last_sent.after(self.retry())),
-        )
+        let again = self.last_sent.after(self.retry());
+        if self.is_taken_over {
+            return Some(again);
+        }
+        Some(lease.renew_at(self.length).max(again))
     }
 
     fn retry(&self) -> Duration {
-        (self.length / 16).max(PACE)
+        (self.length / 16).clamp(PACE, RETRY)
     }
 
     /// Forgets the lease: nothing runs that would need it, or a newer epoch was promised.
     pub fn drop_it(&mut self) {
         self.held = None;
+        self.given_up = None;
         self.sent.clear();
     }
 
@@ -107,71 +114,75 @@ impl LeaseKeeper {
         if self.serial > 0 && now.since(self.last_sent) < PACE {
             return None;
         }
+        self.last_sent = now;
+        Some(self.note_request(now))
+    }
+
+    /// The serial of a request for the longer lease of a planned stop, to be sent now. Whoever asks for one
+    /// ends, with it or without.
+    pub fn request_stop(&mut self, now: Timestamp) -> u64 {
+        let serial = self.note_request(now);
+        self.stop_asked.insert(serial);
+        serial
+    }
+
+    fn note_request(&mut self, now: Timestamp) -> u64 {
         self.sent
             .retain(|_, sent| now.since(*sent) < FORGOTTEN_AFTER);
         self.serial += 1;
         self.sent.insert(self.serial, now);
-        self.last_sent = now;
-        Some(self.serial)
+        self.serial
+    }
+
+    /// Whether the longer lease of a planned stop is held: the agent may end, and takes no other lease.
+    pub fn may_stop(&self) -> bool {
+        self.held.is_some_and(|held| Some(held.order) == self.stop)
+    }
+
+    /// The stop whose longer lease is no longer held: the leash holds the end of an ordinary one.
+    pub fn given_up(&self) -> Option<Order> {
+        self.given_up
     }
 
     /// The lease that a grant gives, counted from the sending of the request; none for a request that
     /// was never sent or is forgotten. It is held only after the leash echoed its end.
     pub fn granted(&mut self, serial: u64, order: Order, length: Duration) -> Option<Lease> {
         let sent = *self.sent.get(&serial)?;
+        if self.may_stop() {
+            return None;
+        }
+        if self.stop_asked.contains(&serial) {
+            if self.stop.is_some() {
+                return None;
+            }
+            self.stop = Some(order);
+        }
         self.length = length;
         Some(Lease::granted(order, sent, length))
     }
 
-    /// Holds a lease that the leash echoed; never shortens one.
-    pub fn hold(&mut self, lease: Lease) {
-        let better =
-            |held: Lease| (lease.order.epoch, lease.until) > (held.order.epoch, held.until);
-        if self.held.is_none_or(better) {
+    /// Holds a lease that the leash echoed; `false` if a better one is held. One of the same order is never
+    /// shortened. One of another order takes its place, because the leash then holds exactly its end.
+    pub fn hold(&mut self, lease: Lease) -> bool {
+        let Some(held) = self.held else {
             self.held = Some(lease);
+            self.is_taken_over = false;
+            return true;
+        };
+        let is_better = if lease.order == held.order {
+            lease.until > held.until
+        } else {
+            lease.order.epoch >= held.order.epoch && !self.may_stop()
+        };
+        if is_better {
+            // Ordinary leases have the order of the election, which came before any stop.
+            if lease.order < held.order {
+                self.given_up = Some(held.order);
+            }
+            self.held = Some(lease);
+            self.is_taken_over = false;
         }
-    }
-}
-
-/// Since when a peer leads, and what it granted. Forgotten with the term.
-#[derive(Debug, Clone)]
-pub struct Tenure {
-    /// The term.
-    pub term: u64,
-    /// When this peer learnt that it leads.
-    pub since: Timestamp,
-    granted: BTreeMap<ClusterName, Timestamp>,
-}
-
-impl Tenure {
-    /// A tenure that begins now, with nothing granted.
-    pub fn new(term: u64, since: Timestamp) -> Tenure {
-        Tenure {
-            term,
-            since,
-            granted: BTreeMap::new(),
-        }
-    }
-
-    /// Notes a grant for the renewal that arrived at `arrived`; `false` if leadership was confirmed for
-    /// another term. To be noted before the record is looked at again and before the grant is sent.
-    pub fn grant(&mut self, cluster: &ClusterName, term: u64, arrived: Timestamp) -> bool {
-        if self.term != term {
-            return false;
-        }
-        let last = self.granted.entry(cluster.clone()).or_default();
-        *last = arrived.max(*last);
-        true
-    }
-
-    /// After this no instance holds a lease that this or any earlier leader granted.
-    pub fn lapse_at(&self, cluster: &ClusterName, durability: Durability) -> Timestamp {
-        let granted = self.granted.get(cluster).copied().unwrap_or_default();
-        let last = self.since.max(granted);
-        if broken!(WholeLease) {
-            return last.after(durability.lease_length() / 2);
-        }
-        last.after(durability.lease_length()).after(MARGIN)
+        is_better
     }
 }
 
@@ -201,10 +212,60 @@ mod tests {
             None,
             "not echoed"
         );
-        keeper.hold(lease);
+        assert!(keeper.hold(lease));
         assert!(keeper.live(Some(Epoch(3)), Timestamp(2_999)).is_some());
         assert!(keeper.live(Some(Epoch(4)), Timestamp(2_999)).is_none());
         assert!(keeper.has_lapsed(Timestamp(3_000)));
         assert_eq!(keeper.renew_at(), Some(Timestamp(1_500)));
+    }
+    const SHORT: Duration = Duration::from_secs(2);
+    const LONG: Duration = Duration::from_secs(60);
+    const ELECTED: Order = Order {
+        epoch: Epoch(3),
+        number: 1,
+    };
+    const STOP: Order = Order {
+        epoch: Epoch(3),
+        number: 9,
+    };
+
+    #[test]
+    fn who_may_stop_takes_no_other_lease() {
+        let mut keeper = LeaseKeeper::default();
+        let renewal = keeper.request(Timestamp(1_000)).unwrap();
+        let stop = keeper.request_stop(Timestamp(1_001));
+        let again = keeper.request_stop(Timestamp(1_501));
+        let longer = keeper.granted(stop, STOP, LONG).unwrap();
+        assert_eq!(longer.until, Timestamp(61_001));
+        assert_eq!(keeper.granted(again, STOP, LONG), None, "one is enough");
+        // On its way to the leash, it does not keep the agent from renewing.
+        let ordinary = keeper.granted(renewal, ELECTED, SHORT).unwrap();
+        assert!(keeper.hold(ordinary) && !keeper.may_stop());
+        assert!(keeper.hold(longer) && keeper.may_stop());
+        assert!(!keeper.hold(ordinary), "an echo that comes late");
+        assert_eq!(keeper.granted(renewal, ELECTED, SHORT), None);
+        assert_eq!(keeper.given_up(), None);
+        assert_eq!(keeper.ends_at(), Some(Timestamp(61_001)));
+    }
+
+    #[test]
+    fn who_is_back_gives_the_longer_lease_up_for_an_ordinary_one() {
+        let mut keeper = LeaseKeeper::default();
+        let until = Timestamp(61_000);
+        let taken = Lease { order: STOP, until };
+        keeper.take_over(taken, Timestamp(5_000));
+        assert!(keeper.renew_at().unwrap() <= Timestamp(5_000), "at once");
+        let serial = keeper.request(Timestamp(5_000)).unwrap();
+        assert_eq!(keeper.renew_at(), Some(Timestamp(5_500)), "soon again");
+        let ordinary = keeper.granted(serial, ELECTED, SHORT).unwrap();
+        assert_eq!(
+            keeper.given_up(),
+            None,
+            "the leash still holds the longer one"
+        );
+        assert_eq!(keeper.renew_at(), Some(Timestamp(5_125)), "and again");
+        assert!(keeper.hold(ordinary));
+        assert_eq!(keeper.given_up(), Some(STOP));
+        assert_eq!(keeper.ends_at(), Some(Timestamp(7_000)));
     }
 }

@@ -10,8 +10,10 @@ pub mod follow;
 pub mod gate;
 pub mod lease;
 pub mod local;
+pub mod probe;
 pub mod promote;
 pub mod rebuild;
+pub mod tenure;
 pub mod watch;
 
 use std::collections::BTreeSet;
@@ -24,8 +26,10 @@ pub use follow::Following;
 pub use gate::{PromiseRecord, Refusal};
 pub use lease::Lease;
 pub use local::{Data, Local, Replay, Session, SourceSeen};
+pub use probe::WriteProbe;
 pub use promote::Promoting;
 pub use rebuild::Rebuilding;
+pub use tenure::Tenure;
 
 /// One thing to do on the host now. Each is idempotent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,13 +187,15 @@ impl Duty {
         }
     }
 
-    /// What failed: a rewind that cannot work makes way for a clone; anything else ends the duty.
+    /// What failed: a rewind that cannot work makes way for a clone, and what was copied is noted again, because
+    /// otherwise it would be copied again; anything else ends the duty.
     pub fn failed(&mut self, act: &Act, why: &str) -> Option<Outcome> {
         match self {
             Duty::Rebuild(duty) if matches!(act, Act::Rewind { .. }) => {
                 duty.rewind_failed(why);
                 None
             }
+            Duty::Rebuild(_) if matches!(act, Act::Settle { .. }) => None,
             Duty::Rebuild(duty) => Some(Outcome::Failed(duty.failure(why))),
             Duty::Fence(duty) if !matches!(act, Act::StopAll | Act::ScanThenPromise) => {
                 duty.must_stop();

@@ -123,3 +123,47 @@ impl Initialising {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::duty::Duty;
+    use crate::duty::local::example::running_standby;
+    use crate::model::example::id;
+    use crate::model::{Address, Epoch, SystemIdentifier};
+
+    #[test]
+    fn a_copy_that_cannot_be_noted_is_not_copied_again() {
+        let mut local = running_standby();
+        let Data::Cluster {
+            incarnation,
+            lineage,
+            ..
+        } = &mut local.data
+        else {
+            panic!("a standby has data")
+        };
+        *incarnation = None;
+        let source = Source {
+            instance: id("a"),
+            address: Address {
+                host: "127.0.0.1".to_owned(),
+                port: 5432,
+            },
+            identity: Some(SystemIdentifier(1)),
+            epoch: Epoch(2),
+            application_name: String::new(),
+            lineage: lineage.clone(),
+        };
+        (local.is_running, local.has_postmaster, local.session) = (false, false, None);
+        let mut duty = Duty::Rebuild(Rebuilding::new(source, Incarnation(2), true));
+        let clone = duty.next(&local);
+        assert!(matches!(clone, Act::Clone { .. }), "{clone:?}");
+        let settle = duty.next(&local);
+        assert!(matches!(settle, Act::Settle { .. }), "{settle:?}");
+        assert_eq!(duty.failed(&settle, "the disk hangs"), None);
+        assert_eq!(duty.next(&local), settle);
+        let failed = duty.failed(&clone, "no");
+        assert!(matches!(failed, Some(Outcome::Failed(_))), "{failed:?}");
+    }
+}

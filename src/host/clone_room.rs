@@ -1,4 +1,4 @@
-//! The folder beside the data in which a clone is made, and what stands in its way.
+//! The folder beside the data in which a clone or the first data is made, and what stands in its way.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};

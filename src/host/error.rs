@@ -100,6 +100,12 @@ pub enum Error {
         /// The end of what it had said.
         stderr: String,
     },
+    /// A start took so long that nobody wanted it any more.
+    #[error("the start in {} was given up; see why its disk is slow", folder.display())]
+    GivenUp {
+        /// The data folder.
+        folder: PathBuf,
+    },
     /// Something needs the instance to be stopped, and it is not.
     #[error("processes {processes:?} still work in {}; stop them first", folder.display())]
     Alive {

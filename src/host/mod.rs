@@ -26,6 +26,7 @@ pub mod tools;
 pub mod wal_page;
 mod wal_record;
 pub mod wal_scan;
+pub mod write_probe;
 
 pub use account::Account;
 pub use death::Death;

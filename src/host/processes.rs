@@ -46,6 +46,12 @@ pub fn of(data: impl Into<Place>) -> Result<Vec<Process>> {
     Ok(found)
 }
 
+/// Whether this process is alive and works in the data folder. Never touches the data disk.
+/// Errors: [`Error::File`] if that cannot be seen.
+pub fn is_alive(place: Place, pid: i32) -> Result<bool> {
+    place.holds(pid)
+}
+
 /// Errors with [`Error::Alive`] if any process works in the data folder; as [`of`] otherwise.
 pub fn check_none_alive(data: impl Into<Place>) -> Result<()> {
     let place = data.into();

@@ -18,12 +18,18 @@ use super::programs::Binaries;
 
 /// Starts the server in `data` and returns the number of its postmaster at once. Its output is
 /// appended to `log`. Whether it is ready is seen over SQL or in [`processes::postmaster`]; whether
-/// it failed, by a [`Death`](super::Death). A stale lock file is removed first. Must be called within a tokio
-/// runtime, whose process reaps the postmaster as long as it lives.
+/// it failed, by a [`Death`](super::Death). A stale lock file is removed first; `is_wanted` is asked after
+/// that, as late as can be. Blocks on the disk. Must be called within a tokio runtime, whose process reaps the
+/// postmaster as long as it lives.
 ///
 /// Errors: [`Error::Alive`] if processes already work in the folder, [`Error::ForeignOwner`],
-/// [`Error::Program`] if it died at once, [`Error::File`].
-pub async fn start(binaries: &Binaries, data: &Path, log: &Path) -> Result<i32> {
+/// [`Error::Program`] if it died at once, [`Error::GivenUp`], [`Error::File`].
+pub fn start(
+    binaries: &Binaries,
+    data: &Path,
+    log: &Path,
+    is_wanted: impl Fn() -> bool,
+) -> Result<i32> {
     data_folder::check_owner(data, binaries.account)?;
     processes::remove_stale_lock(data)?;
     let output = open_log(log, data)?;
@@ -41,6 +47,9 @@ pub async fn start(binaries: &Binaries, data: &Path, log: &Path) -> Result<i32> 
         .stdout(output)
         .stderr(errors)
         .kill_on_drop(false);
+    if !is_wanted() {
+        return Err(Error::GivenUp { folder: data });
+    }
     let mut child = command.spawn().map_err(on("start postgres in", &data))?;
     let pid = child.id().map_or(0, |id| id as i32);
     match child.try_wait() {

@@ -2,11 +2,15 @@
 //!
 //! Whatever comes out of here is a standby until somebody decides otherwise: clone and rewind leave
 //! `standby.signal` behind before they report success. A folder that is not empty is never
-//! initialised, cloned into or wiped. The programs run with real fsync.
+//! initialised, cloned into or wiped. The programs run with real fsync. What is done to files around them is not
+//! dropped half done, and holds up no other task: it wants a runtime with several threads.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::task::block_in_place;
+
+use super::account::Account;
 use super::clone_room;
 use super::control_file::{self, State};
 use super::data_folder::{self, Content, beside};
@@ -17,7 +21,8 @@ use super::programs::{Binaries, Line, run};
 use super::settings;
 
 /// Initialises a new database system: data checksums, UTF-8, `peer` over the Unix socket and
-/// `scram-sha-256` over TCP. May be called only under the permit for a new cluster.
+/// `scram-sha-256` over TCP. `data` must be an empty folder of the user that runs the programs. May be called
+/// only under the permit for a new cluster.
 /// Errors: [`Error::NotEmpty`], [`Error::Program`], [`Error::Deadline`], [`Error::File`].
 pub async fn initdb(
     binaries: &Binaries,
@@ -25,9 +30,9 @@ pub async fn initdb(
     superuser: &str,
     deadline: Duration,
 ) -> Result<()> {
-    check_vacant(data)?;
+    block_in_place(|| check_vacant(data))?;
     let mut command = binaries.command("initdb");
-    command.arg("-D").arg(data).args([
+    command.current_dir(data).arg("-D").arg(data).args([
         "-U",
         superuser,
         "--data-checksums",
@@ -68,7 +73,7 @@ async fn basebackup(
     target: &Path,
     patience: Patience,
 ) -> Result<()> {
-    check_vacant(target)?;
+    block_in_place(|| check_vacant(target))?;
     let mut command = binaries.command("pg_basebackup");
     command
         .current_dir(target)
@@ -126,33 +131,45 @@ pub async fn clone_beside(
     prepare: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<Cloned> {
     let Folders { data, stamp, mark } = folders;
-    processes::check_none_alive(data)?;
+    block_in_place(|| processes::check_none_alive(data))?;
     let fresh = beside(data, ".new");
-    let room = {
-        let (fresh, mark) = (fresh.clone(), mark.to_owned());
-        let (stamp, account) = (stamp.to_owned(), binaries.account);
-        move || clone_room::make(&fresh, &mark, &stamp, account)
-    };
-    let in_the_way = match tokio::task::spawn_blocking(room).await {
-        Ok(made) => made?,
-        Err(ended) => std::panic::resume_unwind(ended.into_panic()),
-    };
+    let in_the_way = make_room(&fresh, mark, stamp, binaries.account).await?;
     basebackup(binaries, source, &fresh, patience).await?;
-    data_folder::create_standby_signal(&fresh)?;
-    prepare(&fresh)?;
-    let old_data = match data_folder::inspect(data)? {
-        Content::Absent => None,
-        Content::Empty | Content::NotEmptyNoCluster | Content::Cluster { .. } => {
-            Some(data_folder::rename_aside(data, stamp)?)
-        }
-    };
-    // First, or after a crash between the two it would name the data.
-    durable::remove(mark)?;
-    durable::rename(&fresh, data)?;
-    Ok(Cloned {
-        old_data,
-        in_the_way,
+    block_in_place(|| {
+        data_folder::create_standby_signal(&fresh)?;
+        prepare(&fresh)?;
+        let old_data = match data_folder::inspect(data)? {
+            Content::Absent => None,
+            Content::Empty | Content::NotEmptyNoCluster | Content::Cluster { .. } => {
+                Some(data_folder::rename_aside(data, stamp)?)
+            }
+        };
+        // First, or after a crash between the two it would name the data.
+        durable::remove(mark)?;
+        durable::rename(&fresh, data)?;
+        Ok(Cloned {
+            old_data,
+            in_the_way,
+        })
     })
+}
+
+/// Makes `fresh` an empty folder beside the data, for a copy or for the first data. What an earlier try of ours
+/// left there, by `mark`, is removed with whoever still fills it; anything else is renamed aside, and its new path
+/// returned. Takes as long as removing a copy does; dropped, it goes on by itself.
+/// Errors: [`Error::Alive`], [`Error::File`].
+pub async fn make_room(
+    fresh: &Path,
+    mark: &Path,
+    stamp: &str,
+    account: Account,
+) -> Result<Option<PathBuf>> {
+    let (fresh, mark, stamp) = (fresh.to_owned(), mark.to_owned(), stamp.to_owned());
+    let make = move || clone_room::make(&fresh, &mark, &stamp, account);
+    match tokio::task::spawn_blocking(make).await {
+        Ok(made) => made,
+        Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+    }
 }
 
 /// Turns the data folder into a copy of the source's history with pg_rewind, and keeps our own
@@ -169,11 +186,13 @@ pub async fn rewind(
     data: &Path,
     deadline: Duration,
 ) -> Result<String> {
-    processes::remove_stale_lock(data)?;
-    let settings = settings::read(data)?;
-    let hba = durable::read(&data.join("pg_hba.conf"))?;
+    let (settings, hba) = block_in_place(|| {
+        processes::remove_stale_lock(data)?;
+        let hba = durable::read(&data.join("pg_hba.conf"))?;
+        Ok::<_, Error>((settings::read(data)?, hba))
+    })?;
     let recovered = recover(binaries, data, deadline).await;
-    data_folder::create_standby_signal(data)?;
+    block_in_place(|| data_folder::create_standby_signal(data))?;
     recovered?;
     let mut command = binaries.command("pg_rewind");
     command
@@ -191,20 +210,22 @@ pub async fn rewind(
         Line::Words
     })
     .await;
-    data_folder::create_standby_signal(data)?;
-    outcome?;
-    settings::write(data, &settings, &["primary_conninfo"])?;
-    if let Some(hba) = hba {
-        durable::write(&data.join("pg_hba.conf"), hba.as_bytes())?;
-    }
-    Ok(last)
+    block_in_place(|| {
+        data_folder::create_standby_signal(data)?;
+        outcome?;
+        settings::write(data, &settings, &["primary_conninfo"])?;
+        if let Some(hba) = hba {
+            durable::write(&data.join("pg_hba.conf"), hba.as_bytes())?;
+        }
+        Ok(last)
+    })
 }
 
 /// Brings a crashed target to a clean shutdown in single-user mode, as pg_rewind would; but single-user
 /// recovery refuses to run beside `standby.signal`. The caller puts that back, whatever becomes of
 /// this: it is absent only while the data is whole.
 async fn recover(binaries: &Binaries, data: &Path, deadline: Duration) -> Result<()> {
-    match control_file::read(data)?.state {
+    match block_in_place(|| control_file::read(data))?.state {
         State::ShutDown | State::ShutDownInRecovery => return Ok(()),
         State::StartingUp
         | State::ShuttingDown
@@ -212,11 +233,11 @@ async fn recover(binaries: &Binaries, data: &Path, deadline: Duration) -> Result
         | State::InArchiveRecovery
         | State::InProduction => (),
     }
-    data_folder::remove_standby_signal(data)?;
+    block_in_place(|| data_folder::remove_standby_signal(data))?;
     let mut command = binaries.command("postgres");
     command.args(["--single", "-D"]).arg(data).arg("template1");
     run(command, deadline, |_| Line::Words).await?;
-    processes::remove_stale_lock(data).map(drop)
+    block_in_place(|| processes::remove_stale_lock(data)).map(drop)
 }
 
 fn check_vacant(folder: &Path) -> Result<()> {
@@ -241,7 +262,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::host::Account;
 
     #[test]
     fn progress_is_read() {
@@ -292,7 +312,7 @@ mod tests {
         names
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_copy_without_a_byte_is_given_up_and_removed_before_the_next() {
         let [root, bin] = [(), ()].map(|()| tempfile::tempdir().unwrap());
         let line = |done: u32| format!("echo '{done}/100 kB (0%), 0/1 tablespace' >&2");
@@ -330,7 +350,7 @@ mod tests {
         );
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn what_is_not_our_copy_is_kept() {
         let [root, bin] = [(), ()].map(|()| tempfile::tempdir().unwrap());
         let fresh = root.path().join("data.new");

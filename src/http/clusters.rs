@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Address, ClusterName, Durability, InstanceId, Zone};
+use crate::model::{Address, ClusterName, Durability, InstanceId, Reads, Zone};
 use crate::recovery::Rejection;
 use crate::server::Peer;
 use crate::state::command::NewMember;
@@ -24,8 +26,12 @@ use super::views::{ClusterView, InstanceView, RecoveryView, cluster_view, recove
 pub struct NewClusterBody {
     /// Its name.
     pub name: String,
-    /// `"async"` or `{"quorum": 1}`.
+    /// `"async"` or `{"quorum": 1}`, which is the default.
+    #[serde(default)]
     pub durability: DurabilityBody,
+    /// `"fast"` or `"strict"`: whether a failover also waits until nobody can read from the old primary.
+    #[serde(default)]
+    pub reads: Reads,
     /// Its instances, by name.
     pub members: BTreeMap<String, MemberBody>,
     /// The one that is initialised; the others are cloned from it.
@@ -40,6 +46,12 @@ pub enum DurabilityBody {
     Async,
     /// So many.
     Quorum(u8),
+}
+
+impl Default for DurabilityBody {
+    fn default() -> Self {
+        DurabilityBody::Quorum(1)
+    }
 }
 
 /// One instance of a cluster to be created.
@@ -58,18 +70,29 @@ pub struct MemberBody {
     pub zone: String,
 }
 
-fn name(text: &str) -> Result<ClusterName, Problem> {
-    ClusterName::new(text)
-        .map_err(|error| Problem::new(StatusCode::NOT_FOUND, "unknown-cluster", error.to_string()))
+/// The cluster that the path names. Fails with `unknown-cluster`.
+pub struct Named(ClusterName);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Named, Problem> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| none_such("the name of the cluster is no text".to_owned()))?;
+        let name = ClusterName::new(&text);
+        name.map(Named)
+            .map_err(|error| none_such(error.to_string()))
+    }
 }
 
-fn unknown(cluster: &str) -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "unknown-cluster",
-        format!("there is no cluster {cluster}"),
-    )
-    .hint("GET /api/v1/clusters lists them")
+fn none_such(detail: String) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "unknown-cluster", detail)
+        .hint("GET /api/v1/clusters lists the clusters")
+}
+
+fn unknown(cluster: &ClusterName) -> Problem {
+    none_such(format!("there is no cluster {cluster}"))
 }
 
 fn view(peer: &Peer, cluster: &ClusterName) -> Option<ClusterView> {
@@ -91,18 +114,18 @@ pub async fn list(State(peer): State<Arc<Peer>>) -> Json<Vec<ClusterView>> {
 /// `GET /api/v1/clusters/{cluster}`. Fails with `unknown-cluster`.
 pub async fn one(
     State(peer): State<Arc<Peer>>,
-    Path(cluster): Path<String>,
+    Named(cluster): Named,
 ) -> Result<Json<ClusterView>, Problem> {
-    let found = view(&peer, &name(&cluster)?);
+    let found = view(&peer, &cluster);
     found.map(Json).ok_or_else(|| unknown(&cluster))
 }
 
 /// `GET /api/v1/clusters/{cluster}/instances`. Fails with `unknown-cluster`.
 pub async fn instances(
     state: State<Arc<Peer>>,
-    path: Path<String>,
+    cluster: Named,
 ) -> Result<Json<Vec<InstanceView>>, Problem> {
-    let Json(view) = one(state, path).await?;
+    let Json(view) = one(state, cluster).await?;
     Ok(Json(view.instances))
 }
 
@@ -110,9 +133,9 @@ pub async fn instances(
 /// `no-primary` while none is recorded or it is not promoted yet.
 pub async fn primary(
     State(peer): State<Arc<Peer>>,
-    Path(cluster): Path<String>,
+    Named(cluster): Named,
 ) -> Result<String, Problem> {
-    let found = peer.look(&name(&cluster)?, |state, _, _| {
+    let found = peer.look(&cluster, |state, _, _| {
         let recorded = state.cluster.primary.as_ref();
         let serving = recorded.filter(|_| state.is_established());
         serving.map(|primary| state.cluster.members[primary].address.to_string())
@@ -132,22 +155,22 @@ pub async fn primary(
 /// `GET /api/v1/clusters/{cluster}/history`, also `/recoveries`: newest first. Fails with `unknown-cluster`.
 pub async fn history(
     State(peer): State<Arc<Peer>>,
-    Path(cluster): Path<String>,
+    Named(cluster): Named,
 ) -> Result<Json<Vec<RecoveryView>>, Problem> {
-    let name = name(&cluster)?;
     let found = peer.consensus.read(|state| {
-        let records = state.clusters.get(&name)?.history.records();
+        let records = state.clusters.get(&cluster)?.history.records();
         Some(records.rev().map(recovery_view).collect())
     });
     found.map(Json).ok_or_else(|| unknown(&cluster))
 }
 
 /// `POST /api/v1/clusters`: records a cluster and the permit to initialise its first instance. Answers
-/// 201 with the cluster. Fails with `bad-body`, `invalid`, `exists`, `no-leader`, `outcome-unknown`.
+/// 201 with the cluster. Fails with `bad-body`, `too-large`, `invalid`, `exists`, `no-leader`, `outcome-unknown`.
 pub async fn create(
     State(peer): State<Arc<Peer>>,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<ClusterView>), Problem> {
+    let body = body.map_err(|_| Problem::too_large())?;
     let body: NewClusterBody = serde_json::from_slice(&body).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, "bad-body", error.to_string()).hint(
             "send {\"name\", \"durability\": {\"quorum\": 1} or \"async\", \"members\": {…}, \"first\"}",
@@ -164,7 +187,7 @@ pub async fn create(
     match reply {
         Ok(Ok(_)) => {
             tracing::info!(cluster = %name, "cluster created");
-            let view = view(&peer, &name).ok_or_else(|| unknown(name.as_str()))?;
+            let view = view(&peer, &name).ok_or_else(|| unknown(&name))?;
             Ok((StatusCode::CREATED, Json(view)))
         }
         Ok(Err(Rejection::Exists(_))) => Err(exists(&name)),
@@ -245,10 +268,19 @@ fn checked(body: NewClusterBody) -> Result<(ClusterName, NewCluster), Problem> {
         }
         DurabilityBody::Quorum(standbys) => Durability::Quorum { standbys },
     };
+    if !members.contains_key(&first) {
+        return Err(field("first", format!("there is no member {first}")));
+    }
+    let (least, given) = (durability.standby_acks() + 1, members.len());
+    if given < least {
+        let why = format!("{durability} needs at least {least} members, not {given}");
+        return Err(field("durability", why));
+    }
     Ok((
         name,
         NewCluster {
             durability,
+            reads: body.reads,
             members,
             first,
         },

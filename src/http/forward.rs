@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{CONNECTION, TRANSFER_ENCODING};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::Full;
@@ -43,7 +43,7 @@ fn consistency(request: &Request) -> Result<Consistency, Problem> {
     };
     match asked {
         None | Some("linearizable") => Ok(Consistency::Linearizable),
-        Some("stale") if request.method() != Method::GET => {
+        Some("stale") if !request.method().is_safe() => {
             refuse("a change cannot be stale".to_owned())
         }
         Some("stale") => Ok(Consistency::Stale),
@@ -65,19 +65,12 @@ pub(super) async fn to_leader(
     }
     let was_forwarded = request.headers().contains_key(FORWARDED);
     match peer.leader() {
-        Some((leader, _)) if leader == peer.config.id => {
-            if crate::broken!(ConfirmedRead) {
-                return next.run(request).await;
-            }
-            match peer.consensus.confirm_leadership(CONFIRM).await {
-                Ok(_) => next.run(request).await,
-                Err(error) => {
-                    tracing::debug!(%error, "leadership is not confirmed");
-                    Problem::no_leader().into_response()
-                }
-            }
+        Some((leader, _)) if leader == peer.config.id => here(&peer, request, next).await,
+        Some(_) if !was_forwarded && request.method().is_safe() => {
+            let answer = tokio::time::timeout(ANSWER_WITHIN, read(&peer, request, next)).await;
+            answer.unwrap_or_else(|_| Problem::no_leader().into_response())
         }
-        Some((_, address)) if !was_forwarded => match pass_on(&peer, &address, request).await {
+        Some((_, address)) if !was_forwarded => match change(&peer, &address, request).await {
             Ok(response) => response,
             Err(problem) => problem.into_response(),
         },
@@ -85,40 +78,83 @@ pub(super) async fn to_leader(
     }
 }
 
-async fn pass_on(peer: &Peer, address: &str, request: Request) -> Result<Response, Problem> {
-    let is_read = request.method() == Method::GET;
-    let (mut head, body) = request.into_parts();
-    let body = to_bytes(body, BODY_LIMIT).await.map_err(|_| {
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-large",
-            format!("the body is longer than {BODY_LIMIT} bytes or broke off"),
-        )
-    })?;
-    for hop in [CONNECTION, TRANSFER_ENCODING] {
-        head.headers.remove(hop);
+/// Answers at this peer, if it still leads.
+async fn here(peer: &Peer, request: Request, next: Next) -> Response {
+    if crate::broken!(ConfirmedRead) {
+        return next.run(request).await;
     }
-    head.headers
-        .insert(FORWARDED, HeaderValue::from(peer.config.id.0));
-    let request = Request::from_parts(head, Full::new(body));
-    let answer = peer.calls.send(address, request, ANSWER_WITHIN).await;
-    let response = answer.map_err(|error| {
-        // A change that was not even sent has had no effect.
-        let is_without_effect = is_read || matches!(error, CallError::Unreachable { .. });
-        let problem = Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            if is_without_effect {
-                "no-leader"
-            } else {
-                "outcome-unknown"
-            },
-            format!("the leader gave no answer: {error}"),
-        );
-        problem.hint("a new leader is elected within a second or two; look, then ask again")
-    })?;
+    match peer.consensus.confirm_leadership(CONFIRM).await {
+        Ok(_) => next.run(request).await,
+        Err(error) => {
+            tracing::debug!(%error, "leadership is not confirmed");
+            Problem::no_leader().into_response()
+        }
+    }
+}
+
+/// Passes a read on. A leader that hangs is not waited for once there is another one.
+async fn read(peer: &Peer, request: Request, next: Next) -> Response {
+    let mut watch = peer.consensus.watch();
+    while let Some((leader, address)) = peer.leader() {
+        if leader == peer.config.id {
+            return here(peer, request, next).await;
+        }
+        let mut copy = hyper::Request::new(Full::default());
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.headers_mut() = request.headers().clone();
+        let is_another = |view: &raft::View| view.leader.is_some_and(|now| now != leader.0);
+        let replaced = async { watch.wait_for(is_another).await.is_ok() };
+        tokio::select! {
+            answer = send(peer, &address, copy) => {
+                return answer.unwrap_or_else(|error| {
+                    no_answer("no-leader", &error).into_response()
+                });
+            }
+            true = replaced => {}
+        }
+    }
+    Problem::no_leader().into_response()
+}
+
+/// Passes a change on, once.
+async fn change(peer: &Peer, address: &str, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let body = to_bytes(body, BODY_LIMIT)
+        .await
+        .map_err(|_| Problem::too_large())?;
+    let request = hyper::Request::from_parts(head, Full::new(body));
+    let answer = send(peer, address, request).await;
+    answer.map_err(|error| match error {
+        // Nothing was sent: there was no effect.
+        CallError::Unreachable { .. } => no_answer("no-leader", &error),
+        CallError::Broken { .. } | CallError::Late { .. } => no_answer("outcome-unknown", &error),
+    })
+}
+
+async fn send(
+    peer: &Peer,
+    address: &str,
+    mut request: hyper::Request<Full<Bytes>>,
+) -> Result<Response, CallError> {
+    for hop in [CONNECTION, TRANSFER_ENCODING] {
+        request.headers_mut().remove(hop);
+    }
+    let by = HeaderValue::from(peer.config.id.0);
+    request.headers_mut().insert(FORWARDED, by);
+    let response = peer.calls.send(address, request, ANSWER_WITHIN).await?;
     let (mut head, body) = response.into_parts();
     for hop in [CONNECTION, TRANSFER_ENCODING] {
         head.headers.remove(hop);
     }
     Ok(Response::from_parts(head, Body::from(body)))
+}
+
+fn no_answer(code: &str, error: &CallError) -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        code,
+        format!("the leader gave no answer: {error}"),
+    )
+    .hint("a new leader is elected within a second or two; look, then ask again")
 }

@@ -5,6 +5,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use super::BODY_LIMIT;
+
 /// One problem. `code` is stable; `detail` and `hint` are for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
@@ -46,6 +48,16 @@ impl Problem {
             hint: Some(hint.into()),
             ..self
         }
+    }
+
+    /// The body of a request cannot be taken in.
+    pub fn too_large() -> Problem {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            format!("the body is longer than {BODY_LIMIT} bytes or broke off"),
+        )
+        .hint("send a shorter one")
     }
 
     /// Nobody leads, as far as this peer knows.

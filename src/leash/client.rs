@@ -32,7 +32,17 @@ impl Client {
     /// Errors: [`Error::Silent`], [`Error::Refused`] (the deadline lies in the past),
     /// [`Error::Io`] (no leash there).
     pub async fn arm(&self, deadline: Timestamp) -> Result<Timestamp, Error> {
-        match self.ask(Request::Arm(deadline)).await? {
+        self.armed(Request::Arm(deadline)).await
+    }
+
+    /// Asks the leash to hold exactly `deadline`, although it may hold a later one, and returns the deadline
+    /// that it holds. For a lease of another order than the last. Errors: as [`Self::arm`].
+    pub async fn exchange(&self, deadline: Timestamp) -> Result<Timestamp, Error> {
+        self.armed(Request::Exchange(deadline)).await
+    }
+
+    async fn armed(&self, request: Request) -> Result<Timestamp, Error> {
+        match self.ask(request).await? {
             Hold::Armed(held) => Ok(held),
             Hold::None | Hold::Expired(_) => Err(self.refused("it did not take the deadline")),
         }

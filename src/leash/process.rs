@@ -147,11 +147,14 @@ impl Leash {
         self.expire_if_due();
         match request {
             Request::State => Reply::Hold(self.hold),
-            Request::Arm(deadline) if deadline <= clock::boottime() => {
+            Request::Arm(deadline) | Request::Exchange(deadline)
+                if deadline <= clock::boottime() =>
+            {
                 Reply::Refused(format!("deadline {} has passed", deadline.0))
             }
-            Request::Arm(deadline) => {
+            Request::Arm(deadline) | Request::Exchange(deadline) => {
                 let held = match self.hold {
+                    Hold::Armed(_) if request == Request::Exchange(deadline) => deadline,
                     Hold::Armed(held) => held.max(deadline),
                     Hold::None | Hold::Expired(_) => {
                         // May wait for the disk, and may do so only here: no deadline is held yet, and this
@@ -193,7 +196,9 @@ impl Conversation {
             let line: Vec<u8> = self.heard.drain(..=end).collect();
             let reply = match String::from_utf8_lossy(&line).parse() {
                 Ok(request) => leash.answer(request),
-                Err(()) => Reply::Refused("say: arm <ms>, state or disarm".to_owned()),
+                Err(()) => {
+                    Reply::Refused("say: arm <ms>, exchange <ms>, state or disarm".to_owned())
+                }
             };
             // A client that does not read its answers is not waited for.
             if self

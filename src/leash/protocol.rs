@@ -1,6 +1,7 @@
 //! The words between agent and leash: one line each way, so that `socat` can speak it too.
 //!
 //! `arm <ms>` → `armed <ms>` (the deadline now held, never earlier than one already held);
+//! `exchange <ms>` → `armed <ms>` (exactly this deadline, be it earlier than one already held);
 //! `state` → `none`, `armed <ms>` or `expired <deadline> <ended> <processes>`;
 //! `disarm` → `none`; anything that is not done → `refused <reason>`.
 
@@ -13,6 +14,7 @@ use crate::model::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Request {
     Arm(Timestamp),
+    Exchange(Timestamp),
     State,
     Disarm,
 }
@@ -50,6 +52,7 @@ impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Request::Arm(deadline) => write!(f, "arm {}", deadline.0),
+            Request::Exchange(deadline) => write!(f, "exchange {}", deadline.0),
             Request::State => f.write_str("state"),
             Request::Disarm => f.write_str("disarm"),
         }
@@ -60,12 +63,10 @@ impl FromStr for Request {
     type Err = ();
     fn from_str(line: &str) -> Result<Self, ()> {
         let words: Vec<&str> = line.split_whitespace().collect();
+        let at = |deadline: &str| deadline.parse().map(Timestamp).map_err(drop);
         match words[..] {
-            ["arm", deadline] => deadline
-                .parse()
-                .map(Timestamp)
-                .map(Request::Arm)
-                .map_err(drop),
+            ["arm", deadline] => at(deadline).map(Request::Arm),
+            ["exchange", deadline] => at(deadline).map(Request::Exchange),
             ["state"] => Ok(Request::State),
             ["disarm"] => Ok(Request::Disarm),
             _ => Err(()),
@@ -119,7 +120,12 @@ mod tests {
 
     #[test]
     fn words_survive_the_wire() {
-        for request in [Request::Arm(Timestamp(7)), Request::State, Request::Disarm] {
+        for request in [
+            Request::Arm(Timestamp(7)),
+            Request::Exchange(Timestamp(8)),
+            Request::State,
+            Request::Disarm,
+        ] {
             assert_eq!(request.to_string().parse(), Ok(request));
         }
         let expiry = Expiry {

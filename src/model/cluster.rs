@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{ClusterName, Epoch, Incarnation, InstanceId, SystemIdentifier, Zone};
+use super::ids::{ClusterName, Epoch, Incarnation, InstanceId, Order, SystemIdentifier, Zone};
 use super::wal::{Lineage, Lsn, Timeline};
 
 /// How many standbys must have flushed a commit before it is acknowledged.
@@ -30,15 +30,6 @@ impl Durability {
             Durability::Quorum { standbys } => usize::from(standbys),
         }
     }
-
-    /// How long a primary lease lasts. In quorum clusters no failover waits for it: it bounds stale
-    /// reads and leaves time to restart an agent. In async clusters a failover waits for it.
-    pub fn lease_length(self) -> Duration {
-        match self {
-            Durability::Async => Duration::from_secs(2),
-            Durability::Quorum { .. } => Duration::from_secs(10),
-        }
-    }
 }
 
 impl fmt::Display for Durability {
@@ -46,6 +37,28 @@ impl fmt::Display for Durability {
         match self {
             Durability::Async => f.write_str("async"),
             Durability::Quorum { standbys } => write!(f, "quorum {standbys}"),
+        }
+    }
+}
+
+/// Whether a read on an old primary may miss what a new one acknowledged. In async clusters it never may: there every
+/// failover waits for the lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reads {
+    /// It may, until the old primary's lease ends: a failover waits for no lease.
+    #[default]
+    Fast,
+    /// It never may: a failover also waits until every lease has ended.
+    Strict,
+}
+
+impl Reads {
+    /// One word for the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reads::Fast => "fast",
+            Reads::Strict => "strict",
         }
     }
 }
@@ -90,6 +103,26 @@ pub struct Member {
     pub standing: Standing,
 }
 
+/// A planned stop of the agent of a primary: it was granted one lease that is longer than all others, so that
+/// PostgreSQL lives on while the agent is restarted or upgraded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedStop {
+    /// Whose agent.
+    pub instance: InstanceId,
+    /// The order of this record; the longer lease is granted under it, and no two stops share one.
+    pub order: Order,
+    /// How long the longer lease lasts.
+    pub length: Duration,
+    /// When it was recorded, in milliseconds since 1970 on the leader's wall clock. For display only.
+    pub at: u64,
+}
+
+impl PlannedStop {
+    /// The longest lease of a planned stop: an agent is upgraded and back in less, and an async cluster whose
+    /// primary dies meanwhile is without one for as long.
+    pub const LONGEST: Duration = Duration::from_secs(60);
+}
+
 /// One cluster as recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cluster {
@@ -99,6 +132,8 @@ pub struct Cluster {
     pub identity: Option<SystemIdentifier>,
     /// Fixed at creation.
     pub durability: Durability,
+    /// Fixed at creation.
+    pub reads: Reads,
     /// V: the primary and every instance that any walsender may count as synchronous. Fixed at creation.
     pub members: BTreeMap<InstanceId, Member>,
     /// The highest epoch burnt.
@@ -114,9 +149,27 @@ pub struct Cluster {
     pub lineage: Lineage,
     /// Where the epoch's first acknowledged commit ends; none before it was acknowledged.
     pub first_commit: Option<Lsn>,
+    /// The longer lease that an agent may hold, recorded before it is granted; none once it is certain that
+    /// nobody holds it.
+    pub planned_stop: Option<PlannedStop>,
 }
 
 impl Cluster {
+    /// How long a primary lease lasts. Where no failover waits for it, it bounds stale reads and leaves time to restart
+    /// an agent; else it is as short as a busy host can keep it.
+    pub fn lease_length(&self) -> Duration {
+        if self.failover_waits_for_leases() {
+            Duration::from_secs(2)
+        } else {
+            Duration::from_secs(10)
+        }
+    }
+
+    /// Whether nobody is elected before every lease that may be held has ended.
+    pub fn failover_waits_for_leases(&self) -> bool {
+        self.durability == Durability::Async || self.reads == Reads::Strict
+    }
+
     /// N, the size of V.
     pub fn voters(&self) -> usize {
         self.members.len()

@@ -46,6 +46,7 @@ pub fn cluster(names: &[&str], durability: Durability) -> Cluster {
         name: ClusterName::new("demo").unwrap(),
         identity: Some(SystemIdentifier(1)),
         durability,
+        reads: Reads::Fast,
         members: members.collect(),
         epoch: Epoch(1),
         timeline: Timeline(2),
@@ -56,6 +57,7 @@ pub fn cluster(names: &[&str], durability: Durability) -> Cluster {
             left_at: BTreeMap::from([(Timeline(1), Lsn(5))]),
         },
         first_commit: Some(Lsn(10)),
+        planned_stop: None,
     }
 }
 
@@ -67,6 +69,7 @@ pub fn report(database: Database) -> Report {
         identity: Some(SystemIdentifier(1)),
         database,
         lease: None,
+        disk: None,
         insecure: false,
     }
 }
@@ -110,6 +113,7 @@ pub fn view(reports: impl IntoIterator<Item = (&'static str, Report)>) -> View {
         now,
         awake_since: Timestamp(0),
         leases_lapse_at: now.after(Duration::from_secs(10)),
+        stop_is_over: false,
         instances: reports
             .into_iter()
             .map(|(name, report)| (id(name), sighting(report)))

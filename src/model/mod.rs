@@ -9,11 +9,11 @@ pub mod time;
 pub mod view;
 pub mod wal;
 
-pub use cluster::{Address, Cluster, Durability, Member, Standing};
+pub use cluster::{Address, Cluster, Durability, Member, PlannedStop, Reads, Standing};
 pub use ids::{
     ClusterName, Epoch, Incarnation, InstanceId, InvalidName, Order, PeerId, SystemIdentifier, Zone,
 };
-pub use report::{Database, LeaseReport, Receiver, Report, Stopped};
+pub use report::{Database, DiskTrouble, LeaseReport, Receiver, Report, Stopped};
 pub use time::Timestamp;
 pub use view::{Answer, Failure, Sighting, View};
 pub use wal::{Lineage, Lsn, Timeline, WalPosition};

@@ -20,6 +20,8 @@ pub struct Report {
     pub database: Database,
     /// The primary lease that the agent holds, if any.
     pub lease: Option<LeaseReport>,
+    /// Why nothing can be written where the data lies; none if the last write there came back in time.
+    pub disk: Option<DiskTrouble>,
     /// Whether it or its PostgreSQL listens beyond the machine, although nothing is authenticated yet.
     pub insecure: bool,
 }
@@ -33,6 +35,32 @@ pub struct LeaseReport {
     pub remaining: Duration,
 }
 
+/// Writes of the agent's own that do not succeed on a disk of the data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskTrouble {
+    /// How long none has succeeded.
+    pub lasts: Duration,
+    /// How long PostgreSQL was not seen to flush WAL either.
+    pub still_for: Duration,
+    /// The words of the refusal; none while a write has not come back.
+    pub refusal: Option<String>,
+}
+
+/// A disk that has taken no write for this long is one of a primary that must be replaced. Seconds happen to a
+/// disk that is only busy: a checkpoint or a copy on a small machine holds an fsync up for that long.
+pub const DISK_FAILS_AFTER: Duration = Duration::from_secs(5);
+/// A write that hangs means nothing while PostgreSQL flushes WAL on: a file system may owe a new file much more
+/// than a WAL segment that is there. But not for longer than this, because WAL may lie on another disk.
+pub const DISK_HANGS_AFTER: Duration = Duration::from_secs(30);
+
+impl DiskTrouble {
+    /// Whether the disk must be taken for one that fails, rather than for a busy one.
+    pub fn is_failure(&self) -> bool {
+        let stands_still = self.refusal.is_some() || self.still_for >= DISK_FAILS_AFTER;
+        self.lasts >= DISK_HANGS_AFTER || self.lasts >= DISK_FAILS_AFTER && stands_still
+    }
+}
+
 /// What PostgreSQL does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,7 +72,10 @@ pub enum Database {
     /// Processes run and do not answer SQL yet.
     Starting,
     /// It ran and answered, and no longer answers.
-    Unresponsive,
+    Unresponsive {
+        /// How long it has answered nothing. A refusal is an answer.
+        silent_for: Duration,
+    },
     /// Out of recovery: it can accept writes.
     Primary {
         /// The end of the flushed WAL.
@@ -92,4 +123,27 @@ pub enum Receiver {
         /// How long the source has been silent.
         silent_for: Duration,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_disk_is_no_failing_one() {
+        let check = |lasts, still_for, refusal: Option<&str>, expected| {
+            let trouble = DiskTrouble {
+                lasts: Duration::from_secs(lasts),
+                still_for: Duration::from_secs(still_for),
+                refusal: refusal.map(str::to_owned),
+            };
+            assert_eq!(trouble.is_failure(), expected, "{trouble:?}");
+        };
+        check(4, 60, None, false);
+        check(5, 60, None, true);
+        check(29, 1, None, false);
+        check(30, 1, None, true);
+        check(4, 60, Some("no space left"), false);
+        check(5, 0, Some("no space left"), true);
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cluster::Cluster;
 use super::ids::{Epoch, Incarnation, InstanceId, Order};
-use super::report::{Database, Receiver, Report};
+use super::report::{Database, DiskTrouble, Receiver, Report};
 use super::time::Timestamp;
 
 /// An agent that has said nothing for this long is silent. Two missed reports and a margin.
@@ -13,6 +13,9 @@ pub const SILENT_AFTER: Duration = Duration::from_millis(1200);
 /// A receiver that has heard nothing for this long does not hear its source any more
 /// (the managed `wal_receiver_timeout`).
 pub const DEAF_AFTER: Duration = Duration::from_millis(1000);
+/// A primary that has answered its own agent nothing for this long does not serve: two looks in a row brought
+/// nothing. Its standbys veto while they hear it.
+pub const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(3);
 /// An answer to a question is not used for a decision after this long.
 pub const ANSWER_STALE_AFTER: Duration = Duration::from_millis(500);
 
@@ -25,6 +28,8 @@ pub struct View {
     pub awake_since: Timestamp,
     /// After this no instance holds a lease that this or any earlier leader granted.
     pub leases_lapse_at: Timestamp,
+    /// Whether nobody holds the longer lease of the recorded planned stop any more, nor ever will.
+    pub stop_is_over: bool,
     /// The readings, by instance; none for an instance that was never heard.
     pub instances: BTreeMap<InstanceId, Sighting>,
     /// How many peers there are, this one included.
@@ -78,6 +83,17 @@ impl View {
         let sighting = self.instances.get(instance)?;
         let recent = self.now.since(sighting.received_at) <= SILENT_AFTER;
         (sighting.connected && recent).then_some(&sighting.report)
+    }
+
+    /// What keeps the disk of the instance from taking writes, if its agent says that something does.
+    pub fn disk_trouble(&self, instance: &InstanceId) -> Option<&DiskTrouble> {
+        self.fresh(instance)?.disk.as_ref()
+    }
+
+    /// Whether the agent says that the disk of the instance fails, and is not only busy.
+    pub fn disk_fails(&self, instance: &InstanceId) -> bool {
+        self.disk_trouble(instance)
+            .is_some_and(DiskTrouble::is_failure)
     }
 
     /// The instance's answer about `epoch`, if it is recent enough to act on.

@@ -78,6 +78,19 @@ impl ProviderError {
         }
     }
 
+    /// Whether a live server said so.
+    pub fn is_answer(&self) -> bool {
+        match self {
+            ProviderError::NotNow(_)
+            | ProviderError::Refused(_)
+            | ProviderError::Odd(_)
+            | ProviderError::NotAcknowledged => true,
+            ProviderError::NobodyListens(_)
+            | ProviderError::Lost(_)
+            | ProviderError::Deadline(_) => false,
+        }
+    }
+
     /// Whether a server that is starting or stopping said so.
     pub fn is_not_now(&self) -> bool {
         matches!(self, ProviderError::NotNow(_))

@@ -130,6 +130,27 @@ pub enum Evidence {
     },
 }
 
+impl Evidence {
+    /// The instance whose rejoin this may move on.
+    pub(crate) fn of_rejoin(&self) -> Option<&InstanceId> {
+        match self {
+            Evidence::Following { instance }
+            | Evidence::CannotFollow { instance, .. }
+            | Evidence::RebuildPermitted { instance, .. }
+            | Evidence::Rebuilt { instance, .. }
+            | Evidence::Located { instance, .. }
+            | Evidence::Admitted { instance, .. } => Some(instance),
+            Evidence::Initialised { .. }
+            | Evidence::Promised { .. }
+            | Evidence::Elected { .. }
+            | Evidence::Promoted { .. }
+            | Evidence::CannotPromote { .. }
+            | Evidence::LeftBehind { .. }
+            | Evidence::FirstCommit { .. } => None,
+        }
+    }
+}
+
 /// Why the state machine did not take a command. Not an error: the leader looks again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Rejection {

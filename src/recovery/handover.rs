@@ -144,8 +144,9 @@ impl Handover {
                     lineage.current == cluster.timeline || broken!(AllocatedTimeline);
                 if !is_allocated || !lineage.contains(position) {
                     let found = lineage.current;
+                    let wanted = cluster.timeline;
                     return Err(Rejection::Unproven(format!(
-                        "{instance} took timeline {found}, or not from {position}"
+                        "{instance} opened timeline {found}; elected was timeline {wanted} with all WAL up to {position}"
                     )));
                 }
                 Ok(Handover::Repointing { pending: followers }.settled())

@@ -48,6 +48,8 @@ pub enum Mutation {
     ConfirmedRead,
     /// Of those who promised, the one that holds least is promoted.
     BestCandidate,
+    /// The longer lease of a planned stop is granted without a record of it.
+    RecordedStop,
 }
 
 #[cfg(feature = "mutants")]
@@ -61,7 +63,7 @@ static EVERYWHERE: std::sync::OnceLock<Mutation> = std::sync::OnceLock::new();
 #[cfg(feature = "mutants")]
 impl Mutation {
     /// Every rule that the simulator breaks.
-    pub const ALL: [Mutation; 15] = [
+    pub const ALL: [Mutation; 16] = [
         Mutation::QuorumTest,
         Mutation::Gate,
         Mutation::GateOrder,
@@ -77,6 +79,7 @@ impl Mutation {
         Mutation::PersistedPromise,
         Mutation::OwnSynchronousNames,
         Mutation::LeashKillsAll,
+        Mutation::RecordedStop,
     ];
 
     /// The rules that are broken in the real binary alone, most of them because they live in its shell.

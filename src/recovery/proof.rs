@@ -86,10 +86,16 @@ fn last_primary(cluster: &Cluster, counted: &Counted<'_>) -> Option<InstanceId> 
     is_whole.then(|| holder.clone())
 }
 
-/// The best position; among equals a running instance, then the first name.
-fn best(of: &Counted<'_>) -> Option<InstanceId> {
+/// The best position; among equals one whose disk takes writes, a running instance, then the first name.
+fn best(of: &Counted<'_>, view: &View) -> Option<InstanceId> {
     let rank = |(id, (position, running)): &(&&InstanceId, &(WalPosition, bool))| {
-        (*position, *running, std::cmp::Reverse((**id).clone()))
+        let writes = view.disk_trouble(id).is_none();
+        (
+            *position,
+            writes,
+            *running,
+            std::cmp::Reverse((**id).clone()),
+        )
     };
     let best = if broken!(BestCandidate) {
         of.iter().min_by_key(rank)
@@ -114,46 +120,54 @@ pub fn elect(
         .filter(|(id, _)| !cluster.holders.contains(**id))
         .map(|(id, p)| (*id, *p))
         .collect();
-    let quorum = |of: &Counted<'_>| {
-        let counted = of.keys().map(|id| (*id).clone()).collect();
-        best(of).map(|candidate| (candidate, FenceProof::Quorum { counted }))
-    };
     let not_proven = || Reason::NotProven {
         promised: all.len(),
         needed,
         missing: missing(cluster, promises),
     };
-    if cluster.durability == Durability::Async {
-        if !everybody_had_a_chance {
-            return Err(not_proven());
-        }
-        let candidate = best(&all).ok_or_else(not_proven)?;
-        let may_hold: Vec<_> = cluster
-            .holders
-            .iter()
-            .filter(|id| !promises.contains_key(*id))
-            .cloned()
-            .collect();
-        return if may_hold.is_empty() {
-            Ok((candidate, FenceProof::OldPrimaryPromised))
-        } else if view.now > view.leases_lapse_at {
-            Ok((candidate, FenceProof::LeaseLapsed))
+    let may_hold: Vec<_> = cluster
+        .holders
+        .iter()
+        .filter(|id| !promises.contains_key(*id))
+        .cloned()
+        .collect();
+    let leases_ended = may_hold.is_empty() || view.now > view.leases_lapse_at;
+    let elected = if cluster.durability == Durability::Async {
+        let proof = if may_hold.is_empty() {
+            FenceProof::OldPrimaryPromised
         } else {
-            Err(Reason::LeaseMayBeHeld { by: may_hold })
+            FenceProof::LeaseLapsed
         };
-    }
-    if standbys.len() >= needed {
-        return quorum(&standbys).ok_or_else(not_proven);
-    }
-    if all.len() >= needed && everybody_had_a_chance {
-        return quorum(&all).ok_or_else(not_proven);
-    }
-    match last_primary(cluster, &all) {
-        Some(candidate) if everybody_had_a_chance && best(&all).as_ref() == Some(&candidate) => {
-            Ok((candidate, FenceProof::OldPrimaryPromised))
+        // What the last primary had not sent is left aside if its disk takes no writes.
+        let fails = |id: &InstanceId| cluster.holders.contains(id) && view.disk_fails(id);
+        let whole = all.iter().filter(|(id, _)| !fails(id));
+        let whole: Counted<'_> = whole.map(|(id, p)| (*id, *p)).collect();
+        best(&whole, view)
+            .or_else(|| best(&all, view))
+            .filter(|_| everybody_had_a_chance)
+            .map(|candidate| (candidate, proof))
+    } else if standbys.len() >= needed {
+        quorum(&standbys, view)
+    } else if all.len() >= needed && everybody_had_a_chance {
+        quorum(&all, view)
+    } else {
+        last_primary(cluster, &all)
+            .filter(|candidate| {
+                everybody_had_a_chance && best(&all, view).as_ref() == Some(candidate)
+            })
+            .map(|candidate| (candidate, FenceProof::OldPrimaryPromised))
+    };
+    match elected {
+        Some(_) if cluster.failover_waits_for_leases() && !leases_ended => {
+            Err(Reason::LeaseMayBeHeld { by: may_hold })
         }
-        _ => Err(not_proven()),
+        elected => elected.ok_or_else(not_proven),
     }
+}
+
+fn quorum(of: &Counted<'_>, view: &View) -> Option<(InstanceId, FenceProof)> {
+    let counted = of.keys().map(|id| (*id).clone()).collect();
+    best(of, view).map(|candidate| (candidate, FenceProof::Quorum { counted }))
 }
 
 fn missing(
@@ -212,7 +226,13 @@ pub fn check(
             return unproven("somebody who may hold a lease has not promised".to_owned());
         }
         FenceProof::OldPrimaryPromised | FenceProof::LeaseLapsed => {
-            counted.keys().copied().collect()
+            // An async cluster may leave aside what its last primary had not sent, if that has no disk to serve
+            // it from. Nobody who was sent more may be passed over.
+            let may_be_left = |id: &InstanceId| {
+                cluster.durability == Durability::Async && cluster.holders.contains(id)
+            };
+            let voices = counted.keys().copied();
+            voices.filter(|id| !may_be_left(id)).collect()
         }
         FenceProof::Created => return unproven("the cluster exists already".to_owned()),
     };
@@ -224,177 +244,4 @@ pub fn check(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::example::{at, cluster, id, view};
-    use crate::model::{Durability, Incarnation, Lineage, Timestamp};
-
-    fn promise(position: WalPosition) -> Promise {
-        Promise {
-            incarnation: Some(Incarnation(1)),
-            position: Some(position),
-            running: true,
-        }
-    }
-
-    fn promises(of: &[(&str, WalPosition)]) -> BTreeMap<InstanceId, Promise> {
-        of.iter()
-            .map(|(name, position)| (id(name), promise(*position)))
-            .collect()
-    }
-
-    #[test]
-    fn the_promises_meet_every_set_that_could_acknowledge() {
-        let quorum = |standbys| Durability::Quorum { standbys };
-        for (members, durability, needed) in [
-            (3, quorum(1), 2),
-            (3, quorum(2), 1),
-            (5, quorum(1), 4),
-            (5, quorum(2), 3),
-            (2, quorum(1), 1),
-            (3, Durability::Async, 3),
-        ] {
-            let names = &["a", "b", "c", "d", "e"][..members];
-            let cluster = cluster(names, durability);
-            assert_eq!(promises_needed(&cluster), needed, "{members} {durability}");
-            let (n, w) = (members, durability.standby_acks());
-            assert!(
-                needed + w + 1 > n && needed + w <= n,
-                "{members} {durability}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_quorum_of_standbys_is_preferred_over_an_old_primary_that_is_ahead() {
-        let cluster = cluster(&["a", "b", "c"], Durability::Quorum { standbys: 1 });
-        let all = promises(&[("a", at(2, 99)), ("b", at(2, 20)), ("c", at(2, 30))]);
-        let (candidate, proof) = elect(&cluster, &all, &view([]), true).unwrap();
-        assert_eq!(candidate, id("c"));
-        assert!(check(&cluster, &all, &candidate, &proof).is_ok());
-    }
-
-    #[test]
-    fn an_old_primary_is_elected_when_its_promise_is_needed() {
-        let cluster = cluster(&["a", "b", "c"], Durability::Quorum { standbys: 1 });
-        let two = promises(&[("a", at(2, 99)), ("b", at(2, 20))]);
-        assert!(
-            elect(&cluster, &two, &view([]), false).is_err(),
-            "c may still promise"
-        );
-        let (candidate, _) = elect(&cluster, &two, &view([]), true).unwrap();
-        assert_eq!(candidate, id("a"));
-    }
-
-    fn example_of_five() -> Cluster {
-        let durability = Durability::Quorum { standbys: 1 };
-        let mut five = cluster(&["a", "b", "c", "d", "e"], durability);
-        five.lineage = Lineage::before_promotion(at(2, 40));
-        five
-    }
-
-    #[test]
-    fn the_last_primary_alone_is_enough_if_its_data_is_all_there() {
-        let mut cluster = cluster(&["a", "b", "c"], Durability::Quorum { standbys: 1 });
-        for standby in ["b", "c"] {
-            cluster.members.get_mut(&id(standby)).unwrap().standing = Standing::Recovering;
-        }
-        let alone = promises(&[("a", at(2, 99)), ("b", at(2, 20))]);
-        let proof = FenceProof::OldPrimaryPromised;
-        let elected = elect(&cluster, &alone, &view([]), true);
-        assert_eq!(elected, Ok((id("a"), proof.clone())));
-        assert_eq!(check(&cluster, &alone, &id("a"), &proof), Ok(at(2, 99)));
-        assert!(elect(&cluster, &alone, &view([]), false).is_err());
-        let five = example_of_five();
-        let ahead = promises(&[("a", at(2, 50)), ("b", at(2, 60))]);
-        let offered = elect(&five, &ahead, &view([]), true);
-        assert!(offered.is_err(), "the log would refuse it: b holds more");
-        let short = promises(&[("a", at(1, 5))]);
-        assert!(elect(&cluster, &short, &view([]), true).is_err());
-        assert!(check(&cluster, &short, &id("a"), &proof).is_err());
-        let mut refilled = cluster.clone();
-        refilled.members.get_mut(&id("a")).unwrap().incarnation = Incarnation(2);
-        assert!(check(&refilled, &alone, &id("a"), &proof).is_err());
-        let mut shortened = cluster;
-        shortened.lineage = Lineage::before_promotion(at(2, 100));
-        assert!(check(&shortened, &alone, &id("a"), &proof).is_err());
-    }
-
-    #[test]
-    fn a_younger_timeline_beats_a_longer_log() {
-        let cluster = cluster(&["a", "b", "c"], Durability::Quorum { standbys: 1 });
-        let two = promises(&[("b", at(2, 900)), ("c", at(3, 20))]);
-        assert_eq!(elect(&cluster, &two, &view([]), true).unwrap().0, id("c"));
-    }
-
-    #[test]
-    fn what_does_not_count_proves_nothing() {
-        let mut cluster = cluster(&["a", "b", "c"], Durability::Quorum { standbys: 1 });
-        let position = at(2, 20);
-        let other_filling = Promise {
-            incarnation: Some(Incarnation(7)),
-            ..promise(position)
-        };
-        let unscanned = Promise {
-            position: None,
-            ..promise(position)
-        };
-        for bad in [other_filling, unscanned] {
-            let mut two = promises(&[("b", position)]);
-            two.insert(id("c"), bad);
-            assert!(elect(&cluster, &two, &view([]), true).is_err());
-        }
-        let two = promises(&[("b", position), ("c", position)]);
-        assert!(elect(&cluster, &two, &view([]), true).is_ok());
-        cluster.members.get_mut(&id("c")).unwrap().standing = Standing::Recovering;
-        assert!(elect(&cluster, &two, &view([]), true).is_err());
-    }
-
-    #[test]
-    fn the_log_refuses_what_a_buggy_leader_claims() {
-        let quorum = cluster(&["a", "b", "c"], Durability::Quorum { standbys: 1 });
-        let two = promises(&[("b", at(2, 20)), ("c", at(2, 30))]);
-        let counted = |names: &[&str]| FenceProof::Quorum {
-            counted: names.iter().map(|name| id(name)).collect(),
-        };
-        for (candidate, proof) in [
-            ("c", counted(&["c"])),
-            ("c", counted(&["c", "a"])),
-            ("a", counted(&["b", "c"])),
-            ("b", counted(&["b", "c"])),
-            ("c", FenceProof::LeaseLapsed),
-            ("c", FenceProof::OldPrimaryPromised),
-            ("c", FenceProof::Created),
-        ] {
-            assert!(
-                check(&quorum, &two, &id(candidate), &proof).is_err(),
-                "{candidate} {proof:?}"
-            );
-        }
-        assert_eq!(
-            check(&quorum, &two, &id("c"), &counted(&["b", "c"])),
-            Ok(at(2, 30))
-        );
-    }
-
-    #[test]
-    fn an_async_cluster_waits_for_every_lease() {
-        let cluster = cluster(&["a", "b", "c"], Durability::Async);
-        let two = promises(&[("b", at(2, 20)), ("c", at(2, 30))]);
-        let mut view = view([]);
-        assert_eq!(
-            elect(&cluster, &two, &view, true),
-            Err(Reason::LeaseMayBeHeld { by: vec![id("a")] })
-        );
-        view.now = Timestamp(view.leases_lapse_at.0 + 1);
-        assert_eq!(
-            elect(&cluster, &two, &view, true),
-            Ok((id("c"), FenceProof::LeaseLapsed))
-        );
-        let all = promises(&[("a", at(2, 40)), ("b", at(2, 20)), ("c", at(2, 30))]);
-        assert_eq!(
-            elect(&cluster, &all, &view, true),
-            Ok((id("a"), FenceProof::OldPrimaryPromised))
-        );
-    }
-}
+mod tests;

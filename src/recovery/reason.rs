@@ -32,7 +32,7 @@ pub enum Reason {
         /// Voters whose promise is missing or does not count, each with the cause.
         missing: Vec<(InstanceId, String)>,
     },
-    /// The primary's agent is silent, but standbys still stream from the primary.
+    /// The primary's agent is silent or gets no answer from it, but standbys still stream from it.
     Vetoed {
         /// The standbys that hear the primary.
         by: Vec<InstanceId>,
@@ -100,7 +100,7 @@ impl fmt::Display for Reason {
             }
             Reason::Vetoed { by } => write!(
                 f,
-                "the primary's agent is silent, but {} still hears the primary",
+                "the primary seems not to serve, but {} still hears it",
                 list(by)
             ),
             Reason::HeardByPeers { peers } => {

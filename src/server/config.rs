@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use raft::{GroupId, Timing};
 use serde::Deserialize;
 
+use crate::config;
 use crate::model::{PeerId, Zone};
+
+/// Shows every field.
+const SAMPLE: &str = "docs/server.toml";
 
 /// Why a configuration is refused: one sentence that names the field and the next step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +39,7 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     id: u64,
@@ -51,7 +55,7 @@ struct File {
 }
 
 /// How far apart the peers are.
-#[derive(Deserialize, Default, Clone, Copy)]
+#[derive(Debug, PartialEq, Eq, Deserialize, Default, Clone, Copy)]
 #[serde(rename_all = "snake_case")]
 enum Network {
     #[default]
@@ -60,27 +64,9 @@ enum Network {
 }
 
 impl Config {
-    /// Reads and checks a file. `insecure_listen` stands for the same key in the file.
-    pub fn load(path: &Path, insecure_listen: bool) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            ConfigError(format!(
-                "cannot read {}: {error}; give the path of a peer's configuration with --config",
-                path.display()
-            ))
-        })?;
-        Config::parse(&text, insecure_listen)
-            .map_err(|ConfigError(why)| ConfigError(format!("{}: {why}", path.display())))
-    }
-
     /// Checks the text of a configuration. `insecure_listen` stands for the same key in it.
     pub fn parse(text: &str, insecure_listen: bool) -> Result<Config, ConfigError> {
-        let mut file: File = toml::from_str(text).map_err(|error| {
-            let line = error
-                .span()
-                .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            let what = error.message().replace('\n', ", ");
-            ConfigError(format!("line {line}: {what}; correct or remove it"))
-        })?;
+        let mut file: File = config::read(text, SAMPLE).map_err(ConfigError)?;
         file.insecure_listen |= insecure_listen;
         check(file)
     }
@@ -219,5 +205,21 @@ peers = {1="127.0.0.1:7001", 2="127.0.0.1:7002", 3="127.0.0.1:7003"}
             let ConfigError(why) = Config::parse(&GOOD.replace(from, to), false).unwrap_err();
             assert!(why.contains(field) && !why.contains('\n'), "{to}: {why}");
         }
+    }
+
+    #[test]
+    fn the_sample_shows_every_field_and_its_default() {
+        let sample = include_str!("../../docs/server.toml");
+        let given = config::all_given(sample);
+        for field in config::fields::<File>("") {
+            let is_shown = given.contains(&format!("\n{field} = "));
+            let is_table = given.contains(&format!("\n[{field}]"));
+            assert!(is_shown || is_table, "{field} is not shown");
+        }
+        let least: File = toml::from_str(sample).unwrap();
+        let all: File = toml::from_str(&given).unwrap();
+        assert_eq!(least, all);
+        let config = Config::parse(sample, false).unwrap();
+        assert!(config.warnings.is_empty());
     }
 }

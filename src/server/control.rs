@@ -286,5 +286,7 @@ fn in_short(change: &Change) -> String {
         Change::EndRejoin {
             instance, reason, ..
         } => format!("end the rejoin of {instance}: {reason}"),
+        Change::PlanStop { instance, .. } => format!("the agent of {instance} is being stopped"),
+        Change::EndStop { order } => format!("the planned stop {order} is over"),
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::broken;
 use crate::control::PeerMessage;
-use crate::duty::lease::Tenure;
-use crate::model::{ClusterName, Durability, InstanceId, Order, Timestamp};
+use crate::duty::Tenure;
+use crate::model::{Cluster, ClusterName, InstanceId, Order, PlannedStop, Timestamp};
+use crate::state::Change;
 
 use super::Peer;
 
@@ -38,13 +39,34 @@ impl Leases {
             .is_some_and(|tenure| tenure.grant(cluster, term, arrived))
     }
 
+    fn plan_stop(&self, cluster: &ClusterName, arrived: Timestamp) -> Option<u64> {
+        let mut tenure = self.lock();
+        let tenure = tenure.as_mut()?;
+        let term = tenure.term;
+        tenure.plan_stop(cluster, term, arrived).then_some(term)
+    }
+
+    fn gave_up(&self, cluster: &ClusterName, stop: Order) {
+        if let Some(tenure) = self.lock().as_mut() {
+            tenure.gave_up(cluster, stop);
+        }
+    }
+
     /// After this no instance holds a lease that this or any earlier leader granted. On a peer that does
     /// not lead it is never reached.
-    pub(super) fn lapse_at(&self, cluster: &ClusterName, durability: Durability) -> Timestamp {
+    pub(super) fn lapse_at(&self, cluster: &Cluster) -> Timestamp {
         match self.lock().as_ref() {
             None => Timestamp(u64::MAX),
-            Some(tenure) => tenure.lapse_at(cluster, durability),
+            Some(tenure) => tenure.lapse_at(cluster),
         }
+    }
+
+    /// [`Tenure::stop_is_over`]; `false` on a peer that does not lead.
+    pub(super) fn stop_is_over(&self, cluster: &Cluster, now: Timestamp) -> bool {
+        let tenure = self.lock();
+        tenure
+            .as_ref()
+            .is_some_and(|tenure| tenure.stop_is_over(cluster, now))
     }
 }
 
@@ -62,6 +84,7 @@ pub(super) async fn renew(
     let declined = |why: &str| PeerMessage::Declined {
         serial,
         why: why.to_owned(),
+        lasting: false,
     };
     let Some((order, length)) = lease_order(peer, cluster, instance) else {
         return declined("it is not recorded as the primary");
@@ -88,6 +111,65 @@ pub(super) async fn renew(
     }
 }
 
+/// Answers an agent that is being stopped on purpose and whose request for a longer lease arrived at `arrived`.
+///
+/// The order matters. The request is noted, then the stop is recorded, and only then leadership is confirmed: whoever
+/// leads later was elected after the request had arrived, and finds the record.
+pub(super) async fn plan_stop(
+    peer: &Peer,
+    cluster: &ClusterName,
+    instance: &InstanceId,
+    serial: u64,
+    arrived: Timestamp,
+) -> PeerMessage {
+    let declined = |why: &str| PeerMessage::Declined {
+        serial,
+        why: why.to_owned(),
+        lasting: false,
+    };
+    let Some((order, _)) = lease_order(peer, cluster, instance) else {
+        return declined("it is not recorded as the primary");
+    };
+    let Some(term) = peer.leases.plan_stop(cluster, arrived) else {
+        return declined("this peer does not lead");
+    };
+    let length = PlannedStop::LONGEST;
+    let change = Change::PlanStop {
+        instance: instance.clone(),
+        order,
+        length,
+    };
+    let stop = match peer.propose(cluster.clone(), change).await {
+        Ok(Ok(stop)) => stop,
+        Ok(Err(rejection)) => return declined(&rejection.to_string()),
+        Err(error) => return declined(&error.to_string()),
+    };
+    let confirmed = peer.consensus.confirm_leadership(CONFIRM).await;
+    if confirmed.ok().map(|leadership| leadership.term) != Some(term) {
+        return declined("this peer does not lead, or cannot reach a majority");
+    }
+    if lease_order(peer, cluster, instance).map(|(order, _)| order) != Some(order) {
+        return declined("a handover began");
+    }
+    tracing::info!(%cluster, %instance, order = %stop, "a longer lease is granted for a planned stop of the agent");
+    PeerMessage::Granted {
+        serial,
+        order: stop,
+        length,
+    }
+}
+
+/// Notes what an agent says with its renewal: that it gave up the longer lease of this stop.
+pub(super) fn gave_up(peer: &Peer, cluster: &ClusterName, instance: &InstanceId, stop: Order) {
+    let is_its_own = peer.consensus.read(|state| {
+        let planned = state.clusters.get(cluster)?.cluster.planned_stop.as_ref();
+        Some(planned?.instance == *instance)
+    });
+    if is_its_own == Some(true) {
+        peer.leases.gave_up(cluster, stop);
+    }
+}
+
 /// Answers an agent that has no readable promise.
 pub(super) async fn adopt(
     peer: &Peer,
@@ -95,22 +177,53 @@ pub(super) async fn adopt(
     instance: &InstanceId,
     serial: u64,
 ) -> PeerMessage {
-    let declined = |why: &str| PeerMessage::Declined {
-        serial,
-        why: why.to_owned(),
-    };
     if peer.consensus.confirm_leadership(CONFIRM).await.is_err() {
-        return declined("this peer does not lead, or cannot reach a majority");
+        return PeerMessage::Declined {
+            serial,
+            why: "this peer does not lead, or cannot reach a majority".to_owned(),
+            lasting: false,
+        };
     }
-    let order = peer.consensus.read(|state| {
-        let state = state.clusters.get(cluster)?;
-        let is_member = state.cluster.members.contains_key(instance);
-        is_member.then(|| state.order())
+    let present = peer.consensus.read(|state| {
+        let known = state.clusters.get(cluster);
+        let known = known.ok_or_else(|| no_cluster(cluster))?;
+        let members = &known.cluster.members;
+        let is_member = members.contains_key(instance);
+        is_member
+            .then(|| known.order())
+            .ok_or_else(|| no_member(cluster, instance, members.keys()))
     });
-    match order {
-        Some(order) => PeerMessage::Adopted { serial, order },
-        None => declined("the cluster or the instance is not recorded"),
+    match present {
+        Ok(order) => PeerMessage::Adopted { serial, order },
+        Err(why) => {
+            if peer.board.is_new_stranger(cluster, instance, &why) {
+                tracing::warn!(%cluster, %instance, why, "an agent of no member asks for the epoch");
+            }
+            PeerMessage::Declined {
+                serial,
+                why,
+                lasting: true,
+            }
+        }
     }
+}
+
+fn no_cluster(cluster: &ClusterName) -> String {
+    format!(
+        "there is no cluster {cluster}; create it (primacy cluster create {cluster} …), or correct `cluster` in the agent's configuration"
+    )
+}
+
+fn no_member<'a>(
+    cluster: &ClusterName,
+    instance: &InstanceId,
+    members: impl Iterator<Item = &'a InstanceId>,
+) -> String {
+    let members: Vec<_> = members.map(InstanceId::as_str).collect();
+    format!(
+        "cluster {cluster} has no member {instance}, only {}; correct `instance` in the agent's configuration",
+        members.join(", ")
+    )
 }
 
 fn lease_order(
@@ -121,26 +234,29 @@ fn lease_order(
     peer.consensus.read(|state| {
         let state = state.clusters.get(cluster)?;
         let order = state.lease_order(instance)?;
-        Some((order, state.cluster.durability.lease_length()))
+        Some((order, state.cluster.lease_length()))
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Durability;
+    use crate::model::example::cluster;
 
     #[test]
-    fn leases_lapse_after_the_last_grant_or_the_election() {
+    fn a_peer_that_does_not_lead_says_nothing_of_leases() {
         let leases = Leases::default();
-        let demo = ClusterName::new("demo").unwrap();
-        assert_eq!(leases.lapse_at(&demo, Durability::Async).0, u64::MAX);
+        let demo = cluster(&["a", "b"], Durability::Async);
+        assert_eq!(leases.lapse_at(&demo).0, u64::MAX);
+        assert_eq!(leases.plan_stop(&demo.name, Timestamp(900)), None);
         leases.lead(Some(3), Timestamp(1000));
-        assert_eq!(leases.lapse_at(&demo, Durability::Async), Timestamp(3500));
-        assert!(leases.grant(&demo, 3, Timestamp(1400)));
-        assert!(leases.grant(&demo, 3, Timestamp(1200)));
-        assert_eq!(leases.lapse_at(&demo, Durability::Async), Timestamp(3900));
-        assert!(!leases.grant(&demo, 2, Timestamp(9000)));
+        assert_eq!(leases.lapse_at(&demo), Timestamp(3500));
+        assert!(leases.grant(&demo.name, 3, Timestamp(1400)));
+        assert_eq!(leases.lapse_at(&demo), Timestamp(3900));
+        assert_eq!(leases.plan_stop(&demo.name, Timestamp(1500)), Some(3));
         leases.lead(None, Timestamp(2000));
-        assert_eq!(leases.lapse_at(&demo, Durability::Async).0, u64::MAX);
+        assert_eq!(leases.lapse_at(&demo).0, u64::MAX);
+        assert!(!leases.stop_is_over(&demo, Timestamp(u64::MAX)));
     }
 }

@@ -106,11 +106,14 @@ impl Peer {
     /// The readings of one cluster now.
     pub fn view(&self, state: &ClusterState) -> View {
         let cluster = &state.cluster;
-        let lapse_at = self.leases.lapse_at(&cluster.name, cluster.durability);
+        let lapse_at = self.leases.lapse_at(cluster);
         let peers = self.config.peers.len();
         let now = clock::monotonic();
         let awake = (now, self.vigil.since(now));
-        self.board.view(&cluster.name, awake, lapse_at, peers)
+        View {
+            stop_is_over: self.leases.stop_is_over(cluster, now),
+            ..self.board.view(&cluster.name, awake, lapse_at, peers)
+        }
     }
 
     /// Looks at one recorded cluster together with this peer's view of it and what follows from both.

@@ -27,6 +27,8 @@ struct SeenInstance {
     report: Option<(Timestamp, Report)>,
     answer: Option<(Timestamp, Answer)>,
     failure: Option<Failure>,
+    /// Why its present session was last found to be of no member.
+    stranger: Option<String>,
 }
 
 impl Board {
@@ -61,7 +63,22 @@ impl Board {
         self.change(cluster, instance, |seen| {
             seen.session = Some(session);
             seen.answer = None;
+            seen.stranger = None;
         });
+    }
+
+    /// Notes why an agent is of no member; whether that is new since it connected.
+    pub(super) fn is_new_stranger(
+        &self,
+        cluster: &ClusterName,
+        instance: &InstanceId,
+        why: &str,
+    ) -> bool {
+        let mut clusters = self.lock();
+        let seen = clusters.entry(cluster.clone()).or_default();
+        let seen = seen.instances.entry(instance.clone()).or_default();
+        let earlier = seen.stranger.replace(why.to_owned());
+        earlier.as_deref() != Some(why)
     }
 
     /// A session ended. Does nothing if another took its place.
@@ -153,6 +170,7 @@ impl Board {
             now,
             awake_since,
             leases_lapse_at,
+            stop_is_over: false,
             instances: seen.instances.iter().filter_map(sighting).collect(),
             peers,
             looks: seen.looks.clone(),
@@ -172,6 +190,7 @@ mod tests {
             identity: None,
             database: Database::Absent,
             lease: None,
+            disk: None,
             insecure: false,
         }
     }
@@ -184,7 +203,10 @@ mod tests {
             InstanceId::new("a").unwrap(),
         );
         board.connected(&cluster, &a, 1);
+        let is_new = |why| board.is_new_stranger(&cluster, &a, why);
+        assert!(is_new("one") && !is_new("one") && is_new("two"));
         board.connected(&cluster, &a, 2);
+        assert!(is_new("two"), "it connected anew");
         board.disconnected(&cluster, &a, 1);
         board.report(&cluster, &a, Timestamp(5), report());
         assert!(board.hears(&cluster, &a, Timestamp(6)));

@@ -1,13 +1,15 @@
 //! The connections of agents: each keeps one to every peer, says on all of them what it sees, and obeys
-//! the leader's commands. A session that says nothing for a while is closed.
+//! the leader's commands. A session that says nothing for a while is closed. An instance has one session; a
+//! second process that claims its name is turned away while the first is heard.
+
+mod conversation;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::sync::{mpsc, oneshot};
@@ -17,21 +19,16 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::control::{AgentMessage, FRAME_LIMIT, PeerMessage, decode, encode};
+use crate::control::{AgentMessage, FRAME_LIMIT, Holder, PeerMessage, Run, decode};
 use crate::duty::Outcome;
-use crate::model::{ClusterName, InstanceId, PeerId};
+use crate::model::{ClusterName, InstanceId, Timestamp};
 use crate::recovery::Step;
 
-use super::{Peer, expect_no_panic, lease};
+use super::{Peer, expect_no_panic};
+use conversation::{converse, send, welcome};
 
 /// The first message must arrive within this time.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
-/// A session that brought nothing for this long is closed: ten reports were missed.
-const QUIET_FOR: Duration = Duration::from_secs(5);
-/// A message that the connection does not take for this long ends the session.
-const WRITE_WITHIN: Duration = Duration::from_secs(2);
-/// Renewals of one agent that are answered at once; further ones are declined.
-const RENEWALS: usize = 4;
 /// Messages that wait to be written. When full, a command counts as failed and is sent again.
 const OUTBOX: usize = 64;
 /// The most sessions at once.
@@ -60,6 +57,11 @@ pub struct Sessions {
 
 struct Session {
     number: u64,
+    run: Run,
+    /// When the last frame came, in milliseconds of this peer's clock.
+    heard_at: AtomicU64,
+    /// The last other process that was turned away for this one: said once in the log.
+    turned_away: Mutex<Option<Run>>,
     outbox: mpsc::Sender<PeerMessage>,
     next_command: AtomicU64,
     waiting: Mutex<BTreeMap<u64, oneshot::Sender<Outcome>>>,
@@ -67,6 +69,13 @@ struct Session {
 }
 
 impl Session {
+    fn holder(&self) -> Holder {
+        Holder {
+            run: self.run,
+            heard_at: Timestamp(self.heard_at.load(Ordering::Relaxed)),
+        }
+    }
+
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<Outcome>>> {
         self.waiting
             .lock()
@@ -147,12 +156,13 @@ async fn begin(peer: Arc<Peer>, upgrade: OnUpgrade) {
         Ok(Some(Ok(frame))) => decode::<AgentMessage>(&frame),
         _ => return,
     };
-    let (cluster, instance, group) = match hello {
+    let (cluster, instance, group, run) = match hello {
         Ok(AgentMessage::Hello {
             cluster,
             instance,
             group,
-        }) => (cluster, instance, group),
+            run,
+        }) => (cluster, instance, group, run),
         Ok(_) => return tracing::warn!("an agent did not say hello"),
         Err(error) => return tracing::warn!(%error, "an agent was not understood"),
     };
@@ -166,12 +176,22 @@ async fn begin(peer: Arc<Peer>, upgrade: OnUpgrade) {
     let (outbox, commands) = mpsc::channel(OUTBOX);
     let session = Arc::new(Session {
         number: peer.sessions.next.fetch_add(1, Ordering::Relaxed) + 1,
+        run,
+        heard_at: AtomicU64::new(clock::monotonic().0),
+        turned_away: Mutex::default(),
         outbox,
         next_command: AtomicU64::new(1),
         waiting: Mutex::default(),
         replaced: CancellationToken::new(),
     });
-    let registered = Registered::new(&peer, (cluster, instance), session);
+    let registered = match Registered::new(&peer, (cluster, instance), session) {
+        Ok(registered) => registered,
+        Err(why) => {
+            // It tries again, and knows why.
+            let _ = send(&mut stream, &PeerMessage::TurnedAway { why }).await;
+            return;
+        }
+    };
     tracing::info!(cluster = %registered.key.0, instance = %registered.key.1, "an agent connected");
     let why = converse(&registered, stream, commands).await;
     tracing::info!(cluster = %registered.key.0, instance = %registered.key.1, why, "an agent's session ended");
@@ -185,19 +205,40 @@ struct Registered {
 }
 
 impl Registered {
-    fn new(peer: &Arc<Peer>, key: Key, session: Arc<Session>) -> Self {
-        let earlier = peer.sessions.lock().insert(key.clone(), session.clone());
+    /// Takes the place of an earlier session if that makes room. Errors: in words, it does not.
+    fn new(peer: &Arc<Peer>, key: Key, session: Arc<Session>) -> Result<Self, String> {
+        let now = clock::monotonic();
+        let awake_since = peer.vigil.since(now);
+        let mut sessions = peer.sessions.lock();
+        if let Some(present) = sessions.get(&key)
+            && !present.holder().makes_room(session.run, now, awake_since)
+        {
+            return Err(turn_away(peer, &key, present, session.run));
+        }
+        let earlier = sessions.insert(key.clone(), session.clone());
+        drop(sessions);
         if let Some(earlier) = earlier {
             earlier.replaced.cancel();
             earlier.waiting().clear();
         }
         peer.board.connected(&key.0, &key.1, session.number);
-        Registered {
+        Ok(Registered {
             peer: peer.clone(),
             key,
             session,
-        }
+        })
     }
+}
+
+fn turn_away(peer: &Peer, (cluster, instance): &Key, present: &Session, newcomer: Run) -> String {
+    let mut last = present.turned_away.lock().expect("no holder panics");
+    if last.replace(newcomer) != Some(newcomer) {
+        tracing::warn!(%cluster, %instance, "a second agent says that it is this instance's, and is turned away");
+    }
+    format!(
+        "another agent of instance {instance} of cluster {cluster} is connected to peer {} and alive",
+        peer.config.id
+    )
 }
 
 impl Drop for Registered {
@@ -215,124 +256,5 @@ impl Drop for Registered {
         self.peer
             .board
             .disconnected(cluster, instance, self.session.number);
-    }
-}
-
-/// Serves one session and says why it ended.
-async fn converse(
-    registered: &Registered,
-    mut stream: Stream,
-    mut outbox: mpsc::Receiver<PeerMessage>,
-) -> &'static str {
-    let peer = &registered.peer;
-    let mut watch = peer.consensus.watch();
-    let mut leader = watch.borrow_and_update().leader;
-    if send(&mut stream, &welcome(peer)).await.is_err() {
-        return "it could not be written to";
-    }
-    let mut grants = JoinSet::new();
-    let mut quiet_until = tokio::time::Instant::now() + QUIET_FOR;
-    loop {
-        let message = tokio::select! {
-            () = registered.session.replaced.cancelled() => return "the agent connected anew",
-            frame = stream.next() => {
-                quiet_until = tokio::time::Instant::now() + QUIET_FOR;
-                match frame {
-                    None => return "the agent closed it",
-                    Some(Err(_)) => return "the connection broke",
-                    Some(Ok(frame)) => match decode::<AgentMessage>(&frame) {
-                        Ok(message) => match hear(registered, message, &mut grants) {
-                            Some(answer) => answer,
-                            None => continue,
-                        },
-                        Err(error) => {
-                            tracing::warn!(%error, "an agent was not understood");
-                            return "a frame was not understood";
-                        }
-                    },
-                }
-            }
-            message = outbox.recv() => match message {
-                Some(message) => message,
-                None => return "the peer stops",
-            },
-            Some(granted) = grants.join_next() => match expect_no_panic(granted) {
-                Some(message) => message,
-                None => continue,
-            },
-            changed = watch.changed() => {
-                if changed.is_err() {
-                    return "the peer stops";
-                }
-                let now = watch.borrow_and_update().leader;
-                if now == leader {
-                    continue;
-                }
-                leader = now;
-                welcome(peer)
-            }
-            () = tokio::time::sleep_until(quiet_until) => return "the agent was quiet for too long",
-        };
-        if send(&mut stream, &message).await.is_err() {
-            return "it could not be written to";
-        }
-    }
-}
-
-/// Takes one message in; an answer that is known at once comes back.
-fn hear(
-    registered: &Registered,
-    message: AgentMessage,
-    grants: &mut JoinSet<PeerMessage>,
-) -> Option<PeerMessage> {
-    let (cluster, instance) = registered.key.clone();
-    let peer = registered.peer.clone();
-    let now = clock::monotonic();
-    match message {
-        AgentMessage::Hello { .. } => None,
-        AgentMessage::Report(report) => {
-            peer.board.report(&cluster, &instance, now, report);
-            None
-        }
-        AgentMessage::Outcome { id, outcome } => {
-            if let Some(waiting) = registered.session.waiting().remove(&id) {
-                // Whoever waited may have given up.
-                let _ = waiting.send(outcome);
-            }
-            None
-        }
-        AgentMessage::Renew { serial } | AgentMessage::Adopt { serial }
-            if grants.len() >= RENEWALS =>
-        {
-            Some(PeerMessage::Declined {
-                serial,
-                why: "earlier requests are not answered yet".to_owned(),
-            })
-        }
-        AgentMessage::Renew { serial } => {
-            grants
-                .spawn(async move { lease::renew(&peer, &cluster, &instance, serial, now).await });
-            None
-        }
-        AgentMessage::Adopt { serial } => {
-            grants.spawn(async move { lease::adopt(&peer, &cluster, &instance, serial).await });
-            None
-        }
-    }
-}
-
-fn welcome(peer: &Peer) -> PeerMessage {
-    PeerMessage::Welcome {
-        group: peer.consensus.group().to_string(),
-        peer: peer.config.id,
-        leader: peer.consensus.watch().borrow().leader.map(PeerId),
-    }
-}
-
-async fn send(stream: &mut Stream, message: &PeerMessage) -> Result<(), ()> {
-    let frame = encode(message).map_err(|error| tracing::error!(%error, "encode a message"))?;
-    match timeout(WRITE_WITHIN, stream.send(Bytes::from(frame))).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(()),
     }
 }

@@ -46,6 +46,12 @@ impl State {
                 instance,
                 reason,
             } => state.end_rejoin(order, &instance, &reason.to_string(), at),
+            Change::PlanStop {
+                instance,
+                order,
+                length,
+            } => state.plan_stop(instance, order, length, at),
+            Change::EndStop { order } => state.end_stop(order),
         }
     }
 }
@@ -97,6 +103,7 @@ impl ClusterState {
             name,
             identity: None,
             durability: new.durability,
+            reads: new.reads,
             members,
             epoch,
             // initdb writes on timeline 1; the first primary is promoted like every other.
@@ -105,6 +112,7 @@ impl ClusterState {
             holders: BTreeSet::new(),
             lineage: Lineage::default(),
             first_commit: None,
+            planned_stop: None,
         };
         Ok(ClusterState {
             cluster,
@@ -235,7 +243,12 @@ impl ClusterState {
                 _ => Err(Rejection::WrongPhase),
             };
         }
-        let handover = handover.record(&self.cluster, evidence)?;
+        let handover = match handover.record(&self.cluster, evidence) {
+            Err(Rejection::Unproven(why)) if matches!(evidence, Evidence::Promoted { .. }) => {
+                return self.distrust_candidate(&why, at);
+            }
+            other => other?,
+        };
         self.number += 1;
         let mut note = |event: &str, detail: String, to: Option<&InstanceId>| {
             if let Some(record) = self.history.handover() {
@@ -306,8 +319,20 @@ impl ClusterState {
         Ok(self.order())
     }
 
-    /// From here on `instance` is the only one that may ever be primary in this epoch.
+    /// The candidate was promoted from other data than elected it. By its timeline it would outrank those who hold
+    /// that data, so it counts for nothing until it is replaced, and another is elected.
+    fn distrust_candidate(&mut self, why: &str, at: u64) -> Reply {
+        let candidate = self.cluster.primary.as_ref();
+        if let Some(member) = candidate.and_then(|id| self.cluster.members.get_mut(id)) {
+            member.standing = Standing::Recovering;
+        }
+        self.abandon(self.cluster.epoch, why, at)
+    }
+
+    /// From here on `instance` is the only one that may ever be primary in this epoch. The proof that elected
+    /// it says that no older lease is held, or that none matters: so no longer one is either.
     fn elect(&mut self, instance: InstanceId, position: WalPosition) {
+        self.cluster.planned_stop = None;
         self.cluster.holders = BTreeSet::from([instance.clone()]);
         self.cluster.lineage = Lineage::before_promotion(position);
         self.cluster.primary = Some(instance);
@@ -370,26 +395,5 @@ fn in_words(proof: &FenceProof) -> String {
             "every lease has ended; what was not replicated is lost".to_owned()
         }
         FenceProof::Created => "the first primary".to_owned(),
-    }
-}
-
-impl Evidence {
-    /// The instance whose rejoin this may move on.
-    fn of_rejoin(&self) -> Option<&InstanceId> {
-        match self {
-            Evidence::Following { instance }
-            | Evidence::CannotFollow { instance, .. }
-            | Evidence::RebuildPermitted { instance, .. }
-            | Evidence::Rebuilt { instance, .. }
-            | Evidence::Located { instance, .. }
-            | Evidence::Admitted { instance, .. } => Some(instance),
-            Evidence::Initialised { .. }
-            | Evidence::Promised { .. }
-            | Evidence::Elected { .. }
-            | Evidence::Promoted { .. }
-            | Evidence::CannotPromote { .. }
-            | Evidence::LeftBehind { .. }
-            | Evidence::FirstCommit { .. } => None,
-        }
     }
 }

@@ -1,10 +1,11 @@
 //! The log format: every change that can be asked of the replicated state. Golden files guard it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Address, ClusterName, Durability, Epoch, InstanceId, Order, Zone};
+use crate::model::{Address, ClusterName, Durability, Epoch, InstanceId, Order, Reads, Zone};
 use crate::recovery::{Evidence, Reason, Rejection};
 
 /// One entry of the log.
@@ -62,6 +63,20 @@ pub enum Change {
         /// Why.
         reason: Reason,
     },
+    /// The agent of the primary is being stopped on purpose: record a longer lease before it is granted.
+    PlanStop {
+        /// Whose agent.
+        instance: InstanceId,
+        /// The order under which its lease is renewed.
+        order: Order,
+        /// How long the lease shall last.
+        length: Duration,
+    },
+    /// Nobody holds the longer lease of a planned stop any more.
+    EndStop {
+        /// Of the record of the stop.
+        order: Order,
+    },
 }
 
 /// A cluster to be created.
@@ -69,6 +84,8 @@ pub enum Change {
 pub struct NewCluster {
     /// Fixed from now on.
     pub durability: Durability,
+    /// Fixed from now on.
+    pub reads: Reads,
     /// V, fixed from now on.
     pub members: BTreeMap<InstanceId, NewMember>,
     /// The one that is initialised; the others are cloned from it.

@@ -4,6 +4,9 @@
 pub mod apply;
 pub mod command;
 pub mod history;
+mod planned_stop;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

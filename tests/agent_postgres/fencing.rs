@@ -257,10 +257,11 @@ async fn a_standby_is_fenced_right_after_its_restart_and_while_it_connects() {
         "a death is told after {} ms",
         now().since(began).as_millis()
     );
-    assert!(
-        processes::of(&data_b).unwrap().is_empty(),
-        "processes live on"
-    );
+    rig.peer
+        .until("nothing is left", |_| {
+            processes::of(&data_b).unwrap().is_empty().then_some(())
+        })
+        .await;
 
     let follow = Action::Follow {
         source: source.clone(),

@@ -102,6 +102,35 @@ async fn a_restart_of_the_agent_leaves_postgresql_alone_and_the_end_of_the_lease
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_gives_the_longer_lease_of_its_planned_stop_up_when_it_is_back() {
+    let mut rig = Rig::new().await;
+    let a = id("pg-a");
+    rig.primary(&a, "").await;
+    let postmaster = rig.postmaster(&a);
+    rig.peer
+        .grant_stop(&a, order(1, 7), Duration::from_secs(40));
+    rig.stop(&a).await;
+    let note = rig.config(&a).folder.join("lease.json");
+    let note = std::fs::read_to_string(note).unwrap();
+    assert!(note.contains('7'), "{note}");
+
+    rig.peer.grant(&a, order(1, 2), Duration::from_secs(2));
+    rig.start(&a);
+    rig.peer
+        .until("the longer lease is given up", |peer| {
+            (peer.given_up(&a) == Some(order(1, 7))).then_some(())
+        })
+        .await;
+    assert!(postmaster.is_some() && rig.postmaster(&a) == postmaster);
+
+    // The leash has forgotten it as well: no peer answers the next stop, and an ordinary lease is soon over.
+    rig.stop(&a).await;
+    assert!(rig.postmaster(&a) == postmaster);
+    tokio::time::sleep(Duration::from_millis(2_200)).await;
+    assert!(processes::of(&rig.config(&a).data).unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_cannot_read_its_data_says_so() {
     let mut rig = Rig::new().await;
     let a = id("pg-a");
@@ -157,4 +186,48 @@ async fn a_renamed_data_folder_is_fenced() {
         "{outcome:?}"
     );
     assert!(processes::of(&renamed).unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn first_data_that_was_not_finished_is_made_anew() {
+    let mut rig = Rig::new().await;
+    let a = id("pg-a");
+    let data = rig.config(&a).data;
+    let fresh = data.with_file_name("pg-a-data.initialising");
+    let initialise = Action::Initialise {
+        incarnation: Incarnation(1),
+    };
+    // Somebody else's, at first.
+    std::fs::create_dir(&fresh).unwrap();
+    std::fs::write(fresh.join("precious"), "x").unwrap();
+    rig.start_adopted(&a).await;
+    let absent = |report: &Report| report.database == Database::Absent;
+    rig.peer.until_reported("no data is seen", &a, absent).await;
+    // Dropped in the middle of initdb, as by the end of the agent.
+    rig.peer.begin(&a, order(1, 1), initialise.clone()).await;
+    rig.peer
+        .until("initdb works", |_| {
+            fresh.join("PG_VERSION").exists().then_some(())
+        })
+        .await;
+    rig.stop(&a).await;
+    assert!(fresh.exists() && !data.exists());
+    std::fs::write(fresh.join("half"), "x").unwrap();
+
+    rig.start_adopted(&a).await;
+    rig.peer.until_reported("no data is seen", &a, absent).await;
+    let outcome = rig.peer.command(&a, order(1, 2), initialise).await;
+    assert!(
+        matches!(outcome, Outcome::Evidence(Evidence::Initialised { .. })),
+        "{outcome:?}"
+    );
+    assert!(!fresh.exists() && !data.join("half").exists());
+    let siblings = std::fs::read_dir(data.parent().unwrap()).unwrap().flatten();
+    let old = siblings.filter(|it| {
+        let name = it.file_name().into_string().unwrap();
+        name.starts_with("pg-a-data.initialising.old-")
+    });
+    let old: Vec<_> = old.map(|it| it.path()).collect();
+    assert_eq!(old.len(), 1, "only what was not ours is kept: {old:?}");
+    assert!(old[0].join("precious").exists());
 }

@@ -5,6 +5,9 @@
 
 mod cost;
 mod fencing;
+mod folders;
+mod hang;
+mod identity;
 mod lifetime;
 mod peer;
 mod rig;

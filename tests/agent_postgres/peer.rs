@@ -26,6 +26,8 @@ struct Heard {
     next: u64,
     adopts: Option<Order>,
     grants: BTreeMap<InstanceId, (Order, Duration)>,
+    stops: BTreeMap<InstanceId, (Order, Duration)>,
+    given_up: BTreeMap<InstanceId, Order>,
 }
 
 /// One peer, all of it a table.
@@ -42,6 +44,17 @@ impl Peer {
     pub fn grant(&self, instance: &InstanceId, order: Order, length: Duration) {
         let mut heard = self.heard.lock().unwrap();
         heard.grants.insert(instance.clone(), (order, length));
+    }
+
+    /// Grants a longer lease for the next planned stop of its agent.
+    pub fn grant_stop(&self, instance: &InstanceId, order: Order, length: Duration) {
+        let mut heard = self.heard.lock().unwrap();
+        heard.stops.insert(instance.clone(), (order, length));
+    }
+
+    /// The stop whose longer lease its agent says that it gave up.
+    pub fn given_up(&self, instance: &InstanceId) -> Option<Order> {
+        self.heard.lock().unwrap().given_up.get(instance).copied()
     }
 
     pub fn grant_no_more(&self) {
@@ -189,14 +202,15 @@ impl Peer {
                 None
             }
             AgentMessage::Renew { serial } => {
-                heard
-                    .grants
-                    .get(whose.as_ref().unwrap())
-                    .map(|&(order, length)| PeerMessage::Granted {
-                        serial,
-                        order,
-                        length,
-                    })
+                granted(serial, heard.grants.get(whose.as_ref().unwrap()))
+            }
+            AgentMessage::RenewAfterStop { serial, stop } => {
+                heard.given_up.insert(whose.clone().unwrap(), stop);
+                granted(serial, heard.grants.get(whose.as_ref().unwrap()))
+            }
+            AgentMessage::PlanStop { serial } => {
+                let stop = heard.stops.remove(whose.as_ref().unwrap());
+                granted(serial, stop.as_ref())
             }
             AgentMessage::Adopt { serial } => heard
                 .adopts
@@ -207,4 +221,12 @@ impl Peer {
             }
         }
     }
+}
+
+fn granted(serial: u64, grant: Option<&(Order, Duration)>) -> Option<PeerMessage> {
+    grant.map(|&(order, length)| PeerMessage::Granted {
+        serial,
+        order,
+        length,
+    })
 }

@@ -16,15 +16,15 @@ use crate::rig::{free_port, give_to_postgres};
 const BIN: &str = "/usr/lib/postgresql/15/bin";
 
 /// A host with nothing of the agent on it yet.
-struct Site {
-    root: tempfile::TempDir,
-    ports: [u16; 2],
+pub struct Site {
+    pub root: tempfile::TempDir,
+    pub ports: [u16; 2],
 }
 
-type Tree = BTreeMap<PathBuf, (u32, u32, i64, i64, Vec<u8>)>;
+pub type Tree = BTreeMap<PathBuf, (u32, u32, i64, i64, Vec<u8>)>;
 
 impl Site {
-    fn new() -> Site {
+    pub fn new() -> Site {
         let root = tempfile::Builder::new()
             .prefix("primacy-")
             .tempdir()
@@ -37,11 +37,11 @@ impl Site {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
-    fn config(&self) -> String {
+    pub fn config(&self) -> String {
         let root = self.root.path().display();
         let [port, health] = self.ports;
         format!(
@@ -53,7 +53,7 @@ impl Site {
     }
 
     /// Everything below the root: owner, mode, time of change, content.
-    fn tree(&self) -> Tree {
+    pub fn tree(&self) -> Tree {
         let mut tree = Tree::new();
         let mut folders = vec![self.root.path().to_owned()];
         while let Some(path) = folders.pop() {
@@ -80,7 +80,7 @@ impl Site {
 
     /// Runs the agent, which must refuse with these words and change nothing.
     #[track_caller]
-    fn refused(&self, config: &str, words: &[&str]) -> String {
+    pub fn refused(&self, config: &str, words: &[&str]) -> String {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), config).unwrap();
         let before = self.tree();
@@ -113,14 +113,14 @@ impl Site {
         );
     }
 
-    fn note(&self, group: &str, cluster: &str, instance: &str) {
+    pub fn note(&self, group: &str, cluster: &str, instance: &str) {
         let text = format!(
             "{{\"group\":\"{group}\",\"cluster\":\"{cluster}\",\"instance\":\"{instance}\",\"incarnation\":1}}\n"
         );
         fs::write(self.path("data/primacy.incarnation"), text).unwrap();
     }
 
-    fn state(&self) -> PathBuf {
+    pub fn state(&self) -> PathBuf {
         let state = self.path("state/agent");
         fs::create_dir_all(&state).unwrap();
         fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
@@ -128,7 +128,7 @@ impl Site {
     }
 }
 
-fn as_postgres(arguments: &[&str]) -> std::process::Output {
+pub fn as_postgres(arguments: &[&str]) -> std::process::Output {
     Command::new("setpriv")
         .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
         .args(arguments)

@@ -1,6 +1,6 @@
 //! Where valid WAL ends, as PostgreSQL's own recovery finds it.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
 use primacy::clock;
@@ -10,7 +10,7 @@ use primacy::model::{Lsn, SystemIdentifier, Timeline};
 
 use crate::support::{Host, Stop, at};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_wal_is_found() {
     let host = Host::new();
     let node = host.primary("a", 7111).await;
@@ -56,14 +56,7 @@ async fn the_end_of_wal_is_found() {
     );
     let last = found.last_record.unwrap();
     assert_eq!(wal_scan::scan_replayed(&wal, at(1, last)).unwrap(), found);
-    let segment = wal
-        .folder
-        .join(wal.segment_name(Timeline(1), wal.segment_of(last)));
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(segment)
-        .unwrap();
+    let file = segment(&wal, last);
     let [from, to] = [last, found.end.lsn].map(|lsn| lsn.0 % wal.segment_size);
     let mut old = vec![0; (to - from) as usize];
     assert_eq!(
@@ -83,31 +76,19 @@ async fn the_end_of_wal_is_found() {
     file.write_all_at(&vec![0; old.len()], to).unwrap();
 
     // A torn tail: any change of the last record, or its loss, ends the WAL before it.
-    let last = found.last_record.unwrap();
-    let segment = wal
-        .folder
-        .join(wal.segment_name(Timeline(1), wal.segment_of(last)));
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(segment)
-        .unwrap();
-    let offset = last.0 % wal.segment_size;
     for byte in 0..found.end.lsn.0 - last.0 - 7 {
         // Padding between header fields is covered by the CRC, too.
         let mut original = [0];
-        file.read_exact_at(&mut original, offset + byte).unwrap();
-        file.write_all_at(&[original[0] ^ 0x10], offset + byte)
+        file.read_exact_at(&mut original, from + byte).unwrap();
+        file.write_all_at(&[original[0] ^ 0x10], from + byte)
             .unwrap();
         let torn = wal_scan::scan(&wal, redo).unwrap();
         assert_eq!(torn.end, at(1, last), "byte {byte}");
-        file.write_all_at(&original, offset + byte).unwrap();
+        file.write_all_at(&original, from + byte).unwrap();
     }
-    let mut whole = vec![0; (found.end.lsn.0 - last.0) as usize];
-    file.read_exact_at(&mut whole, offset).unwrap();
-    file.write_all_at(&vec![0; whole.len()], offset).unwrap();
+    file.write_all_at(&vec![0; old.len()], from).unwrap();
     assert_eq!(wal_scan::scan(&wal, redo).unwrap().end, at(1, last));
-    file.write_all_at(&whole, offset).unwrap();
+    file.write_all_at(&old, from).unwrap();
     assert_eq!(wal_scan::scan(&wal, redo).unwrap(), found);
 
     // Recovery goes exactly as far; then a crash in the middle of a record over many pages.
@@ -117,10 +98,7 @@ async fn the_end_of_wal_is_found() {
     node.sql("select pg_logical_emit_message(true, 'cut', repeat('x', 100000))");
     node.stop(Stop::Immediate).await;
     let cut = before.0 / 8192 * 8192 + 3 * 8192;
-    let segment = wal
-        .folder
-        .join(wal.segment_name(Timeline(1), wal.segment_of(Lsn(cut))));
-    let file = OpenOptions::new().write(true).open(segment).unwrap();
+    let file = segment(&wal, Lsn(cut));
     file.write_all_at(&vec![0; 20 * 8192], cut % wal.segment_size)
         .unwrap();
     let broken = node.scan();
@@ -159,4 +137,12 @@ async fn the_end_of_wal_is_found() {
     );
     let found = node.scan();
     assert_eq!(found.end, at(1, flushed));
+}
+
+/// The file that holds the byte at `lsn` of timeline 1, to be read and damaged.
+fn segment(wal: &Wal, lsn: Lsn) -> File {
+    let name = wal.segment_name(Timeline(1), wal.segment_of(lsn));
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    options.open(wal.folder.join(name)).unwrap()
 }

@@ -86,7 +86,7 @@ async fn expiry(client: &leash::Client) -> leash::Expiry {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_leash_ends_an_instance() {
     let host = Host::new();
     let node = host.primary("a", 7131).await;
@@ -111,12 +111,20 @@ async fn the_leash_ends_an_instance() {
     let (early, late) = (soon(60_000), soon(90_000));
     assert_eq!(client.arm(late).await.unwrap(), late);
     assert_eq!(client.arm(early).await.unwrap(), late);
+    // But for a deadline that takes the place of another.
+    assert_eq!(client.exchange(early).await.unwrap(), early);
+    assert_eq!(client.state().await.unwrap(), Hold::Armed(early));
+    assert_eq!(client.arm(late).await.unwrap(), late);
     assert_eq!(
         leash::Client::new(&args.socket).state().await.unwrap(),
         Hold::Armed(late)
     );
     assert!(matches!(
         client.arm(Timestamp(1)).await,
+        Err(leash::Error::Refused { .. })
+    ));
+    assert!(matches!(
+        client.exchange(Timestamp(1)).await,
         Err(leash::Error::Refused { .. })
     ));
     let refused = client.disarm().await;

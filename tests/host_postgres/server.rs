@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use crate::support::{Host, Node, SOON, Stop, eventually};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_lives_and_dies() {
     let host = Host::new();
     let node = host.primary("a", 7101).await;
@@ -25,7 +25,7 @@ async fn a_server_lives_and_dies() {
     };
     assert_eq!(data_folder::inspect(data).unwrap(), cluster);
     assert!(data_folder::check_owner(data, host.binaries.account).is_ok());
-    let twice = server::start(&host.binaries, data, &node.log()).await;
+    let twice = server::start(&host.binaries, data, &node.log(), || true);
     assert!(matches!(twice, Err(Error::Alive { .. })), "{twice:?}");
 
     // Sessions are open, and a fast stop leaves nothing behind.

@@ -88,6 +88,9 @@ impl Host {
     /// A running primary.
     pub async fn primary(&self, name: &str, port: u16) -> Node {
         let node = self.node(name, port);
+        let account = self.binaries.account;
+        std::fs::create_dir(&node.data).unwrap();
+        chown(&node.data, Some(account.uid), Some(account.gid)).unwrap();
         tools::initdb(&self.binaries, &node.data, "postgres", SOON)
             .await
             .unwrap();
@@ -194,9 +197,7 @@ impl Node {
 
     /// Starts and waits until sessions are accepted.
     pub async fn start(&self) {
-        server::start(&self.binaries, &self.data, &self.log())
-            .await
-            .unwrap();
+        server::start(&self.binaries, &self.data, &self.log(), || true).unwrap();
         eventually(|| {
             let status = processes::postmaster(&self.data)
                 .unwrap()

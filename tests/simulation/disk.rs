@@ -4,6 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use primacy::model::{Incarnation, Lineage, Lsn, Timeline, WalPosition};
 
+/// What keeps a disk from taking writes. Reads are answered from memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// A write does not come back.
+    Stalled,
+    /// No room is left.
+    Full,
+}
+
+/// A disk that takes no writes for a while.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault {
+    pub trouble: Trouble,
+    pub until: u64,
+    /// Whether the agent keeps its promise on the same disk.
+    pub holds_promise: bool,
+}
+
 /// One WAL record. An LSN is a count of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {

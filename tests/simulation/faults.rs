@@ -13,7 +13,7 @@ use ambush::Ambush;
 use injection::thaw;
 
 /// The classes of faults; the run fails if one of them never occurred.
-pub const CLASSES: [&str; 36] = [
+pub const CLASSES: [&str; 42] = [
     "kill_postmaster",
     "kill_postgres",
     "kill_node",
@@ -23,6 +23,10 @@ pub const CLASSES: [&str; 36] = [
     "freeze_primary_node",
     "freeze_agent",
     "freeze_postgres",
+    "freeze_primary_postgres",
+    "stall_primary_disk",
+    "fill_disk",
+    "fill_all_disks",
     "kill_leader",
     "kill_peer",
     "freeze_leader",
@@ -50,6 +54,8 @@ pub const CLASSES: [&str; 36] = [
     "echoed_commands",
     "cut_leader_with_primary",
     "orphans_unseen",
+    "planned_stop",
+    "planned_stop_and_leaders",
 ];
 
 /// Faults that are possible at any moment.
@@ -183,8 +189,14 @@ impl Faults {
             thaw(world, host);
             let node = &mut world.hosts[host];
             (node.blind_until, node.slow_until, node.stuck_until) = (0, 0, 0);
+            node.disk_fault = None;
             if let Some(postgres) = &mut world.hosts[host].postgres {
                 postgres.blocked_until = 0;
+            }
+            // Who asked for a longer lease ends, but is not away for long any more.
+            let agent = world.hosts[host].agent.as_mut();
+            if let Some(leaving) = agent.and_then(|agent| agent.leaving.as_mut()) {
+                leaving.back_in = 1;
             }
             if world.hosts[host].agent.is_none() {
                 world.hosts[host].restart_agent_at = Some(world.now);

@@ -7,15 +7,16 @@ use primacy::broken;
 use primacy::control::{AgentMessage, PeerMessage};
 use primacy::duty::lease::LeaseKeeper;
 use primacy::duty::{
-    Act, Data, Duty, Lease, Local, Outcome, PromiseRecord, Replay, Session, SourceSeen, gate, watch,
+    Act, Data, Duty, Lease, Local, Outcome, PromiseRecord, Replay, Session, SourceSeen, WriteProbe,
+    gate, watch,
 };
 use primacy::model::{
-    Address, Answer, Durability, Epoch, InstanceId, Lsn, Order, Stopped, SystemIdentifier,
-    Timestamp, WalPosition, view::DEAF_AFTER,
+    Address, Answer, Epoch, InstanceId, Lsn, Order, Stopped, SystemIdentifier, Timestamp,
+    WalPosition, view::DEAF_AFTER,
 };
 use primacy::recovery::{Action, Evidence, Promise, Step};
 
-use crate::disk::{Disk, SourceConf};
+use crate::disk::{Disk, Fault, SourceConf, Trouble};
 use crate::postgres::Postgres;
 use crate::random::Random;
 
@@ -24,6 +25,7 @@ use looks::{Known, Looks};
 mod acts;
 mod agent;
 mod duties;
+mod lease;
 mod looks;
 mod report;
 
@@ -68,8 +70,8 @@ pub struct Agent {
     pub lease: LeaseKeeper,
     /// Under which order the leash is known to hold a deadline.
     pub armed: Option<Order>,
-    /// Deadlines on their way to the leash, and when they arrive.
-    pub arming: Vec<(u64, Lease)>,
+    /// Deadlines on their way to the leash, when they arrive, and whether they take the place of any other.
+    pub arming: Vec<(u64, Lease, bool)>,
     /// When the leash is told to let go.
     pub disarm_at: Option<u64>,
     pub running: Option<Running>,
@@ -79,19 +81,33 @@ pub struct Agent {
     pub stopping: Option<Stopped>,
     pub looks: Looks,
     pub known: Option<Known>,
+    pub probe: WriteProbe,
+    /// When it last turned.
+    pub turned_at: Timestamp,
     pub next_report: u64,
     pub next_adoption: u64,
     pub stopped: Stopped,
     pub first_commit: Option<(Epoch, Lsn)>,
     /// The epoch's first commit, while it waits for standbys.
     pub barrier: Option<(u32, Epoch)>,
+    /// It is being stopped on purpose.
+    pub leaving: Option<Leaving>,
+}
+
+/// A planned stop of an agent, in ticks.
+#[derive(Debug, Clone, Copy)]
+pub struct Leaving {
+    pub ask_at: u64,
+    /// When it ends without the longer lease.
+    pub until: u64,
+    /// How long it is away.
+    pub back_in: u64,
 }
 
 /// A host.
 pub struct Host {
     pub index: usize,
     pub id: InstanceId,
-    pub durability: Durability,
     pub clock: HostClock,
     pub disk: Disk,
     pub postgres: Option<Postgres>,
@@ -107,6 +123,10 @@ pub struct Host {
     pub slow_until: u64,
     /// Killed processes wait for the disk until then.
     pub stuck_until: u64,
+    /// Why the disk takes no writes, if it takes none.
+    pub disk_fault: Option<Fault>,
+    /// When the disk last took a write, or would have.
+    pub wrote_at: u64,
     /// Whether the agent crashes as soon as it has promised a fence.
     pub dies_at_fence: bool,
     /// Whether the leash ended processes in this tick that were a standby's, and why.
@@ -147,6 +167,10 @@ pub enum Effect {
     },
     /// The agent crashes here.
     Crash,
+    /// The agent ends and is back after so many ticks.
+    Leave {
+        back_in: u64,
+    },
 }
 
 impl Host {
@@ -179,11 +203,14 @@ impl Host {
             stopping: None,
             looks: Looks::new(tick),
             known: None,
+            probe: WriteProbe::default(),
+            turned_at: Timestamp::default(),
             next_report: tick,
             next_adoption: tick,
             stopped: Stopped::Found,
             first_commit: None,
             barrier: None,
+            leaving: None,
         });
     }
 
@@ -214,6 +241,22 @@ impl Host {
         if let Some(agent) = &mut self.agent {
             agent.promise = Some(record);
         }
+    }
+
+    /// Why the disk takes no writes now, if it takes none.
+    pub fn disk_fault(&self, tick: u64) -> Option<Fault> {
+        self.disk_fault.filter(|fault| tick < fault.until)
+    }
+
+    /// Whether the disk takes writes.
+    pub fn writes(&self, tick: u64) -> bool {
+        self.disk_fault(tick).is_none()
+    }
+
+    /// Whether the promise can be replaced by this one.
+    fn keeps(&self, record: &PromiseRecord, tick: u64) -> bool {
+        let fault = self.disk_fault(tick);
+        self.promise.as_ref() == Some(record) || !fault.is_some_and(|fault| fault.holds_promise)
     }
 
     /// SIGKILL to every process of the instance.

@@ -21,7 +21,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use primacy::model::Durability;
+use primacy::model::{Durability, Reads};
 
 use faults::{CLASSES, Faults};
 use host::TICK;
@@ -46,19 +46,25 @@ struct Run {
     waiting: String,
 }
 
-fn shape(seed: u64) -> (usize, Durability) {
-    match seed % 6 {
+fn shape(seed: u64) -> (usize, Durability, Reads) {
+    let (members, durability) = match seed % 6 {
         0 | 3 => (3, Durability::Quorum { standbys: 1 }),
         1 => (5, Durability::Quorum { standbys: 2 }),
         2 => (3, Durability::Async),
         4 => (5, Durability::Quorum { standbys: 1 }),
         _ => (5, Durability::Async),
-    }
+    };
+    let reads = if seed.is_multiple_of(5) {
+        Reads::Strict
+    } else {
+        Reads::Fast
+    };
+    (members, durability, reads)
 }
 
 fn run(seed: u64, traced: bool) -> Run {
-    let (members, durability) = shape(seed);
-    let mut world = World::new(seed, members, durability);
+    let (members, durability, reads) = shape(seed);
+    let mut world = World::new(seed, members, durability, reads);
     world.trace = traced.then(Vec::new);
     let mut invariants = Invariants::default();
     let mut faults = Faults::plan(&mut world, SETTLE, SETTLE + FAULTS);

@@ -22,7 +22,9 @@ fn belongs(rule: Mutation) -> &'static [Rule] {
         M::PromotionFence => &[R::FencedStaysFenced, R::OneAcknowledges],
         M::GateOrder | M::PrePromises | M::Veto => &[R::HealthyIsLeftAlone],
         M::AllocatedTimeline => &[R::TimelinesAreUnique],
-        M::OnlyRenewalGrants | M::HeartbeatBeforeGrant | M::LeashKillsAll => &[R::OneAcknowledges],
+        M::OnlyRenewalGrants | M::HeartbeatBeforeGrant | M::LeashKillsAll | M::RecordedStop => {
+            &[R::OneAcknowledges]
+        }
         M::PersistedPromise => &[R::EpochsOnlyGrow],
         M::OwnSynchronousNames => &[R::NoAcknowledgedWriteLost, R::OneAcknowledges],
         // Broken in the real binary only.

@@ -67,6 +67,12 @@ impl Network {
         }
     }
 
+    /// Whether nothing is cut, lost or late.
+    pub fn is_calm(&self) -> bool {
+        let is_cut = self.cut.iter().flatten().any(|cut| *cut);
+        !is_cut && self.loss == 0 && self.delay == 1
+    }
+
     pub fn is_cut(&self, from: End, to: End) -> bool {
         self.cut[index(from)][index(to)]
     }

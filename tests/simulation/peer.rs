@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use primacy::duty::lease::Tenure;
+use primacy::duty::Tenure;
 use primacy::model::{InstanceId, Order, Sighting, Timestamp};
-use primacy::state::ClusterState;
+use primacy::state::{Change, ClusterState};
 
 /// A step that was sent and is not answered yet.
 pub struct Flight {
@@ -27,6 +27,8 @@ pub struct Renewal {
     /// The order recorded when it arrived.
     pub order: Order,
     pub term: u64,
+    /// Whether it asks for the longer lease of a planned stop.
+    pub for_stop: bool,
 }
 
 pub struct Peer {
@@ -35,6 +37,8 @@ pub struct Peer {
     /// Since when it believes that it leads, and what it granted.
     pub tenure: Option<Tenure>,
     pub renewals: Vec<Renewal>,
+    /// Requests for a longer lease whose record is on its way.
+    pub stops: Vec<(Change, Renewal)>,
     /// The tick at which a deposed leader notices.
     pub believes_until: u64,
     /// What a deposed leader has applied; the true leader has applied everything.
@@ -59,6 +63,7 @@ impl Peer {
             frozen: false,
             tenure: None,
             renewals: Vec::new(),
+            stops: Vec::new(),
             believes_until: 0,
             applied: None,
             awake_since: Timestamp(0),

@@ -172,8 +172,15 @@ impl Postgres {
         }
     }
 
-    /// The startup process and promotion, one tick. Answers whether it was promoted just now.
-    pub fn recover(&mut self, disk: &mut Disk, now: u64, random: &mut Random) -> bool {
+    /// The startup process and promotion, one tick, on a disk that takes writes or not. Answers whether it was
+    /// promoted just now.
+    pub fn recover(
+        &mut self,
+        disk: &mut Disk,
+        writes: bool,
+        now: u64,
+        random: &mut Random,
+    ) -> bool {
         if !self.in_recovery || !self.works(now) || now < self.blocked_until {
             return false;
         }
@@ -206,7 +213,7 @@ impl Postgres {
         if self.replay == Replay::Requested {
             self.replay = Replay::Paused;
         }
-        if self.promote_at.is_some_and(|at| at <= now) {
+        if writes && self.promote_at.is_some_and(|at| at <= now) {
             self.promote(disk);
             return true;
         }

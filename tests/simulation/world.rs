@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use primacy::broken;
 use primacy::control::{AgentMessage, PeerMessage};
 use primacy::decision::{Plan, decide};
-use primacy::duty::lease::Tenure;
-use primacy::duty::{Act, Outcome};
+use primacy::duty::{Act, Outcome, Tenure};
+
 use primacy::model::{
-    Address, ClusterName, Durability, Epoch, Failure, InstanceId, Lsn, Order, Sighting, Timestamp,
-    View, Zone, view::SILENT_AFTER,
+    Address, ClusterName, Durability, Epoch, Failure, InstanceId, Lsn, Order, PlannedStop, Reads,
+    Sighting, Timestamp, View, Zone, view::SILENT_AFTER,
 };
 use primacy::recovery::{Action, Evidence, Step};
 use primacy::state::{Change, ClusterState, Command, NewCluster, State, command::NewMember};
 
-use crate::disk::{Disk, Record};
+use crate::disk::{Disk, Record, Trouble};
 use crate::host::{Effect, Host, HostClock, TICK};
 use crate::network::{End, Message, Network};
 use crate::peer::{Flight, Peer, Renewal};
@@ -71,7 +71,7 @@ pub fn instance(index: usize) -> InstanceId {
 }
 
 impl World {
-    pub fn new(seed: u64, members: usize, durability: Durability) -> World {
+    pub fn new(seed: u64, members: usize, durability: Durability, reads: Reads) -> World {
         let mut random = Random::new(seed);
         let addresses: Vec<_> = (0..members)
             .map(|n| Address {
@@ -84,7 +84,6 @@ impl World {
             .map(|index| Host {
                 index,
                 id: instance(index),
-                durability,
                 clock: HostClock {
                     drift: random.below(41) as i64 - 20,
                     offset: random.below(1_000_000),
@@ -98,6 +97,8 @@ impl World {
                 blind_until: 0,
                 slow_until: 0,
                 stuck_until: 0,
+                disk_fault: None,
+                wrote_at: 0,
                 leashed: false,
                 dies_at_fence: false,
                 promise: None,
@@ -134,6 +135,7 @@ impl World {
         };
         let new = NewCluster {
             durability,
+            reads,
             members: addresses
                 .iter()
                 .enumerate()
@@ -278,10 +280,9 @@ impl World {
                     self.events
                         .push(Event::FenceAdmitted { host: index, order });
                 }
-                Effect::Crash => {
-                    self.kill_agent(index);
-                    self.hosts[index].restart_agent_at = Some(self.now + 2);
-                }
+                Effect::Crash => self.crash_agent(index, 2),
+                Effect::Leave { back_in } => self.crash_agent(index, back_in),
+                Effect::Barrier { .. } if !self.hosts[index].writes(self.now) => {}
                 Effect::Barrier { epoch } => {
                     let value = self.write(index);
                     if let Some(agent) = &mut self.hosts[index].agent {
@@ -307,6 +308,12 @@ impl World {
         if self.leader == Some(index) {
             self.leader = None;
         }
+    }
+
+    /// Ends the agent and starts it again after so many ticks.
+    pub fn crash_agent(&mut self, index: usize, back_in: u64) {
+        self.kill_agent(index);
+        self.hosts[index].restart_agent_at = Some(self.now + back_in);
     }
 
     /// Kills the agent; peers it can reach see the connection close.

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Done, Hands, IDENTITY, REWINDING};
+use tokio::task::block_in_place;
+
+use super::{Done, Hands, IDENTITY, REWINDING, make_parent};
 use crate::agent::config::Role;
 use crate::clock;
 use crate::gate::Admission;
@@ -24,18 +26,21 @@ const COPYING: Patience = Patience {
 const REWOUND_WITHIN: Duration = Duration::from_secs(3500);
 /// In the state folder: which copy beside the data folder is the present clone's.
 const CLONING: &str = "cloning";
+/// In the state folder: which folder beside the data folder is that of the first data, not whole yet.
+const INITIALISING: &str = "initialising";
 /// initdb, and the first statements in what it made.
 const PREPARED_WITHIN: Duration = Duration::from_secs(600);
 
 impl Hands {
     /// Creates the first data beside and renames it into place, so that an interruption leaves nothing there.
+    /// What an earlier try left beside is removed if it is ours, and kept under another name if not.
     pub async fn initialise(&self, by: &Admission, incarnation: Incarnation) -> Done {
         let data = self.data_path();
         let fresh = data_folder::beside(data, ".initialising");
-        if fresh.exists() {
-            data_folder::rename_aside(&fresh, &clock::wall_stamp())?;
-        }
-        self.own_folder(&fresh)?;
+        let mark = self.config.folder.join(INITIALISING);
+        block_in_place(|| make_parent(&fresh))?;
+        let account = self.binaries.account;
+        tools::make_room(&fresh, &mark, &clock::wall_stamp(), account).await?;
         tools::initdb(
             &self.binaries,
             &fresh,
@@ -44,20 +49,24 @@ impl Hands {
         )
         .await?;
         self.create_roles(&fresh).await?;
-        self.write_settings(&fresh, None, None)?;
-        self.write_access(&fresh)?;
-        data_folder::create_standby_signal(&fresh)?;
-        data_folder::write_filling(&fresh, &self.filling(by, incarnation))?;
-        self.note_identity(control_file::read(&fresh)?.system)?;
-        // Only an empty folder can be removed so.
-        if data.exists() {
-            fs::remove_dir(data).map_err(|source| Error::File {
-                action: "make room in",
-                path: data.to_owned(),
-                source,
-            })?;
-        }
-        durable::rename(&fresh, data)?;
+        block_in_place(|| {
+            self.write_settings(&fresh, None, None)?;
+            self.write_access(&fresh)?;
+            data_folder::create_standby_signal(&fresh)?;
+            data_folder::write_filling(&fresh, &self.filling(by, incarnation))?;
+            self.note_identity(control_file::read(&fresh)?.system)?;
+            // Only an empty folder can be removed so.
+            if data.exists() {
+                fs::remove_dir(data).map_err(|source| Error::File {
+                    action: "make room in",
+                    path: data.to_owned(),
+                    source,
+                })?;
+            }
+            // First, or after a crash between the two it would name the data.
+            durable::remove(&mark)?;
+            durable::rename(&fresh, data)
+        })?;
         tracing::info!(instance = %self.instance(), epoch = %by.order().epoch, "the first data is created");
         Ok(())
     }
@@ -100,13 +109,16 @@ impl Hands {
     /// Runs statements in single-user mode: nobody else can connect.
     async fn alone(&self, data: &Path, statements: &str) -> Done {
         let path = self.config.folder.join("statements.sql");
-        durable::write(&path, statements.as_bytes())?;
-        let input = fs::File::open(&path).map_err(|source| Error::File {
-            action: "open",
-            path: path.clone(),
-            source,
+        let input = block_in_place(|| {
+            durable::write(&path, statements.as_bytes())?;
+            let input = fs::File::open(&path).map_err(|source| Error::File {
+                action: "open",
+                path: path.clone(),
+                source,
+            })?;
+            durable::remove(&path)?;
+            Ok::<_, Error>(input)
         })?;
-        durable::remove(&path)?;
         let mut command = self.binaries.command("postgres");
         command
             .args(["--single", "-c", "log_min_messages=error", "-D"])
@@ -135,9 +147,11 @@ impl Hands {
     /// stays until the new filling is settled.
     pub async fn rewind(&self, _by: &Admission, source: &Source) -> Done {
         let data = self.data_path();
-        processes::remove_stale_lock(data)?;
-        durable::write(&self.config.folder.join(REWINDING), b"")?;
-        data_folder::remove_filling(data)?;
+        block_in_place(|| {
+            processes::remove_stale_lock(data)?;
+            durable::write(&self.config.folder.join(REWINDING), b"")?;
+            data_folder::remove_filling(data)
+        })?;
         let conninfo = format!("{} dbname=postgres", self.conninfo(source));
         let passfile = self.passfile();
         let from = tools::Source {

@@ -24,21 +24,22 @@ pub struct Processes {
 }
 
 impl Hands {
-    /// The processes, without touching the data disk beyond one small cached file. Blocks.
-    /// Errors: it could not be seen whether anything runs.
+    /// The processes. The data disk is not touched while a postmaster is alive that was started or seen before;
+    /// without one, a small cached file is read. Blocks. Errors: it could not be seen whether anything runs.
     pub fn processes(&self, known: Option<i32>) -> Done<Processes> {
         let newborn = *self.newborn.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = processes::postmaster(self.place())? {
-            return Ok(Processes {
-                is_running: true,
-                postmaster: Some(found.pid),
-            });
+        for pid in [newborn, known].into_iter().flatten() {
+            if processes::is_alive(self.place(), pid)? {
+                return Ok(Processes {
+                    is_running: true,
+                    postmaster: Some(pid),
+                });
+            }
         }
-        let alive = processes::of(self.place())?;
-        let is_ours = |pid: &i32| alive.iter().any(|it| it.pid == *pid);
+        let postmaster = processes::postmaster(self.place())?.map(|it| it.pid);
         Ok(Processes {
-            is_running: !alive.is_empty(),
-            postmaster: newborn.filter(is_ours).or(known.filter(is_ours)),
+            is_running: postmaster.is_some() || !processes::of(self.place())?.is_empty(),
+            postmaster,
         })
     }
 

@@ -6,6 +6,7 @@
 mod configuration;
 mod filling;
 mod inventory;
+mod starting;
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,11 +18,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::config::{AgentConfig, InvalidConfig};
+use super::lane::Lane;
 use super::observe::blocking;
 use crate::gate::Admission;
-use crate::host::{
-    Account, Binaries, Error, Place, data_folder, durable, history, processes, server,
-};
+use crate::host::{Account, Binaries, Error, Place, data_folder, durable, history, processes};
 use crate::model::{InstanceId, Lsn, SystemIdentifier, Timeline, WalPosition};
 use crate::recovery::Source;
 
@@ -52,6 +52,16 @@ pub struct Hands {
     scanned: Mutex<Option<(WalFiles, Option<WalPosition>)>>,
     /// A stop could not remove the `promote` file in time.
     may_promote_itself: AtomicBool,
+    /// Looks at the process table, and signals.
+    pub table: Lane,
+    /// Looks at the data folder.
+    pub looks: Lane,
+    /// Scans for the end of the WAL of a fenced instance.
+    pub scans: Lane,
+    /// Removals of the `promote` file.
+    tidying: Lane,
+    /// Starts of the server.
+    starting: Lane,
 }
 
 /// What a scan depends on: checkpoint, redo, and every file with its length and time of change.
@@ -91,6 +101,11 @@ impl Hands {
             newborn: Mutex::new(None),
             scanned: Mutex::new(None),
             may_promote_itself: AtomicBool::new(false),
+            table: Lane::default(),
+            looks: Lane::default(),
+            scans: Lane::default(),
+            tidying: Lane::default(),
+            starting: Lane::default(),
         };
         let password = hands.config.replication.password()?;
         let escaped = password.replace('\\', "\\\\").replace(':', "\\:");
@@ -149,10 +164,7 @@ impl Hands {
             path: path.to_owned(),
             source,
         };
-        if let Some(parent) = path.parent() {
-            // PostgreSQL's user must get through those above, whoever owns them.
-            fs::create_dir_all(parent).map_err(failed)?;
-        }
+        make_parent(path)?;
         match fs::DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
             _ => {}
@@ -174,13 +186,11 @@ impl Hands {
         *self.newborn.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.pinned().unpin();
         let data = self.config.data.clone();
-        let removed = in_time(TIDIED_WITHIN, move || {
-            data_folder::remove_promote_trigger(&data)
-        });
-        let why = match removed.await {
-            Some(Ok(_)) => None,
-            Some(Err(error)) => Some(super::chain(&error)),
-            None => Some("the data disk does not answer in time".to_owned()),
+        let remove = move || data_folder::remove_promote_trigger(&data);
+        let why = match self.tidying.run(TIDIED_WITHIN, remove).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(super::chain(&error)),
+            Err(hung) => Some(format!("the data disk {hung}")),
         };
         self.may_promote_itself.store(why.is_some(), SeqCst);
         if let Some(why) = why {
@@ -206,19 +216,6 @@ impl Hands {
         self.write_access(data)
     }
 
-    /// Starts PostgreSQL and returns when the postmaster runs.
-    pub async fn start(&self, _by: &Admission) -> Done {
-        let pid = server::start(&self.binaries, self.data_path(), &self.log()).await?;
-        *self.newborn.lock().unwrap_or_else(PoisonError::into_inner) = Some(pid);
-        let mut place = self.place();
-        *self.pinned() = blocking(move || {
-            place.pin();
-            place
-        })
-        .await;
-        Ok(())
-    }
-
     /// SIGTERM to every walreceiver, connecting ones and who may become one included.
     pub fn end_receivers(&self, _by: &Admission) -> Done {
         match processes::postmaster(self.place())? {
@@ -233,24 +230,14 @@ impl Hands {
     }
 }
 
-/// What blocking work came to, if it ended in time. It is left to itself otherwise.
-async fn in_time<T: Send + 'static>(
-    within: Duration,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    tokio::time::timeout(within, blocking(work)).await.ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_disk_that_hangs_holds_nobody_up() {
-        let (release, hangs) = std::sync::mpsc::sync_channel::<()>(1);
-        let short = Duration::from_millis(20);
-        assert_eq!(in_time(short, move || hangs.recv().is_ok()).await, None);
-        release.send(()).unwrap();
-        assert_eq!(in_time(KILLED_WITHIN, || 1).await, Some(1));
-    }
+/// Makes the folders above; PostgreSQL's user must get through them, whoever owns them.
+fn make_parent(path: &Path) -> Done {
+    let Some(parent) = path.parent() else {
+        return Ok(());
+    };
+    fs::create_dir_all(parent).map_err(|source| Error::File {
+        action: "create folder",
+        path: parent.to_owned(),
+        source,
+    })
 }

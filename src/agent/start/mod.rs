@@ -1,10 +1,13 @@
-//! What is checked before an agent does anything, in this order: its configuration, its lock, its health
-//! port, the process table, PostgreSQL's port, PostgreSQL's programs, the data folder.
+//! What is checked before an agent does anything, in this order: its configuration, its locks, its health
+//! port, the process table, the room beside the data folder, PostgreSQL's port, PostgreSQL's programs, the data
+//! folder.
 //!
 //! Nothing here creates, writes or removes a file: an agent that is refused leaves the host as it was. Each
-//! refusal is one sentence that names the field or path and the next step.
+//! refusal is one sentence that names the field or path and the next step. A disk that does not answer is a
+//! refusal, too.
 
 mod data;
+mod folders;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -13,7 +16,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::fs::{Access, AtFlags, CWD, accessat};
 use tokio::net::TcpListener;
 
 use super::chain;
@@ -22,9 +24,14 @@ use super::observe::blocking;
 use crate::gate::{self, FolderLock, GateError};
 use crate::host::data_folder::{self, Content};
 use crate::host::{Account, Binaries, Error, Place, processes};
+use folders::DataLock;
 
 /// How long the names in `listen` may take to resolve.
 const RESOLVED_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long the disks of the state folder, the data folder and the programs may take to be looked at: a busy one
+/// answers within a second or two.
+const DISK_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long PostgreSQL's port may still be in use.
 const FREE_WITHIN: Duration = Duration::from_secs(1);
@@ -36,6 +43,8 @@ pub struct Fit {
     pub binaries: Binaries,
     /// The lock on the state folder; none if there is no such folder yet.
     pub lock: Option<FolderLock>,
+    /// The data folder, claimed for this process.
+    pub data: DataLock,
     /// Where health checks arrive.
     pub listener: TcpListener,
     /// The Raft group that is obeyed: of the promise, or else of the data folder.
@@ -57,30 +66,61 @@ pub enum Refused {
 /// Errors: [`Refused`], the first reason found.
 pub async fn check(config: &AgentConfig) -> Result<Fit, Refused> {
     config.validate()?;
-    let account = account(config)?;
-    for role in [Some(&config.replication), config.application.as_ref()] {
-        role.map(|role| role.password()).transpose()?;
-    }
-    check_program(config)?;
-    let lock = state_folder(&config.folder, account)?;
+    let of = config.clone();
+    let state = in_time("folder", &config.folder, move || {
+        let account = account(&of)?;
+        for role in [Some(&of.replication), of.application.as_ref()] {
+            role.map(|role| role.password()).transpose()?;
+        }
+        check_program(&of)?;
+        Ok((account, folders::lock_state(&of.folder, account)?))
+    });
+    let (account, lock) = state.await?;
+    let of = config.clone();
+    let claim = in_time("data", &config.data, move || Ok(DataLock::take(&of.data)?));
+    let data = claim.await?;
     let listener = health(config.health).await?;
-    check_sight(account)?;
-    data::check_is_folder(&config.data)?;
-    check_port(config).await?;
-    let config = config.clone();
-    let looked = blocking(move || {
-        let binaries = binaries(&config, account)?;
-        let obeyed = gate::group_in(&config.folder);
-        let filled = data::check(&config, &binaries, obeyed.as_deref())?;
-        Ok::<_, InvalidConfig>((binaries, obeyed.or(filled)))
+    let of = config.clone();
+    let runs = in_time("data", &config.data, move || {
+        check_sight(account)?;
+        data::check_is_folder(&of.data)?;
+        folders::check_room(&of.data, account)?;
+        Ok(server_runs(&of)?)
+    });
+    if !runs.await? {
+        check_port(config).await?;
+    }
+    let of = config.clone();
+    let looked = in_time("data", &config.data, move || {
+        let binaries = binaries(&of, account)?;
+        let obeyed = gate::group_in(&of.folder);
+        let filled = data::check(&of, &binaries, obeyed.as_deref())?;
+        Ok((binaries, obeyed.or(filled)))
     });
     let (binaries, group) = looked.await?;
     Ok(Fit {
         binaries,
         lock,
+        data,
         listener,
         group,
     })
+}
+
+/// Looks at what is on a disk, which may hang.
+async fn in_time<T: Send + 'static>(
+    field: &str,
+    path: &Path,
+    look: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
+    match tokio::time::timeout(DISK_WITHIN, blocking(look)).await {
+        Ok(looked) => looked,
+        Err(_) => Ok(refuse(format!(
+            "`{field}` {} cannot be looked at within {} s; check its disk",
+            path.display(),
+            DISK_WITHIN.as_secs()
+        ))?),
+    }
 }
 
 fn refuse<T>(text: String) -> Result<T, InvalidConfig> {
@@ -132,51 +172,6 @@ fn check_program(config: &AgentConfig) -> Result<(), InvalidConfig> {
     ))
 }
 
-/// Locks the state folder if it is there; if not, checks that it could be made.
-fn state_folder(folder: &Path, account: Account) -> Result<Option<FolderLock>, Refused> {
-    let Some(found) = folder.ancestors().find(|it| it.exists()) else {
-        return Ok(refuse(format!(
-            "`folder` {} is nowhere; choose another",
-            folder.display()
-        ))?);
-    };
-    let shown = found.display();
-    if !found.is_dir() {
-        return Ok(refuse(format!(
-            "`folder`: {shown} is no folder; choose another path"
-        ))?);
-    }
-    let access = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
-    if let Err(error) = accessat(CWD, found, access, AtFlags::EACCESS) {
-        return Ok(refuse(format!(
-            "`folder`: {shown} is not writable for this user ({error}); give it to the user that runs the agent, or choose another"
-        ))?);
-    }
-    if found != folder {
-        return Ok(None);
-    }
-    let about = folder.metadata().map_err(|error| {
-        InvalidConfig(format!(
-            "`folder` {shown} cannot be looked at ({error}); check its disk"
-        ))
-    })?;
-    if about.mode() & 0o077 != 0 {
-        return Ok(refuse(format!(
-            "`folder` {shown} is open to other users, and passwords and the lease are kept in it; run: chmod 700 '{shown}'"
-        ))?);
-    }
-    let own = rustix::process::geteuid();
-    if !own.is_root() && about.uid() != account.uid {
-        return Ok(refuse(format!(
-            "`folder` {shown} belongs to uid {}, not to uid {}; run: chown -R {} '{shown}'",
-            about.uid(),
-            account.uid,
-            account.uid
-        ))?);
-    }
-    Ok(Some(FolderLock::take(folder)?))
-}
-
 async fn health(address: SocketAddr) -> Result<TcpListener, InvalidConfig> {
     TcpListener::bind(address).await.map_err(|error| {
         InvalidConfig(match error.kind() {
@@ -214,18 +209,29 @@ fn check_sight(account: Account) -> Result<(), InvalidConfig> {
     })
 }
 
-/// PostgreSQL's port must be free, unless our own server has it.
-async fn check_port(config: &AgentConfig) -> Result<(), InvalidConfig> {
+/// Whether the server of the data folder runs. Refused if it has another port: it is another agent's then, or
+/// would not be found over SQL.
+fn server_runs(config: &AgentConfig) -> Result<bool, InvalidConfig> {
     let place = Place::of(&config.data);
     let host = in_words("data");
-    match processes::postmaster(&place).map_err(&host)? {
-        Some(found) if found.port == Some(config.port) => return Ok(()),
-        // It has not said yet which port it will have; or it died, and its processes are still there.
-        Some(found) if found.port.is_none() => return Ok(()),
-        Some(_) => {}
-        None if processes::of(&place).map_err(&host)?.is_empty() => {}
-        None => return Ok(()),
+    match processes::postmaster(&place)
+        .map_err(&host)?
+        .map(|it| it.port)
+    {
+        Some(Some(port)) if port != config.port => refuse(format!(
+            "`port` is {}, and a server runs in `data` {} with port {port}; correct `port` or `data`, or stop that server and whoever started it",
+            config.port,
+            config.data.display()
+        )),
+        // None: it has not said yet which port it will have.
+        Some(_) => Ok(true),
+        // It may have died, and its processes are still there.
+        None => Ok(!processes::of(&place).map_err(&host)?.is_empty()),
     }
+}
+
+/// PostgreSQL's port must be free if its server does not run.
+async fn check_port(config: &AgentConfig) -> Result<(), InvalidConfig> {
     for address in addresses(config.listen(), config.port).await {
         if !becomes_free(address).await {
             return refuse(format!(

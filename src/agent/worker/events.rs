@@ -13,7 +13,7 @@ use crate::clock;
 use crate::duty::{Act, Data, Local, Outcome, gate, watch};
 use crate::host::Death;
 use crate::model::view::DEAF_AFTER;
-use crate::model::{Answer, Stopped, Timeline};
+use crate::model::{Answer, Lsn, Stopped, Timeline};
 use crate::recovery::Action;
 
 impl Worker {
@@ -28,6 +28,10 @@ impl Worker {
                 Stopped::Died
             };
             tracing::warn!(pid, "the postmaster ended");
+            // Told at once, whether the rest of it can be killed or not.
+            self.known.postmaster_ended(reason);
+            self.look_anew();
+            self.publish();
             self.stop(reason, "its postmaster ended");
         }
     }
@@ -87,6 +91,7 @@ impl Worker {
                 }
             }
             Done::Acted(result) => self.on_acted(result).await,
+            Done::Probed(result) => self.probe.ended(result, clock::boottime()),
             Done::Slots(names, result) => self.on_slots(&names, result, clock::boottime()),
             Done::Stopped(result) => {
                 let reason = self.stopping.take();
@@ -105,8 +110,9 @@ impl Worker {
             Done::Armed(releases, lease, Ok(())) => {
                 let is_held = releases == self.releases;
                 if is_held && Some(lease.order.epoch) == self.promise.epoch() {
-                    self.lease.hold(lease);
-                    self.armed = Some(lease.order);
+                    if self.lease.hold(lease) {
+                        self.armed = Some(lease.order);
+                    }
                     if let Some(running) = &mut self.running {
                         running.look_at = clock::boottime();
                     }
@@ -238,9 +244,15 @@ impl Worker {
         }
         if known.processes.postmaster != seen.processes.postmaster {
             known.has_answered = false;
+            known.answered_at = seen.began;
+            known.flushed = (Lsn::default(), seen.began);
             self.timeline = Timeline::default();
         }
-        let ended = known.processes.is_running && !seen.processes.is_running;
+        if seen.has_answered {
+            known.answered_at = seen.began;
+        }
+        let had_one = known.processes.postmaster.is_some();
+        let ended = had_one && seen.processes.postmaster.is_none();
         if ended && self.stopping.is_none() && self.acting.is_none() {
             known.stopped = Some(Stopped::Died);
         }
@@ -250,6 +262,10 @@ impl Worker {
         known.reading = seen.reading.clone();
         if let Some(reading) = &seen.reading {
             self.timeline = self.timeline.max(reading.session.position.timeline);
+            let flushed = reading.received.unwrap_or(reading.session.position).lsn;
+            if flushed > known.flushed.0 {
+                known.flushed = (flushed, seen.began);
+            }
         }
         if let Ok(data) = &seen.data {
             known.data = Some(data.clone());

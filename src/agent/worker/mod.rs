@@ -7,9 +7,13 @@
 mod barrier;
 mod duties;
 mod events;
+mod leaving;
 mod looks;
 mod peers;
+mod probe;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,17 +31,21 @@ use crate::agent::session::{Incoming, SessionId};
 use crate::clock;
 use crate::control::{AgentMessage, REPORT_EVERY};
 use crate::duty::lease::LeaseKeeper;
-use crate::duty::{Act, Lease, Outcome};
+use crate::duty::{Act, Lease, Outcome, WriteProbe};
 use crate::gate::PromiseStore;
 use crate::host::Death;
 use crate::model::{Epoch, Lsn, Order, Report, Stopped, Timeline, Timestamp};
 use crate::recovery::{Action, Evidence};
+use leaving::Leaving;
 use looks::Looking;
 
 /// How often to look while a duty waits for something.
 const BUSY_LOOK: Duration = Duration::from_millis(3);
 /// How often to look while a duty waits for a lease, a server to start or a source.
 const PATIENT_LOOK: Duration = Duration::from_millis(15);
+/// A worker that did not turn for this long, four times its longest pause, was frozen or got no processor. How
+/// long others have said nothing meanwhile, it cannot tell.
+const GAP: Duration = Duration::from_secs(2);
 /// How long the worker itself waits for the data folder.
 const FOLDER_WITHIN: Duration = Duration::from_millis(500);
 
@@ -82,6 +90,7 @@ enum Done {
     Armed(u64, Lease, Result<(), String>),
     Barrier(Epoch, Result<Lsn, String>),
     Slots(Vec<String>, Result<(), String>),
+    Probed(Result<(), String>),
 }
 
 /// The worker of one agent.
@@ -119,11 +128,18 @@ pub struct Worker {
     barrier: Option<Epoch>,
     barrier_at: Timestamp,
     slots: Option<slots::Slots>,
+    probe: WriteProbe,
+    /// When it last turned.
+    turned_at: Timestamp,
     adopt_at: Timestamp,
     adopt_serial: u64,
+    /// The last lasting reason for which the peers declined.
+    declined: Option<String>,
     publish_at: Timestamp,
     /// Nothing is said before the first look has ended, well or not.
     has_looked: bool,
+    /// The agent is being stopped on purpose.
+    leaving: Option<Leaving>,
 }
 
 impl Worker {
@@ -166,10 +182,14 @@ impl Worker {
             barrier: None,
             barrier_at: Timestamp::default(),
             slots: None,
+            probe: WriteProbe::default(),
+            turned_at: Timestamp::default(),
             adopt_at: Timestamp::default(),
             adopt_serial: 0,
+            declined: None,
             publish_at: Timestamp::default(),
             has_looked: false,
+            leaving: None,
         }
     }
 
@@ -214,14 +234,18 @@ impl Worker {
         if self.promise.record().is_none() {
             wake = wake.min(self.adopt_at);
         }
-        for moment in [self.lease.ends_at(), self.renewal_due()]
-            .into_iter()
-            .flatten()
-        {
+        let asks_at = self.leaving.as_ref().map(Leaving::ask_at);
+        let moments = [
+            self.lease.ends_at(),
+            self.renewal_due(),
+            self.probe.due(),
+            asks_at,
+        ];
+        for moment in moments.into_iter().flatten() {
             wake = wake.min(moment);
         }
         if let Some(running) = &self.running
-            && self.acting.is_none()
+            && !self.acts_for_it()
         {
             wake = wake.min(running.deadline);
         }
@@ -231,12 +255,17 @@ impl Worker {
     fn renewal_due(&self) -> Option<Timestamp> {
         let promotes =
             matches!(&self.running, Some(it) if matches!(it.action, Action::Promote { .. }));
-        let needed = promotes || self.known.processes.is_running || self.looks < 2;
+        let needed = promotes || self.known.processes.postmaster.is_some() || self.looks < 2;
         self.lease.renew_at().filter(|_| needed)
     }
 
     async fn drive(&mut self) {
         let now = clock::boottime();
+        if now.since(self.turned_at) > GAP {
+            self.probe.restart(now);
+            self.known.answered_at = now;
+        }
+        self.turned_at = now;
         if self.promise.record().is_none() && now >= self.adopt_at {
             self.adopt_at = now.after(REPORT_EVERY);
             self.adopt_serial += 1;
@@ -253,31 +282,49 @@ impl Worker {
         if self.renewal_due().is_some_and(|due| now >= due) {
             self.renew(now);
         }
+        self.prepare_stop(now);
         self.give_up_late(now);
         if self.looking.is_none() && now >= self.look_due() {
             self.begin_look(now);
         }
         self.begin_barrier(now);
         self.keep_slots(now);
+        self.begin_probe(now);
         if now >= self.publish_at {
             self.publish();
         }
     }
 
     fn renew(&mut self, now: Timestamp) {
-        if let Some(serial) = self.lease.request(now) {
-            self.tell_all(|| AgentMessage::Renew { serial });
+        let Some(serial) = self.lease.request(now) else {
+            return;
+        };
+        match self.lease.given_up() {
+            None => self.tell_all(|| AgentMessage::Renew { serial }),
+            Some(stop) => self.tell_all(|| AgentMessage::RenewAfterStop { serial, stop }),
         }
     }
 
+    /// Whether an act of the present command is under way, which has a deadline of its own.
+    fn acts_for_it(&self) -> bool {
+        matches!(&self.acting, Some(acting) if acting.command == self.commands)
+    }
+
+    /// An act of an older command holds up whatever would be done for a newer one, and never its answer.
     fn give_up_late(&mut self, now: Timestamp) {
-        let late = |running: &Running| self.acting.is_none() && now >= running.deadline;
+        let late = |running: &Running| !self.acts_for_it() && now >= running.deadline;
         if let Some(running) = self.running.as_ref().filter(|running| late(running)) {
             let took = now.since(running.began).as_secs_f32();
-            let words = self.tools.hands.last_words().unwrap_or_default();
             let name = running.action.name();
-            let why =
-                format!("{name} got nowhere for {took:.1} s; PostgreSQL's log ends with: {words}");
+            let why = match (&self.acting, &self.trouble) {
+                (Some(_), _) => "what was begun for an older command has not ended".to_owned(),
+                (None, Some(trouble)) => trouble.clone(),
+                (None, None) => {
+                    let words = self.tools.hands.last_words().unwrap_or_default();
+                    format!("PostgreSQL's log ends with: {words}")
+                }
+            };
+            let why = format!("{name} got nowhere for {took:.1} s; {why}");
             let instance = self.tools.hands.instance().clone();
             let outcome = match &running.action {
                 Action::Promote { .. } => {
@@ -301,6 +348,7 @@ impl Worker {
         }
         self.known.promised = self.promise.record().map(|it| it.order);
         self.known.lease = self.lease.live(self.promise.epoch(), now);
+        self.judge_disk(now);
         self.outlets
             .reports
             .send_replace(Some(self.known.report(now)));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::leaving::Leaving;
 use super::{Done, Peer, Question, Worker};
 use crate::agent::chain;
 use crate::agent::perform::is_droppable;
@@ -12,7 +13,7 @@ use crate::clock;
 use crate::control::{AgentMessage, PeerMessage};
 use crate::duty::Outcome;
 use crate::gate::GateError;
-use crate::model::{Order, Timestamp};
+use crate::model::{Order, Stopped, Timestamp};
 use crate::recovery::{Action, Step};
 
 impl Worker {
@@ -37,6 +38,7 @@ impl Worker {
                 }
             }
             Incoming::Said(session, message) => self.on_message(session, message).await,
+            Incoming::Stop(may_end) => self.leaving = Some(Leaving::new(may_end)),
         }
     }
 
@@ -62,7 +64,7 @@ impl Worker {
             return;
         }
         match message {
-            PeerMessage::Welcome { .. } => {}
+            PeerMessage::Welcome { .. } | PeerMessage::TurnedAway { .. } => {}
             PeerMessage::Granted {
                 serial,
                 order,
@@ -73,10 +75,27 @@ impl Worker {
                     self.on_adopted(group, order).await;
                 }
             }
-            PeerMessage::Declined { serial, why } => tracing::debug!(serial, why, "declined"),
+            PeerMessage::Declined {
+                serial,
+                why,
+                lasting,
+            } => self.on_declined(serial, why, lasting),
             PeerMessage::Command { id, step } => {
                 self.on_command(Waiter { session, id }, step).await;
             }
+        }
+    }
+
+    /// What lasts is a matter for whoever reads the log: said once.
+    fn on_declined(&mut self, serial: u64, why: String, lasting: bool) {
+        if !lasting {
+            tracing::debug!(serial, why, "declined");
+        } else if self.declined.as_ref() != Some(&why) {
+            tracing::error!(
+                why,
+                "the peers do not know this agent, and nothing is done here"
+            );
+            self.declined = Some(why);
         }
     }
 
@@ -87,6 +106,7 @@ impl Worker {
         match self.promise.adopt(&group, order).await {
             Ok(()) => {
                 tracing::info!(%order, group, "the present epoch is adopted");
+                self.declined = None;
                 self.outlets.group.send_replace(Some(group));
                 self.publish();
             }
@@ -144,6 +164,10 @@ impl Worker {
                 return;
             }
             Err(error) => {
+                if action == Action::Fence && self.known.processes.is_running {
+                    // It cannot promise to stop for good, but it can stop.
+                    self.stop(Stopped::Ordered, "its promise cannot be kept on disk");
+                }
                 self.send(waiter, Outcome::Failed(chain(&error)));
                 return;
             }

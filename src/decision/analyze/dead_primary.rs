@@ -1,12 +1,13 @@
-//! Is there a primary, and does it live? Evidence of death is specific: what its own agent says, or
+//! Is there a primary, does it live, and does it serve? Evidence of death is specific: what its own agent says, or
 //! silence here *and* with a majority of peers. An answer of any kind is a sign of life.
 
-use crate::model::view::SILENT_AFTER;
+use crate::model::view::{SILENT_AFTER, UNRESPONSIVE_AFTER};
 use crate::model::{Database, Stopped, View};
 use crate::recovery::Handover;
 use crate::state::ClusterState;
 
 use super::super::Finding;
+use super::failing_disk;
 
 pub(super) fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {
     let cluster = &state.cluster;
@@ -33,11 +34,18 @@ pub(super) fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {
     let Some(report) = view.fresh(primary) else {
         return silent(state, view);
     };
+    let runs = |otherwise: Option<Finding>| {
+        let disk = failing_disk::finding(primary, true, view);
+        disk.or(otherwise).into_iter().collect()
+    };
     match &report.database {
-        Database::Primary { .. } | Database::Starting => vec![],
-        Database::Unresponsive => vec![Finding::UnresponsivePrimary {
+        // An agent whose own disk hangs may repeat for ever what it saw last.
+        Database::Primary { .. } if view.now > view.leases_lapse_at => dead("its lease has ended"),
+        Database::Primary { .. } | Database::Starting => runs(None),
+        Database::Unresponsive { silent_for } => runs(Some(Finding::UnresponsivePrimary {
             instance: primary.clone(),
-        }],
+            lasting: *silent_for >= UNRESPONSIVE_AFTER,
+        })),
         Database::Absent => dead("its data folder is empty"),
         Database::Standby { .. } => dead("it runs as a standby"),
         Database::Stopped(Stopped::Died) => dead("its postmaster ended"),

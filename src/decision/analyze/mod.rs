@@ -1,6 +1,7 @@
 //! Analyses: each looks for one kind of trouble. A new one is a file here and a line in `ANALYSES`.
 
 mod dead_primary;
+mod failing_disk;
 mod standby_not_replicating;
 
 use crate::model::View;
@@ -11,7 +12,11 @@ use super::Finding;
 type Analysis = fn(&ClusterState, &View) -> Vec<Finding>;
 
 /// Most severe first.
-const ANALYSES: &[Analysis] = &[dead_primary::analyze, standby_not_replicating::analyze];
+const ANALYSES: &[Analysis] = &[
+    dead_primary::analyze,
+    failing_disk::analyze,
+    standby_not_replicating::analyze,
+];
 
 /// Everything that is wrong, most severe first.
 pub fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {

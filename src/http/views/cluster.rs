@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::decision::Plan;
 use crate::model::{
     Database, InstanceId, Lsn, Receiver, Sighting, Standing, Stopped, View, WalPosition,
@@ -23,6 +24,8 @@ pub struct ClusterView {
     pub system_identifier: Option<String>,
     /// `async` or `quorum k`.
     pub durability: String,
+    /// `fast`, or `strict`: a failover also waits until nobody can read from the old primary.
+    pub reads: String,
     /// How many standbys a commit waits for.
     pub standby_acks: usize,
     /// The fencing token; grows with every change of primary.
@@ -75,6 +78,9 @@ pub struct InstanceView {
     pub lag_bytes: Option<u64>,
     /// How long its primary lease still lasts by its last report, in ms; none if it holds none.
     pub lease_remaining_ms: Option<u64>,
+    /// Until when at most its PostgreSQL may run as the primary although its agent was stopped on purpose, RFC
+    /// 3339 in UTC; none if no such stop is recorded.
+    pub planned_stop_until: Option<String>,
     /// `voter` if its promise counts, else `recovering`.
     pub standing: String,
     /// The recorded filling of its data folder.
@@ -138,6 +144,13 @@ pub(in crate::http) fn cluster_view(
             "the agent of {id} may listen without encryption and authentication (insecure_listen)"
         )
     }));
+    let strangers = view.instances.iter().filter(|(id, seen)| {
+        let is_member = cluster.members.contains_key(id);
+        !is_member && seen.connected
+    });
+    warnings.extend(strangers.map(|(id, _)| {
+        format!("an agent says that it is {id}'s, and there is no such member: correct `instance` in its configuration")
+    }));
     let phase = match (&state.handover, &cluster.primary) {
         (Some(handover), _) => handover.phase(),
         (None, Some(_)) => "serving",
@@ -148,6 +161,7 @@ pub(in crate::http) fn cluster_view(
         name: cluster.name.to_string(),
         system_identifier: cluster.identity.map(|identity| identity.to_string()),
         durability: cluster.durability.to_string(),
+        reads: cluster.reads.name().to_owned(),
         standby_acks: cluster.durability.standby_acks(),
         epoch: cluster.epoch.0,
         timeline: cluster.timeline.0,
@@ -215,6 +229,7 @@ fn instance_view(id: &InstanceId, state: &ClusterState, view: &View) -> Instance
             let age = view.now.since(seen.received_at);
             seen.report.lease?.remaining.checked_sub(age).map(millis)
         }),
+        planned_stop_until: planned_stop_until(id, state),
         standing: match member.standing {
             Standing::Voter => "voter",
             Standing::Recovering => "recovering",
@@ -234,6 +249,12 @@ fn instance_view(id: &InstanceId, state: &ClusterState, view: &View) -> Instance
     }
 }
 
+fn planned_stop_until(id: &InstanceId, state: &ClusterState) -> Option<String> {
+    let planned = state.cluster.planned_stop.as_ref();
+    let stop = planned.filter(|stop| stop.instance == *id)?;
+    Some(clock::text_of(stop.at.saturating_add(millis(stop.length))))
+}
+
 fn observed(
     id: &InstanceId,
     view: &View,
@@ -251,7 +272,7 @@ fn observed(
         Database::Stopped(Stopped::Died) => ("none", "died"),
         Database::Stopped(Stopped::LeaseEnded) => ("none", "lease_ended"),
         Database::Starting => ("none", "starting"),
-        Database::Unresponsive => ("none", "unresponsive"),
+        Database::Unresponsive { .. } => ("none", "unresponsive"),
         Database::Primary { .. } => ("primary", "running"),
         Database::Standby { receiver, .. } => match receiver {
             Receiver::Streaming { .. } => ("standby", "streaming"),
@@ -264,9 +285,10 @@ fn position(sighting: &Sighting) -> Option<WalPosition> {
     match &sighting.report.database {
         Database::Primary { position, .. } => Some(*position),
         Database::Standby { flushed, .. } => Some(*flushed),
-        Database::Absent | Database::Stopped(_) | Database::Starting | Database::Unresponsive => {
-            None
-        }
+        Database::Absent
+        | Database::Stopped(_)
+        | Database::Starting
+        | Database::Unresponsive { .. } => None,
     }
 }
 

@@ -62,7 +62,7 @@ fn handover(world: &mut World) -> bool {
         .iter()
         .position(|host| Some(&host.id) == candidate.as_ref());
     let back_in = world.random.between(2, 60);
-    crash_agent(world, candidate.unwrap_or(random_host), back_in);
+    world.crash_agent(candidate.unwrap_or(random_host), back_in);
     let peer = world.random.below(world.peers.len() as u64) as usize;
     if world.random.chance(50) && world.has_majority(peer) {
         world.elect(peer);
@@ -82,7 +82,7 @@ fn promotion(world: &mut World) -> bool {
         postgres.promote_at = Some(opens_at);
     }
     let back_in = world.random.between(2, 14);
-    crash_agent(world, host, back_in);
+    world.crash_agent(host, back_in);
     true
 }
 
@@ -99,11 +99,6 @@ fn armed_fence(world: &mut World) -> bool {
     let Some(host) = found else { return false };
     world.hosts[host].dies_at_fence = true;
     let back_in = world.random.between(62, 80);
-    crash_agent(world, host, back_in);
+    world.crash_agent(host, back_in);
     true
-}
-
-fn crash_agent(world: &mut World, host: usize, back_in: u64) {
-    world.kill_agent(host);
-    world.hosts[host].restart_agent_at = Some(world.now + back_in);
 }

@@ -4,12 +4,15 @@ use primacy::duty::Replay;
 
 use super::ambush::Ambush;
 use super::{End_, Faults};
-use crate::disk::Disk;
-use crate::host::Host;
+use crate::disk::{Disk, Fault, Trouble};
+use crate::host::{Host, Leaving, TICK};
 use crate::network::End;
 use crate::postgres::Postgres;
 use crate::random::Random;
 use crate::world::World;
+
+/// How long an agent that is being stopped waits for its longer lease, in ticks.
+const LEAVE_WITHIN: u64 = 3_000 / TICK;
 
 impl Faults {
     /// Whether the fault could be done: some need a primary, a standby or a disk that may be lost.
@@ -96,6 +99,24 @@ impl Faults {
                 postgres.frozen = true;
                 self.ends.push((now + short, End_::ThawPostgres(target)));
             }
+            "freeze_primary_postgres" => {
+                let Some(primary) = primary else { return false };
+                let Some(postgres) = &mut world.hosts[primary].postgres else {
+                    return false;
+                };
+                postgres.frozen = true;
+                self.ends.push((now + long, End_::ThawPostgres(primary)));
+            }
+            "stall_primary_disk" => {
+                let Some(primary) = primary else { return false };
+                break_disk(world, primary, Trouble::Stalled, now + long);
+            }
+            "fill_disk" => break_disk(world, target, Trouble::Full, now + long),
+            "fill_all_disks" => {
+                for host in 0..world.hosts.len() {
+                    break_disk(world, host, Trouble::Full, now + long);
+                }
+            }
             "kill_leader" | "kill_peer" => {
                 let peer = if class == "kill_leader" {
                     world.leader.unwrap_or(random_peer)
@@ -170,6 +191,25 @@ impl Faults {
                     postgres.blocked_until = now + long;
                 } else {
                     postgres.replay = Replay::Paused;
+                }
+            }
+            "planned_stop" | "planned_stop_and_leaders" => {
+                let Some(primary) = primary else { return false };
+                let back_in = world.random.between(1_000 / TICK, 90_000 / TICK);
+                let Some(agent) = &mut world.hosts[primary].agent else {
+                    return false;
+                };
+                agent.leaving = Some(Leaving {
+                    ask_at: now,
+                    until: now + LEAVE_WITHIN,
+                    back_in,
+                });
+                if class == "planned_stop_and_leaders" {
+                    // Leaders change while it is granted, and while the agent is away.
+                    for at in [world.random.below(12), world.random.below(back_in)] {
+                        self.schedule.push((now + at, "overlapping_leaders"));
+                    }
+                    self.schedule.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
                 }
             }
             "crash_in_handover" => self.ambushes.push(Ambush::Handover),
@@ -299,6 +339,15 @@ fn kill_node(world: &mut World, host: usize, back_at: u64) {
 fn cut_power(world: &mut World, host: usize, back_at: u64) {
     world.hosts[host].lose_power();
     world.hosts[host].restart_agent_at = Some(back_at);
+}
+
+fn break_disk(world: &mut World, host: usize, trouble: Trouble, until: u64) {
+    let holds_promise = world.random.chance(50);
+    world.hosts[host].disk_fault = Some(Fault {
+        trouble,
+        until,
+        holds_promise,
+    });
 }
 
 fn lose_disk(world: &mut World, host: usize) {

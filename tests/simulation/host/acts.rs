@@ -30,6 +30,9 @@ impl Host {
         random: &mut Random,
         effects: &mut Vec<Effect>,
     ) -> Result<Option<Outcome>, &'static str> {
+        if !self.writes(tick) && writes_files(act) {
+            return Err("the disk takes no writes");
+        }
         match act {
             Act::Look | Act::Finish(_) | Act::Renew => {}
             Act::StopAll => {
@@ -184,5 +187,29 @@ impl Host {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// Whether the data folder must take a write for it.
+fn writes_files(act: &Act) -> bool {
+    match act {
+        Act::EmptySources
+        | Act::Plant { .. }
+        | Act::ConfigurePrimary { .. }
+        | Act::StartStandby { .. }
+        | Act::PointAt { .. }
+        | Act::Initialise { .. }
+        | Act::Rewind { .. }
+        | Act::Clone { .. }
+        | Act::Settle { .. } => true,
+        Act::Look
+        | Act::StopAll
+        | Act::PauseReplay
+        | Act::ResumeReplay
+        | Act::TerminateReceivers
+        | Act::ScanThenPromise
+        | Act::Renew
+        | Act::AskPromotion
+        | Act::Finish(_) => false,
     }
 }

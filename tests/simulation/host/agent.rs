@@ -1,6 +1,12 @@
-//! What the agent says and obeys: messages, the gate, the lease, the watch.
+//! What the agent says and obeys: messages, the gate, the disk, the watch.
 
 use super::*;
+
+/// Of the lease that an agent gives itself where only the renewal may.
+const LEASE_LENGTH: Duration = Duration::from_secs(10);
+
+/// As in the agent's worker.
+const GAP: Duration = Duration::from_secs(2);
 
 impl Host {
     /// A message from a peer.
@@ -11,24 +17,33 @@ impl Host {
         tick: u64,
         random: &mut Random,
     ) -> Vec<Effect> {
-        let length = self.durability.lease_length();
         let Some(agent) = &mut self.agent else {
             return vec![];
         };
         match message {
-            PeerMessage::Welcome { .. } | PeerMessage::Declined { .. } => vec![],
-            PeerMessage::Granted { serial, order, .. } => {
+            // There is one agent for each instance, so none is turned away.
+            PeerMessage::Welcome { .. }
+            | PeerMessage::Declined { .. }
+            | PeerMessage::TurnedAway { .. } => vec![],
+            PeerMessage::Granted {
+                serial,
+                order,
+                length,
+            } => {
                 let Some(lease) = agent.lease.granted(serial, order, length) else {
                     return vec![];
                 };
                 if agent.disarm_at.is_some() {
                     return vec![];
                 }
-                let Ok(record) = gate::admit_lease(agent.promise.as_ref(), order) else {
+                let admitted = gate::admit_lease(agent.promise.as_ref(), order);
+                let Some(record) = admitted.ok().filter(|record| self.keeps(record, tick)) else {
                     return vec![];
                 };
+                let agent = self.agent.as_mut().expect("it received");
                 // It counts only once the leash has echoed the deadline.
-                agent.arming.push((tick + random.below(2), lease));
+                let is_new = agent.armed != Some(order);
+                agent.arming.push((tick + random.below(2), lease, is_new));
                 self.persist(record);
                 vec![]
             }
@@ -43,11 +58,18 @@ impl Host {
                 }
                 vec![]
             }
-            PeerMessage::Command { id, step } => self.command(from, id, step, tick),
+            PeerMessage::Command { id, step } => self.command(from, id, step, tick, random),
         }
     }
 
-    pub(super) fn command(&mut self, from: usize, id: u64, step: Step, tick: u64) -> Vec<Effect> {
+    pub(super) fn command(
+        &mut self,
+        from: usize,
+        id: u64,
+        step: Step,
+        tick: u64,
+        random: &mut Random,
+    ) -> Vec<Effect> {
         let now = self.now(tick);
         let agent = self.agent.as_ref().expect("it received");
         let reply = |outcome| {
@@ -79,6 +101,14 @@ impl Host {
             Ok(record) => record,
             Err(refusal) => return reply(Outcome::Refused(refusal)),
         };
+        if !self.keeps(&record, tick) {
+            let why = "the promise cannot be kept on disk".to_owned();
+            let reply = reply(Outcome::Failed(why));
+            if step.action == Action::Fence && self.postgres.is_some() {
+                self.stop(Stopped::Ordered, tick, random);
+            }
+            return reply;
+        }
         self.persist(record);
         if let Action::Locate { .. } = step.action {
             let local = self.observe(tick);
@@ -103,7 +133,7 @@ impl Host {
             return vec![];
         }
         if broken!(OnlyRenewalGrants) && matches!(step.action, Action::Promote { .. }) {
-            let lease = Lease::granted(step.order, now, self.durability.lease_length());
+            let lease = Lease::granted(step.order, now, LEASE_LENGTH);
             agent.lease.hold(lease);
             self.deadline = Some(lease.until);
         }
@@ -150,8 +180,11 @@ impl Host {
         if self.agent.as_ref().is_none_or(|agent| agent.frozen) {
             return effects;
         }
+        self.note_gap(tick);
         self.hear_leash(tick);
         self.keep_lease(tick, random, &mut effects);
+        self.prepare_stop(tick, &mut effects);
+        self.probe_disk(tick);
         let agent = self.agent.as_mut().expect("checked above");
         if agent.promise.is_none() && tick >= agent.next_adoption {
             agent.next_adoption = tick + 25;
@@ -189,61 +222,31 @@ impl Host {
         effects
     }
 
-    /// What the leash echoes, and when it lets go: only while nothing runs.
-    fn hear_leash(&mut self, tick: u64) {
+    /// An agent that was frozen cannot tell how long others have said nothing meanwhile.
+    fn note_gap(&mut self, tick: u64) {
         let now = self.now(tick);
         let agent = self.agent.as_mut().expect("it works");
-        let (due, later) = std::mem::take(&mut agent.arming)
-            .into_iter()
-            .partition(|(at, _)| *at <= tick);
-        agent.arming = later;
-        let due: Vec<(u64, Lease)> = due;
-        for (_, lease) in due {
-            if lease.until <= now {
-                continue;
-            }
-            self.deadline = Some(self.deadline.map_or(lease.until, |d| d.max(lease.until)));
-            self.note = Some(lease.order);
-            if agent.promise.as_ref().map(|it| it.order.epoch) == Some(lease.order.epoch) {
-                agent.lease.hold(lease);
-                agent.armed = Some(lease.order);
+        if now.since(agent.turned_at) > GAP {
+            agent.probe.restart(now);
+            if let Some(known) = &mut agent.known {
+                known.answered_at = now;
             }
         }
-        if agent.disarm_at.take_if(|at| *at <= tick).is_some() && self.postgres.is_none() {
-            self.deadline = None;
-        }
+        agent.turned_at = now;
     }
 
-    fn keep_lease(&mut self, tick: u64, random: &mut Random, effects: &mut Vec<Effect>) {
+    /// A write that hangs comes back when the disk works again.
+    fn probe_disk(&mut self, tick: u64) {
         let now = self.now(tick);
+        let trouble = self.disk_fault(tick).map(|fault| fault.trouble);
         let agent = self.agent.as_mut().expect("it works");
-        let runs = agent
-            .known
-            .as_ref()
-            .is_none_or(|known| known.local.is_running);
-        if agent.lease.has_lapsed(now) {
-            agent.lease.drop_it();
-            if runs {
-                self.stop(Stopped::LeaseEnded, tick, random);
+        let is_under_way = agent.probe.begins(now) || agent.probe.due().is_none();
+        match trouble {
+            None if is_under_way => agent.probe.ended(Ok(()), now),
+            Some(Trouble::Full) if is_under_way => {
+                agent.probe.ended(Err("no space left".to_owned()), now);
             }
-        }
-        let agent = self.agent.as_ref().expect("it works");
-        let promotes =
-            matches!(&agent.running, Some(it) if matches!(it.action, Action::Promote { .. }));
-        let due = agent.lease.renew_at().filter(|_| runs || promotes);
-        if due.is_some_and(|due| now >= due) {
-            self.renew(tick, effects);
-        }
-    }
-
-    pub(super) fn renew(&mut self, tick: u64, effects: &mut Vec<Effect>) {
-        let now = self.now(tick);
-        let agent = self.agent.as_mut().expect("it works");
-        if let Some(serial) = agent.lease.request(now) {
-            effects.extend((0..self.peers).map(|to| Effect::Send {
-                to,
-                message: AgentMessage::Renew { serial },
-            }));
+            None | Some(Trouble::Full | Trouble::Stalled) => {}
         }
     }
 
@@ -337,18 +340,5 @@ impl Host {
         if is_open && answers && idle && !is_known {
             effects.push(Effect::Barrier { epoch });
         }
-    }
-}
-
-impl Agent {
-    /// The lease, while it is live and of the highest epoch promised.
-    pub fn live_lease(&self, now: Timestamp) -> Option<Lease> {
-        let promised = self.promise.as_ref().map(|it| it.order.epoch);
-        self.lease.live(promised, now)
-    }
-
-    /// Its epoch.
-    pub fn lease_epoch(&self, now: Timestamp) -> Option<Epoch> {
-        self.live_lease(now).map(|lease| lease.order.epoch)
     }
 }

@@ -41,6 +41,10 @@ pub struct Known {
     pub flushed: WalPosition,
     /// Whether the present postmaster ever answered.
     pub has_answered: bool,
+    /// When it last answered; before, when it was first seen.
+    pub answered_at: Timestamp,
+    /// When it was last seen to have flushed more.
+    pub flushed_at: Timestamp,
 }
 
 impl Looks {
@@ -132,6 +136,16 @@ impl Host {
     fn learn(&mut self, local: &Local, flushed: WalPosition, tick: u64) {
         let Some(agent) = &mut self.agent else { return };
         let before = agent.known.take();
+        let is_new = before
+            .as_ref()
+            .is_none_or(|known| !known.local.has_postmaster && local.has_postmaster);
+        let moved = before.as_ref().is_none_or(|known| flushed > known.flushed);
+        let moment = |of: fn(&Known) -> Timestamp, is_now: bool| {
+            let earlier = before.as_ref().map(of).filter(|_| !is_now);
+            earlier.unwrap_or(local.now)
+        };
+        let answered_at = moment(|it| it.answered_at, is_new || local.session.is_some());
+        let flushed_at = moment(|it| it.flushed_at, is_new || moved);
         let (ran, answered) = before.as_ref().map_or((false, false), |known| {
             let is_same = known.local.has_postmaster && local.has_postmaster;
             (known.local.is_running, known.has_answered && is_same)
@@ -144,6 +158,8 @@ impl Host {
             local: local.clone(),
             flushed,
             has_answered: answered || local.session.is_some(),
+            answered_at,
+            flushed_at,
         });
         let changed = before.is_none_or(|known| kind(&known.local) != kind(local));
         if changed {

@@ -1,5 +1,6 @@
 //! What the agent says about itself: of what it saw last, not of what is.
 
+use primacy::model::view::UNRESPONSIVE_AFTER;
 use primacy::model::{Database, LeaseReport, Receiver, Report};
 
 use super::*;
@@ -15,11 +16,13 @@ impl Host {
         let now = self.now(tick);
         let local = &known.local;
         let is_old = now.since(local.now) > STALE_AFTER;
+        let silent_for = now.since(known.answered_at);
+        let is_silent = known.has_answered || silent_for >= UNRESPONSIVE_AFTER;
         let database = match (&local.data, &local.session) {
-            _ if is_old => Database::Unresponsive,
+            _ if is_old => Database::Unresponsive { silent_for },
             (Data::Empty, _) if !local.is_running => Database::Absent,
             _ if !local.is_running => Database::Stopped(agent.stopped),
-            (_, None) if known.has_answered => Database::Unresponsive,
+            (_, None) if is_silent => Database::Unresponsive { silent_for },
             (_, None) => Database::Starting,
             (_, Some(session)) if session.in_recovery => Database::Standby {
                 flushed: known.flushed,
@@ -44,6 +47,7 @@ impl Host {
         };
         Some(Report {
             insecure: false,
+            disk: agent.probe.trouble(now, known.flushed_at),
             promised: agent.promise.as_ref().map(|promise| promise.order),
             incarnation: local.incarnation(),
             identity,

@@ -1,10 +1,11 @@
-//! A primary that has served its standbys without interruption loses neither its epoch nor its processes.
+//! A primary that has served its standbys without interruption loses neither its epoch nor its processes; nor does
+//! one that cannot write if nobody else could.
 
 use std::collections::BTreeSet;
 
 use primacy::model::{Timestamp, view::SILENT_AFTER};
 
-use crate::host::TICK;
+use crate::host::{Host, TICK};
 use crate::network::End;
 use crate::postgres::Postgres;
 use crate::world::{Event, World};
@@ -79,6 +80,16 @@ impl Check {
     }
 }
 
+/// How long a disk must have taken no writes before its agent must have said so, in ticks: a probe is due, is
+/// late, is reported, and the report is on its way.
+const DISK_IS_KNOWN: u64 = 200;
+
+/// Whether the disk of the primary works, or for long has been no worse than every other.
+fn is_best_disk(world: &World, primary: usize) -> bool {
+    let fails = |host: &Host| world.now - host.wrote_at > DISK_IS_KNOWN;
+    world.hosts[primary].writes(world.now) || world.hosts.iter().all(fails)
+}
+
 /// Whether it is the recorded primary, holds its lease and can acknowledge.
 fn is_up(world: &World, index: usize) -> bool {
     let host = &world.hosts[index];
@@ -88,6 +99,7 @@ fn is_up(world: &World, index: usize) -> bool {
     let commits = |p: &Postgres| p.postmaster && p.can_acknowledge(world.now);
     world.cluster().cluster.primary.as_ref() == Some(&host.id)
         && leased
+        && is_best_disk(world, index)
         && host.postgres.as_ref().is_some_and(commits)
 }
 

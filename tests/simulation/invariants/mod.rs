@@ -8,6 +8,8 @@ mod no_acknowledged_write_lost;
 mod one_acknowledges;
 mod one_handover;
 mod recovery_ends;
+mod strict_reads;
+mod stuck_is_replaced;
 mod timelines_are_unique;
 
 use std::fmt;
@@ -27,6 +29,8 @@ pub enum Rule {
     HealthyIsLeftAlone,
     FollowersAreNotLeashed,
     TimelinesAreUnique,
+    StrictReads,
+    StuckIsReplaced,
     RecoveryEnds,
 }
 
@@ -53,6 +57,7 @@ pub struct Invariants {
     one_handover: one_handover::Check,
     healthy_is_left_alone: healthy_is_left_alone::Check,
     timelines_are_unique: timelines_are_unique::Check,
+    stuck_is_replaced: stuck_is_replaced::Check,
 }
 
 impl Invariants {
@@ -82,6 +87,8 @@ impl Invariants {
                 Rule::TimelinesAreUnique,
                 self.timelines_are_unique.tick(world),
             ),
+            (Rule::StrictReads, strict_reads::tick(world)),
+            (Rule::StuckIsReplaced, self.stuck_is_replaced.tick(world)),
         ];
         broken(checked)
     }

@@ -45,7 +45,14 @@ impl World {
                 sighting.received_at = now;
                 sighting.connected = true;
             }
-            AgentMessage::Renew { serial } => self.renewal(from, to, session, serial),
+            AgentMessage::Renew { serial } => self.renewal(from, to, (session, serial), false),
+            AgentMessage::RenewAfterStop { serial, stop } => {
+                if let Some(tenure) = &mut peer.tenure {
+                    tenure.gave_up(&self.name, stop);
+                }
+                self.renewal(from, to, (session, serial), false);
+            }
+            AgentMessage::PlanStop { serial } => self.renewal(from, to, (session, serial), true),
             AgentMessage::Adopt { serial } => {
                 if self.leader == Some(to) && self.has_majority(to) {
                     let order = self.cluster().order();
@@ -60,20 +67,26 @@ impl World {
         }
     }
 
-    /// As `server::lease::renew`, first half: who is not recorded as the primary is declined.
-    fn renewal(&mut self, from: usize, to: usize, session: u32, serial: u64) {
+    /// As `server::lease::renew` and `plan_stop`, first half: who is not recorded as the primary is declined.
+    fn renewal(&mut self, from: usize, to: usize, (session, serial): (u32, u64), for_stop: bool) {
+        let now = self.stamp();
         let recorded = self.record_of(to).lease_order(&self.hosts[from].id);
-        let (Some(order), Some(tenure)) = (recorded, &self.peers[to].tenure) else {
+        let (Some(order), Some(tenure)) = (recorded, &mut self.peers[to].tenure) else {
             return;
         };
+        if for_stop {
+            let term = tenure.term;
+            tenure.plan_stop(&self.name, term, now);
+        }
         let renewal = Renewal {
             due: self.now + self.random.below(3),
             host: from,
             session,
             serial,
-            arrived: self.stamp(),
+            arrived: now,
             order,
             term: tenure.term,
+            for_stop,
         };
         self.peers[to].renewals.push(renewal);
     }
@@ -87,6 +100,10 @@ impl World {
             .extract_if(.., |it| it.due <= now)
             .collect::<Vec<_>>();
         for renewal in due {
+            if renewal.for_stop {
+                self.propose_stop(index, renewal);
+                continue;
+            }
             let confirmed = self.leader == Some(index) && self.has_majority(index);
             let name = self.name.clone();
             let Some(tenure) = &mut self.peers[index].tenure else {
@@ -104,10 +121,22 @@ impl World {
             let message = PeerMessage::Granted {
                 serial: renewal.serial,
                 order: renewal.order,
-                length: state.cluster.durability.lease_length(),
+                length: state.cluster.lease_length(),
             };
             self.tell(index, renewal.host, renewal.session, message);
         }
+    }
+
+    /// A longer lease is granted once it is recorded.
+    fn propose_stop(&mut self, index: usize, request: Renewal) {
+        let change = Change::PlanStop {
+            instance: self.hosts[request.host].id.clone(),
+            order: request.order,
+            length: PlannedStop::LONGEST,
+        };
+        let due = self.now + self.random.between(0, 2);
+        self.proposals.push((due, index, change.clone()));
+        self.peers[index].stops.push((change, request));
     }
 
     fn outcome(&mut self, from: usize, to: usize, command: u64, outcome: Outcome) {

@@ -24,6 +24,7 @@ impl World {
             if peer.applied.is_some() && peer.works() && notices {
                 peer.tenure = None;
                 peer.renewals.clear();
+                peer.stops.clear();
                 peer.applied = None;
                 peer.flights.clear();
             }
@@ -64,15 +65,19 @@ impl World {
         let peer = &mut self.peers[chosen];
         peer.tenure = Some(tenure);
         peer.renewals.clear();
+        peer.stops.clear();
         peer.applied = None;
         peer.flights.clear();
     }
 
     fn view(&self, peer: usize, state: &ClusterState) -> View {
         let leader = &self.peers[peer];
-        let lapse = |tenure: &Tenure| tenure.lapse_at(&self.name, state.cluster.durability);
+        let now = self.stamp();
+        let lapse = |tenure: &Tenure| tenure.lapse_at(&state.cluster);
+        let is_over = |tenure: &Tenure| tenure.stop_is_over(&state.cluster, now);
         View {
-            now: self.stamp(),
+            now,
+            stop_is_over: leader.tenure.as_ref().is_some_and(is_over),
             awake_since: leader.awake_since,
             leases_lapse_at: leader.tenure.as_ref().map_or(Timestamp(u64::MAX), lapse),
             instances: leader.sightings.clone(),
@@ -185,6 +190,7 @@ impl World {
                 continue;
             }
             let begins = matches!(change, Change::Begin { .. });
+            let stop = take_stop(&mut self.peers[proposer].stops, &change);
             let text = self.trace.is_some().then(|| format!("{change:?}"));
             let command = Command {
                 cluster: self.name.clone(),
@@ -192,6 +198,15 @@ impl World {
                 change,
             };
             let reply = self.state.apply(command);
+            if let (Some(stop), Ok(order)) = (stop, &reply) {
+                // Who has its proposal taken led after the request had arrived.
+                let message = PeerMessage::Granted {
+                    serial: stop.serial,
+                    order: *order,
+                    length: PlannedStop::LONGEST,
+                };
+                self.tell(proposer, stop.host, stop.session, message);
+            }
             if let Some(text) = text {
                 self.say(|| format!("{} {text}", if reply.is_ok() { "log" } else { "refused" }));
             }
@@ -218,4 +233,10 @@ impl World {
         };
         self.network.send(self.now, message, &mut self.random);
     }
+}
+
+/// The request that this change was proposed for.
+fn take_stop(stops: &mut Vec<(Change, Renewal)>, change: &Change) -> Option<Renewal> {
+    let found = stops.iter().position(|(proposed, _)| proposed == change)?;
+    Some(stops.swap_remove(found).1)
 }

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// How many commits may be under way at once.
+const CLIENTS: usize = 5;
+
 impl World {
     pub(super) fn copy(&mut self, to: usize, from: usize, act: &Act) {
         let source = &self.hosts[from];
@@ -52,6 +55,25 @@ impl World {
         value
     }
 
+    /// A client commits on this host.
+    fn commit(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        match host.disk_fault(self.now).map(|fault| fault.trouble) {
+            None => {
+                self.write(index);
+            }
+            Some(Trouble::Full) => {}
+            Some(Trouble::Stalled) => {
+                // It is written, and its flush hangs; soon every client waits.
+                if host.disk.wal.len() < host.disk.flushed + CLIENTS {
+                    let flushed = host.disk.flushed;
+                    self.write(index);
+                    self.hosts[index].disk.flushed = flushed;
+                }
+            }
+        }
+    }
+
     pub(super) fn databases(&mut self) {
         for index in 0..self.hosts.len() {
             let host = &mut self.hosts[index];
@@ -62,6 +84,10 @@ impl World {
                 host.restart_agent_at = None;
                 host.start_agent(self.now);
             }
+            let writes = host.writes(self.now);
+            if writes {
+                host.wrote_at = self.now;
+            }
             let Some(postgres) = &mut host.postgres else {
                 continue;
             };
@@ -70,7 +96,7 @@ impl World {
                 continue;
             }
             postgres.carry_out_late(self.now);
-            let promoted = postgres.recover(&mut host.disk, self.now, &mut self.random);
+            let promoted = postgres.recover(&mut host.disk, writes, self.now, &mut self.random);
             if promoted {
                 let timeline = host.disk.timeline().0;
                 self.events.push(Event::Promoted {
@@ -94,15 +120,18 @@ impl World {
                 .as_ref()
                 .is_some_and(|p| p.commits(self.now));
             if commits && self.now.is_multiple_of(2) && self.random.chance(70) {
-                self.write(index);
+                self.commit(index);
             }
-            let Some(postgres) = self.hosts[index]
-                .postgres
+            let trouble = self.hosts[index].disk_fault(self.now).map(|it| it.trouble);
+            let Host { postgres, disk, .. } = &mut self.hosts[index];
+            let Some(postgres) = postgres
                 .as_mut()
-                .filter(|p| p.commits(self.now))
+                .filter(|p| p.commits(self.now) && trouble != Some(Trouble::Stalled))
             else {
                 continue;
             };
+            // What waited for the disk is flushed before it is acknowledged.
+            disk.flush();
             let acknowledged = postgres.acknowledge();
             for value in acknowledged {
                 self.acknowledge(index, value);
@@ -188,8 +217,9 @@ impl World {
         {
             return;
         }
-        let missing: Vec<Record> =
-            self.hosts[source_index].disk.wal[own_end.lsn.0 as usize..].to_vec();
+        let source = &self.hosts[source_index].disk;
+        let sent = source.flushed.max(own_end.lsn.0 as usize);
+        let missing: Vec<Record> = source.wal[own_end.lsn.0 as usize..sent].to_vec();
         let (left_at, real, planted) = {
             let disk = &self.hosts[source_index].disk;
             (
@@ -199,6 +229,13 @@ impl World {
             )
         };
         let host = &mut self.hosts[index];
+        if !host.writes(self.now) {
+            // It hears its source, and cannot keep what it is sent.
+            if let Some(receiver) = host.postgres.as_mut().and_then(|p| p.receiver.as_mut()) {
+                receiver.last_heard = self.now;
+            }
+            return;
+        }
         if is_promoted {
             // It fetches the history files that it lacks.
             host.disk.left_at.extend(left_at);

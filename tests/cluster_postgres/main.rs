@@ -2,6 +2,8 @@
 //! Without PostgreSQL on this machine the tests say so and pass.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
+mod planned_stop;
+
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex as Lock};
@@ -12,6 +14,8 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_postgres::{Client, Config, NoTls};
+
+mod stuck;
 
 const WITHIN: Duration = Duration::from_secs(60);
 /// From the freeze of a primary to the first commit on the next one.
@@ -28,6 +32,10 @@ struct Dev {
 
 impl Dev {
     async fn up() -> Option<Dev> {
+        Dev::up_with(&[]).await
+    }
+
+    async fn up_with(arguments: &[&str]) -> Option<Dev> {
         let is_installed = PathBuf::from("/usr/lib/postgresql").exists();
         if !is_installed {
             eprintln!("skipped: no PostgreSQL below /usr/lib/postgresql");
@@ -38,7 +46,7 @@ impl Dev {
             folder,
             _alone: ONE_AT_A_TIME.lock().await,
         };
-        let up = dev.run(&["dev", "up", "--no-view"]);
+        let up = dev.run(&[&["dev", "up", "--no-view"], arguments].concat());
         assert!(
             up.status.success(),
             "dev up: {}",
@@ -308,7 +316,9 @@ async fn a26_kill_9_of_all_peers_leaves_epoch_recoveries_and_cluster_intact() {
     ] {
         assert_eq!(revived[field], after[field], "{field}");
     }
-    assert_eq!(dev.history(), history);
+    // Newest first. On a busy machine a new leader may find a standby that does not stream yet, which adds a rejoin.
+    let (kept, now) = (history.as_array().unwrap(), dev.history());
+    assert!(now.as_array().unwrap().ends_with(kept), "{now}");
     insert(&client, 2).await.unwrap();
 }
 

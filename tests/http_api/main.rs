@@ -1,5 +1,8 @@
-//! Three peers in this process, without any PostgreSQL: what their HTTP ports answer.
+//! Three peers in this process, without any PostgreSQL: what their HTTP ports answer. Every answer is held
+//! against `docs/openapi.json`.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
+
+mod document;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
@@ -7,12 +10,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use document::Document;
 use http_body_util::Full;
 use hyper::{Method, Request, Response};
 use primacy::http;
 use primacy::server::calls::Calls;
 use primacy::server::{self, Config};
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -24,6 +29,16 @@ struct Group {
     stop: BTreeMap<u64, oneshot::Sender<()>>,
     tasks: JoinSet<u64>,
     calls: Calls,
+    document: Document,
+}
+
+/// A peer whose folder goes away while it flushes ends the whole process: the peers end first.
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.stop.clear();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        tokio::task::block_in_place(|| Handle::current().block_on(ended));
+    }
 }
 
 impl Group {
@@ -43,6 +58,7 @@ impl Group {
             stop: BTreeMap::new(),
             tasks: JoinSet::new(),
             calls: Calls::default(),
+            document: Document::read(),
         };
         for id in 1..=3 {
             group.run(id);
@@ -84,12 +100,14 @@ impl Group {
 
     async fn call(&self, id: u64, method: Method, path: &str, body: &str) -> Response<Bytes> {
         let request = Request::builder()
-            .method(method)
+            .method(method.clone())
             .uri(path)
             .body(Full::new(Bytes::from(body.to_owned())))
             .unwrap();
         let address = &self.addresses[&id];
-        self.calls.send(address, request, WITHIN).await.unwrap()
+        let response = self.calls.send(address, request, WITHIN).await.unwrap();
+        self.document.check(&method, path, &response);
+        response
     }
 
     async fn get(&self, id: u64, path: &str) -> (u16, Value) {
@@ -208,6 +226,17 @@ async fn every_peer_answers_for_the_group() {
         (status, problem["code"].as_str()),
         (404, Some("unknown-cluster"))
     );
+    for name in ["Not%20A%20Name", "%ff"] {
+        let path = format!("/api/v1/clusters/{name}/history");
+        let (status, problem) = group.get(leader, &path).await;
+        let expected = (404, Some("unknown-cluster"));
+        assert_eq!((status, problem["code"].as_str()), expected);
+    }
+    for peer in [leader, follower] {
+        let long = " ".repeat(http::BODY_LIMIT + 1);
+        let response = group.call(peer, Method::POST, "/api/v1/clusters", &long);
+        assert_eq!(response.await.status(), 413);
+    }
     let (status, problem) = group.get(follower, "/api/v1/clusters/demo/primary").await;
     assert_eq!(
         (status, problem["code"].as_str()),
@@ -238,6 +267,14 @@ async fn without_a_majority_nothing_is_claimed_and_nothing_changes() {
     assert_eq!((status, problem["code"].as_str()), (503, Some("no-leader")));
     assert_eq!(group.get(1, "/api/leader-check").await.0, 404);
     assert_eq!(group.get(1, "/livez").await.0, 200);
+    // One that led believes for a moment longer that it does.
+    let deadline = tokio::time::Instant::now() + WITHIN;
+    for (path, status) in [("/readyz", 503), ("/api/raft-health", 500)] {
+        while group.get(1, path).await.0 != status {
+            assert!(tokio::time::Instant::now() < deadline, "{path}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
     let (status, cluster) = group
         .get(1, "/api/v1/clusters/demo?consistency=stale")
         .await;
@@ -258,26 +295,89 @@ async fn without_a_majority_nothing_is_claimed_and_nothing_changes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_openapi_document_and_the_routes_are_the_same() {
     let group = Group::start().await;
-    let (_, document) = group.get(1, "/api/v1/openapi.json").await;
-    assert_eq!(document["openapi"], "3.1.0");
-    let mut described = BTreeSet::new();
-    for (path, operations) in document["paths"].as_object().unwrap() {
-        for method in operations.as_object().unwrap().keys() {
-            described.insert((method.clone(), path.clone()));
-        }
-    }
-    let routed: BTreeSet<_> = http::ROUTES
+    let document = Document::read();
+    let (_, served) = group.get(1, "/api/v1/openapi.json").await;
+    assert_eq!(served, *document.value());
+    assert_eq!(served["openapi"], "3.1.0");
+    let operations = document.operations();
+    let described: BTreeSet<_> = operations
         .iter()
-        .map(|(method, path)| ((*method).to_owned(), (*path).to_owned()))
+        .map(|(method, path, _)| (*method, *path))
         .collect();
+    let routed: BTreeSet<_> = http::ROUTES.iter().copied().collect();
     assert_eq!(described, routed);
-    for (method, path) in &routed {
+    for (method, path, operation) in &operations {
         let method = method.to_uppercase().parse::<Method>().unwrap();
         let path = path.replace("{cluster}", "none");
-        let response = group.call(1, method, &path, "").await;
-        let body = String::from_utf8_lossy(response.body()).into_owned();
-        let is_answered = response.status() != 405 && !body.contains("\"not-found\"");
+        let response = group.call(1, method.clone(), &path, "").await;
+        let body: Value = serde_json::from_slice(response.body()).unwrap();
+        let is_answered = response.status() != 405 && body["code"] != "not-found";
         assert!(is_answered, "{path}: {} {body}", response.status());
+        // What the document does not know is refused, or, by a health check, answered like any other.
+        for other in [Method::DELETE, Method::HEAD, Method::OPTIONS] {
+            group.call(1, other, &path, "").await;
+        }
+        // The parameters are those of the document.
+        let parameters = operation["parameters"].as_array();
+        let consistency = parameters
+            .into_iter()
+            .flatten()
+            .find(|it| it["name"] == "consistency");
+        if let Some(consistency) = consistency {
+            for known in consistency["schema"]["enum"].as_array().unwrap() {
+                let path = format!("{path}?consistency={}", known.as_str().unwrap());
+                assert_ne!(group.get(1, &path).await.0, 400, "{path}");
+            }
+        }
+        if method == Method::GET {
+            let (status, _) = group.get(1, &format!("{path}?consistency=other")).await;
+            assert_eq!(status == 400, consistency.is_some(), "{path}");
+        }
     }
     assert_eq!(group.get(1, "/api/v1/nothing").await.1["code"], "not-found");
+}
+
+/// Leaves every field of a new cluster out, one at a time: the document says which may be.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fields_of_a_new_cluster_are_those_of_the_document() {
+    let group = Group::start().await;
+    let document = Document::read();
+    let new = document.schema("NewCluster");
+    let member = &new["properties"]["members"]["additionalProperties"];
+    let mut created = 0;
+    for (schema, is_member) in [(new, false), (member, true)] {
+        let required: Vec<String> = serde_json::from_value(schema["required"].clone()).unwrap();
+        for field in schema["properties"].as_object().unwrap().keys() {
+            let mut body = demo(&format!("without-{}", field.replace('_', "-")));
+            body["members"]["a"]["health_host"] = json!("127.0.0.1");
+            body["reads"] = json!("strict");
+            let whole = if is_member {
+                &mut body["members"]["a"]
+            } else {
+                &mut body
+            };
+            let left_out = whole.as_object_mut().unwrap().remove(field);
+            assert!(left_out.is_some(), "{field} is not in the example");
+            let deadline = tokio::time::Instant::now() + WITHIN;
+            let (status, cluster) = loop {
+                let answer = group.post(1, "/api/v1/clusters", &body).await;
+                // A machine that is busy makes a group change its leader.
+                if answer.1["code"] != "no-leader" {
+                    break answer;
+                }
+                assert!(tokio::time::Instant::now() < deadline, "no leader");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            };
+            let expected = if required.contains(field) { 400 } else { 201 };
+            assert_eq!(status, expected, "without {field}: {cluster}");
+            if field == "durability" {
+                let default = &schema["properties"][field]["default"];
+                assert_eq!(*default, json!({"quorum": 1}));
+                assert_eq!(cluster["durability"], "quorum 1");
+            }
+            created += usize::from(status == 201);
+        }
+    }
+    let (_, clusters) = group.get(1, "/api/v1/clusters").await;
+    assert_eq!(clusters.as_array().unwrap().len(), created);
 }

@@ -1,0 +1,210 @@
+//! Transitions that no healthy database causes, so that no simulation shows them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::example::{at, id};
+use crate::model::{
+    Address, ClusterName, Durability, Epoch, Incarnation, InstanceId, Lineage, Lsn, PlannedStop,
+    Reads, Standing, SystemIdentifier, Timeline, WalPosition, Zone,
+};
+use crate::recovery::{Evidence, FenceProof, Handover, Promise, Rejection};
+
+use super::{Change, ClusterState, Command, NewCluster, Reply, State, command::NewMember};
+
+fn name() -> ClusterName {
+    ClusterName::new("demo").unwrap()
+}
+
+fn apply(state: &mut State, change: Change) -> Reply {
+    state.apply(Command {
+        cluster: name(),
+        at: 0,
+        change,
+    })
+}
+
+fn demo(state: &State) -> &ClusterState {
+    &state.clusters[&name()]
+}
+
+fn record(state: &mut State, evidence: Evidence) -> Reply {
+    let order = demo(state).order();
+    apply(state, Change::Record { order, evidence })
+}
+
+/// A cluster of three whose primary `a` was just created, every member a voter.
+fn created() -> State {
+    let address = |port| Address {
+        host: "127.0.0.1".to_owned(),
+        port,
+    };
+    let members = ["a", "b", "c"].map(|name| {
+        let member = NewMember {
+            address: address(5432),
+            health: address(8008),
+            zone: Zone::new("z").unwrap(),
+        };
+        (id(name), member)
+    });
+    let mut state = State::default();
+    let new = NewCluster {
+        durability: Durability::Quorum { standbys: 1 },
+        reads: Reads::Fast,
+        members: BTreeMap::from(members),
+        first: id("a"),
+    };
+    apply(&mut state, Change::Create(new)).unwrap();
+    let initialised = Evidence::Initialised {
+        instance: id("a"),
+        identity: SystemIdentifier(1),
+        position: at(1, 10),
+    };
+    record(&mut state, initialised).unwrap();
+    let cluster = &mut state.clusters.get_mut(&name()).unwrap().cluster;
+    for member in cluster.members.values_mut() {
+        member.standing = Standing::Voter;
+        member.incarnation = Incarnation(1);
+    }
+    state
+}
+
+fn begin(state: &mut State) {
+    let change = Change::Begin {
+        seen: demo(state).cluster.epoch,
+        cause: "a test".to_owned(),
+    };
+    apply(state, change).unwrap();
+}
+
+fn promise(state: &mut State, who: &str, position: WalPosition) {
+    let promise = Promise {
+        incarnation: Some(Incarnation(1)),
+        position: Some(position),
+        running: true,
+    };
+    let instance = id(who);
+    record(state, Evidence::Promised { instance, promise }).unwrap();
+}
+
+fn elect(state: &mut State, candidate: &str, counted: &[&str]) -> Reply {
+    let proof = FenceProof::Quorum {
+        counted: counted.iter().map(|name| id(name)).collect(),
+    };
+    let candidate = id(candidate);
+    record(state, Evidence::Elected { candidate, proof })
+}
+
+fn promoted(who: InstanceId, timeline: Timeline, left: WalPosition) -> Evidence {
+    let lineage = Lineage {
+        current: timeline,
+        left_at: BTreeMap::from([(Timeline(1), Lsn(10)), (left.timeline, left.lsn)]),
+    };
+    let instance = who;
+    Evidence::Promoted { instance, lineage }
+}
+
+#[test]
+fn two_decisions_on_one_epoch_begin_one_handover() {
+    let mut state = created();
+    record(&mut state, promoted(id("a"), Timeline(2), at(1, 10))).unwrap();
+    let seen = demo(&state).cluster.epoch;
+    let decided = |seen, cause: &str| Change::Begin {
+        seen,
+        cause: cause.to_owned(),
+    };
+    apply(&mut state, decided(seen, "silent")).unwrap();
+    let begun = state.clone();
+    // The second time it is put in other words, or by who has applied the first.
+    for again in [
+        decided(seen, "silent, lease ended"),
+        decided(seen.next(), "silent"),
+    ] {
+        assert_eq!(apply(&mut state, again), Err(Rejection::Stale));
+    }
+    assert_eq!(state, begun);
+}
+
+const WHY: &str = "b opened timeline 3; elected was timeline 3 with all WAL up to 2:0/32";
+
+#[test]
+fn a_promotion_of_other_data_ends_the_handover_and_never_counts_again() {
+    let mut state = created();
+    let first = promoted(id("a"), Timeline(2), at(1, 10));
+    record(&mut state, first).unwrap();
+    begin(&mut state);
+    promise(&mut state, "b", at(2, 50));
+    promise(&mut state, "c", at(2, 50));
+    elect(&mut state, "b", &["b", "c"]).unwrap();
+    let (epoch, timeline) = (demo(&state).cluster.epoch, demo(&state).cluster.timeline);
+
+    let short = promoted(id("b"), timeline, at(2, 40));
+    record(&mut state, short).unwrap();
+
+    let after = demo(&state);
+    assert_eq!(after.handover, None);
+    assert_eq!(after.cluster.primary, None);
+    assert_eq!(after.cluster.epoch, epoch);
+    let outcome = after.history.records().next_back().unwrap().outcome.clone();
+    assert_eq!(outcome, Some(WHY.to_owned()));
+    begin(&mut state);
+    assert_eq!(demo(&state).cluster.epoch, Epoch(epoch.0 + 1));
+    // By its timeline it would be the best of all.
+    promise(&mut state, "b", at(3, 45));
+    promise(&mut state, "c", at(2, 50));
+    let refused = elect(&mut state, "b", &["b", "c"]);
+    assert!(
+        matches!(refused, Err(Rejection::Unproven(_))),
+        "{refused:?}"
+    );
+    promise(&mut state, "a", at(2, 50));
+    elect(&mut state, "c", &["a", "c"]).unwrap();
+    let handover = demo(&state).handover.as_ref();
+    assert!(matches!(handover, Some(Handover::Promoting { .. })));
+}
+
+fn plan_stop(state: &mut State, who: &str, length: u64) -> Reply {
+    let change = Change::PlanStop {
+        instance: id(who),
+        order: demo(state).elected,
+        length: Duration::from_secs(length),
+    };
+    apply(state, change)
+}
+
+#[test]
+fn a_planned_stop_stands_until_it_is_ended_or_another_is_elected() {
+    let mut state = created();
+    let refused = plan_stop(&mut state, "a", 60);
+    assert_eq!(refused, Err(Rejection::WrongPhase), "not promoted yet");
+    let first = promoted(id("a"), Timeline(2), at(1, 10));
+    record(&mut state, first).unwrap();
+    assert_eq!(plan_stop(&mut state, "b", 60), Err(Rejection::Stale));
+    let too_long = plan_stop(&mut state, "a", 61);
+    assert!(
+        matches!(too_long, Err(Rejection::Invalid(_))),
+        "{too_long:?}"
+    );
+    assert_eq!(demo(&state).cluster.planned_stop, None);
+
+    let earlier = plan_stop(&mut state, "a", 60).unwrap();
+    let order = plan_stop(&mut state, "a", 60).unwrap();
+    assert!(earlier > demo(&state).elected && order > earlier);
+    let late = apply(&mut state, Change::EndStop { order: earlier });
+    assert_eq!(late, Err(Rejection::Stale));
+    let recorded = |state: &State| demo(state).cluster.planned_stop.clone();
+    let of = |stop: PlannedStop| (stop.instance, stop.order);
+    assert_eq!(recorded(&state).map(of), Some((id("a"), order)));
+    apply(&mut state, Change::EndStop { order }).unwrap();
+    assert_eq!(recorded(&state), None);
+
+    plan_stop(&mut state, "a", 60).unwrap();
+    begin(&mut state);
+    assert!(recorded(&state).is_some(), "its lease may still be held");
+    assert_eq!(plan_stop(&mut state, "a", 60), Err(Rejection::Stale));
+    promise(&mut state, "b", at(2, 50));
+    promise(&mut state, "c", at(2, 50));
+    assert!(recorded(&state).is_some());
+    elect(&mut state, "b", &["b", "c"]).unwrap();
+    assert_eq!(recorded(&state), None);
+}

@@ -1,0 +1,9 @@
+//! The program as a newcomer meets it: what its verbs say, and how they end. Peers are real processes, without any
+//! PostgreSQL behind them.
+#![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
+
+mod pipes;
+mod reads;
+mod refusals;
+mod rig;
+mod strangers;

@@ -1,0 +1,163 @@
+//! Processes of the program, killed at the end whatever became of the test.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use primacy::clock;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long anything may take that must come.
+pub const WITHIN: Duration = Duration::from_secs(30);
+
+/// The program, with nothing of the caller's own installation in its environment.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_primacy"));
+    command
+        .env_remove("PRIMACY_API")
+        .env("PRIMACY_DEV", "/nonexistent")
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Exit code, stdout and stderr of a verb.
+pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    told(program().args(arguments).output().unwrap())
+}
+
+pub fn told(output: Output) -> (Option<i32>, String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// Waits until something holds.
+#[track_caller]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = clock::monotonic();
+    while !holds() {
+        let waited = clock::monotonic().since(began);
+        assert!(waited < WITHIN, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// One running process.
+pub struct Running(pub Child);
+
+impl Running {
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.0.id().cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    pub fn lives(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// One group of peers.
+pub struct Peers {
+    pub folder: tempfile::TempDir,
+    pub addresses: Vec<String>,
+    pub running: Vec<Running>,
+}
+
+impl Peers {
+    /// A group that has a leader. Logs go to files.
+    pub fn start(count: usize) -> Peers {
+        let mut peers = Peers::plan(count);
+        for number in 0..count {
+            let log = fs::File::create(peers.log(number)).unwrap();
+            let mut command = peers.command(number);
+            peers
+                .running
+                .push(Running(command.stderr(log).spawn().unwrap()));
+        }
+        peers.any_leader();
+        peers
+    }
+
+    /// The folder and the addresses of a group, none of it started.
+    pub fn plan(count: usize) -> Peers {
+        let held: Vec<_> = (0..count)
+            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+            .collect();
+        let addresses = held
+            .iter()
+            .map(|listener| listener.local_addr().unwrap().to_string());
+        Peers {
+            folder: tempfile::tempdir().unwrap(),
+            addresses: addresses.collect(),
+            running: Vec::new(),
+        }
+    }
+
+    /// The command that runs one peer.
+    pub fn command(&self, number: usize) -> Command {
+        let folder = self.folder.path();
+        let id = number + 1;
+        let listed: Vec<_> = (1..)
+            .zip(&self.addresses)
+            .map(|(id, address)| format!("{id} = \"{address}\""))
+            .collect();
+        let text = format!(
+            "id = {id}\ngroup = \"00000000-0000-0000-0000-00000000000a\"\nzone = \"z{id}\"\n\
+             folder = \"{}\"\nlisten = \"{}\"\n[peers]\n{}\n",
+            folder.join(format!("peer{id}")).display(),
+            self.addresses[number],
+            listed.join("\n")
+        );
+        let config = folder.join(format!("server{id}.toml"));
+        fs::write(&config, text).unwrap();
+        let mut command = program();
+        command.arg("server").arg("--config").arg(config);
+        command
+    }
+
+    pub fn log(&self, number: usize) -> PathBuf {
+        self.folder.path().join(format!("log{}", number + 1))
+    }
+
+    pub fn api(&self) -> String {
+        self.addresses.join(",")
+    }
+
+    /// The place of the leader, as soon as there is one.
+    pub fn any_leader(&self) -> usize {
+        let mut leader = None;
+        until("a leader is elected", || {
+            leader = self.leader();
+            leader.is_some()
+        });
+        leader.unwrap()
+    }
+
+    /// The place of the leader, as the group says it.
+    pub fn leader(&self) -> Option<usize> {
+        let (code, text, _) = run(&["--api", &self.api(), "leader", "--output", "json"]);
+        if code != Some(0) {
+            return None;
+        }
+        let leader: serde_json::Value = serde_json::from_str(&text).unwrap();
+        usize::try_from(leader["leader"].as_u64()? - 1).ok()
+    }
+}
+
+/// What a log holds.
+pub fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
