@@ -56,12 +56,11 @@ enum Verb {
     /// Hosts of their own, in network namespaces: needs root
     #[command(hide = true, subcommand)]
     Hosts(hosts::verbs::HostsVerb),
-    /// Measure what the network of the hosts does; needs root
+    /// Judge and measure what the network of the hosts does; needs root
     #[command(hide = true)]
     Network {
-        /// Decides what is lost and late
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
+        #[command(flatten)]
+        options: net::measure::Options,
     },
     /// Measure CPU and memory of a cluster at rest
     Idle {
@@ -71,21 +70,12 @@ enum Verb {
         options: idle::Options,
     },
     /// Rounds of load and faults, judged: exit 0 if valid, 1 if something is wrong, 2 if it proves nothing
-    Run {
-        #[command(flatten)]
-        options: run::Run,
-    },
+    Run(run::Run),
     /// Repeat one round of a run
-    Replay {
-        #[command(flatten)]
-        options: run::Replay,
-    },
+    Replay(run::Replay),
     /// Rounds over all faults for hours; SIGTERM ends it with the summary so far
-    Soak {
-        #[command(flatten)]
-        options: run::Soak,
-    },
-    /// Break one safety rule after the other and see that the checkers notice; needs root
+    Soak(run::Soak),
+    /// Break one safety rule after the other and see that the checkers notice: exit 0 if they do, 1 if not; needs root
     Mutants {
         #[command(flatten)]
         options: mutants::Options,
@@ -129,13 +119,13 @@ impl Place {
 fn main() -> ExitCode {
     let measured = match Arguments::parse().verb {
         Verb::Check { options } => return check::run(&options),
-        Verb::Run { options } => return ruled(run::run(&options)),
-        Verb::Replay { options } => return ruled(run::replay(&options)),
-        Verb::Soak { options } => return ruled(run::soak(&options)),
+        Verb::Run(options) => return ruled(run::run(&options)),
+        Verb::Replay(options) => return ruled(run::replay(&options)),
+        Verb::Soak(options) => return ruled(run::soak(&options)),
+        Verb::Mutants { options } => return ruled(mutants::run(&options)),
         // Whoever enters a namespace does so on a thread of its own, before there is any runtime.
         Verb::Switch(options) => net::switch::run(&options).map(|()| true),
-        Verb::Network { seed } => net::measure::run(seed).map(|()| true),
-        Verb::Mutants { options } => mutants::run(&options),
+        Verb::Network { options } => net::measure::run(&options).map(|()| true),
         Verb::Hosts(verb) => hosts::verbs::run(verb),
         Verb::Demo { place } => on_dev(place.dev("demo"), demo::run),
         Verb::Bench { place, options } => {
@@ -187,4 +177,17 @@ async fn on_dev(
     };
     dev.down().await;
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// What clap checks only in builds like this one, and only of the verb that is asked for.
+    #[test]
+    fn every_verb_can_be_parsed() {
+        Arguments::command().debug_assert();
+    }
 }

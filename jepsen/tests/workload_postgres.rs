@@ -7,14 +7,17 @@ mod server;
 use std::time::Duration;
 
 use jepsen::checker::{self, Verdict};
+use jepsen::clock;
 use jepsen::history::{Call, Event, History, Operation, Outcome, Phase, Process, Recorder};
 use jepsen::history::{SessionAge, Setup};
-use jepsen::session::Session;
+use jepsen::session::{Session, Target};
 use jepsen::workload::client::Habit;
 use jepsen::workload::{Pace, Values, append, bank, fenceprobe, set};
 use server::Server;
 use tokio::sync::watch;
 use tokio::time::sleep;
+
+const RELOADED_WITHIN: Duration = Duration::from_secs(10);
 
 fn pace(stopped: &watch::Receiver<bool>, every_ms: u64) -> Pace {
     Pace {
@@ -32,6 +35,42 @@ fn acknowledged(calls: &[Call], what: impl Fn(&Operation) -> bool) -> usize {
     ok.filter(|call| what(&call.operation)).count()
 }
 
+/// Where a test records.
+fn recorder() -> (tempfile::TempDir, Recorder) {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::create(folder.path()).unwrap();
+    (folder, recorder)
+}
+
+/// Ends the workloads after so many ms.
+async fn stop_after(ms: u64, stop: watch::Sender<bool>) {
+    sleep(Duration::from_millis(ms)).await;
+    stop.send(true).unwrap();
+}
+
+/// Changes a setting of a server, for whoever connects from now on; answers with a session of its superuser.
+async fn altered(target: &Target, setting: &str) -> Session {
+    let admin = Session::open(target).await.unwrap();
+    let alter = format!("ALTER SYSTEM SET {setting}");
+    admin.client.batch_execute(&alter).await.unwrap();
+    let reload = "SELECT pg_reload_conf()";
+    admin.client.batch_execute(reload).await.unwrap();
+    let (name, value) = setting.split_once(" = ").unwrap();
+    let is_there = format!(
+        "SELECT current_setting('{name}') = '{}'",
+        value.trim_matches('\'')
+    );
+    let began = clock::now();
+    loop {
+        let fresh = Session::open(target).await.unwrap();
+        let row = fresh.client.query_one(&is_there, &[]).await.unwrap();
+        if row.get(0) {
+            return admin;
+        }
+        assert!(clock::now().since(began) < RELOADED_WITHIN, "{setting}");
+    }
+}
+
 /// Runs `work` on a current-thread runtime, as a client in a namespace does.
 fn on_one_thread(work: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -43,8 +82,7 @@ fn on_one_thread(work: impl Future<Output = ()>) {
 #[test]
 fn every_workload_is_valid_over_a_crash_of_a_sound_server() {
     let mut server = Server::start();
-    let folder = tempfile::tempdir().unwrap();
-    let recorder = Recorder::create(folder.path()).unwrap();
+    let (_folder, recorder) = recorder();
     let targets = vec![server.target("a")];
     on_one_thread(async {
         set::prepare(&targets).await.unwrap();
@@ -151,8 +189,7 @@ fn every_workload_is_valid_over_a_crash_of_a_sound_server() {
 #[test]
 fn a_row_that_is_lost_and_one_that_is_doubled_are_found() {
     let server = Server::start();
-    let folder = tempfile::tempdir().unwrap();
-    let recorder = Recorder::create(folder.path()).unwrap();
+    let (_folder, recorder) = recorder();
     let targets = vec![server.target("a")];
     on_one_thread(async {
         set::prepare(&targets).await.unwrap();
@@ -164,11 +201,7 @@ fn a_row_that_is_lost_and_one_that_is_doubled_are_found() {
             &recorder,
             pace(&stopped, 5),
         );
-        let end = async {
-            sleep(Duration::from_millis(300)).await;
-            stop.send(true).unwrap();
-        };
-        tokio::join!(client, end).0.unwrap();
+        tokio::join!(client, stop_after(300, stop)).0.unwrap();
         let admin = Session::open(&targets[0]).await.unwrap();
         let damage = "DELETE FROM jepsen_set WHERE value = 3; INSERT INTO jepsen_set VALUES (5)";
         admin.client.batch_execute(damage).await.unwrap();
@@ -183,8 +216,7 @@ fn a_row_that_is_lost_and_one_that_is_doubled_are_found() {
 #[test]
 fn two_primaries_are_found_by_all_who_can() {
     let (one, other) = (Server::start(), Server::start());
-    let folder = tempfile::tempdir().unwrap();
-    let recorder = Recorder::create(folder.path()).unwrap();
+    let (_folder, recorder) = recorder();
     let targets = [one.target("a"), other.target("b")];
     on_one_thread(async {
         for target in targets.chunks(1) {
@@ -215,11 +247,13 @@ fn two_primaries_are_found_by_all_who_can() {
                 pace(&stopped, 10),
             )
         };
-        let end = async {
-            sleep(Duration::from_millis(1000)).await;
-            stop.send(true).unwrap();
-        };
-        let (w, x, y, z, ()) = tokio::join!(sets(0), sets(1), lists(0, 1), lists(1, 2), end);
+        let (w, x, y, z, ()) = tokio::join!(
+            sets(0),
+            sets(1),
+            lists(0, 1),
+            lists(1, 2),
+            stop_after(1000, stop)
+        );
         for result in [w, x, y, z] {
             result.unwrap();
         }
@@ -240,16 +274,11 @@ fn two_primaries_are_found_by_all_who_can() {
 #[test]
 fn what_nobody_confirmed_is_unknown() {
     let server = Server::start();
-    let folder = tempfile::tempdir().unwrap();
-    let recorder = Recorder::create(folder.path()).unwrap();
+    let (_folder, recorder) = recorder();
     let targets = vec![server.target("a")];
     on_one_thread(async {
         set::prepare(&targets).await.unwrap();
-        let admin = Session::open(&targets[0]).await.unwrap();
-        let names = "ALTER SYSTEM SET synchronous_standby_names = 'nobody'";
-        admin.client.batch_execute(names).await.unwrap();
-        let reload = "SELECT pg_reload_conf()";
-        admin.client.batch_execute(reload).await.unwrap();
+        let admin = altered(&targets[0], "synchronous_standby_names = 'nobody'").await;
         let (stop, stopped) = watch::channel(false);
         let client = set::run(
             targets.clone(),
@@ -264,8 +293,7 @@ fn what_nobody_confirmed_is_unknown() {
                 "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
             admin.client.batch_execute(cancel).await.unwrap();
             // The next statement waits for more than its deadline.
-            sleep(Duration::from_millis(2500)).await;
-            stop.send(true).unwrap();
+            stop_after(2500, stop).await;
         };
         tokio::join!(client, cancel).0.unwrap();
     });
@@ -289,26 +317,16 @@ fn what_nobody_confirmed_is_unknown() {
 #[test]
 fn a_node_that_takes_no_writes_refuses_the_probe() {
     let server = Server::start();
-    let folder = tempfile::tempdir().unwrap();
-    let recorder = Recorder::create(folder.path()).unwrap();
+    let (_folder, recorder) = recorder();
     let targets = vec![server.target("a")];
     on_one_thread(async {
         fenceprobe::prepare(&targets).await.unwrap();
-        let admin = Session::open(&targets[0]).await.unwrap();
-        let read_only = "ALTER SYSTEM SET default_transaction_read_only = on";
-        admin.client.batch_execute(read_only).await.unwrap();
-        let reload = "SELECT pg_reload_conf()";
-        admin.client.batch_execute(reload).await.unwrap();
-        sleep(Duration::from_millis(100)).await;
+        altered(&targets[0], "default_transaction_read_only = on").await;
         let (stop, stopped) = watch::channel(false);
         let target = targets[0].clone();
         let pace = pace(&stopped, 10);
         let prober = fenceprobe::run(target, Habit::Fresh, Values::default(), &recorder, pace);
-        let end = async {
-            sleep(Duration::from_millis(200)).await;
-            stop.send(true).unwrap();
-        };
-        tokio::join!(prober, end).0.unwrap();
+        tokio::join!(prober, stop_after(200, stop)).0.unwrap();
     });
     let calls = recorder.history().unwrap().calls().unwrap();
     assert!(calls.len() > 2);

@@ -15,12 +15,17 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::Config;
 
 use crate::clock;
+use crate::disk::{Disk, Filesystem};
+use crate::hosts::leftovers;
+use crate::net::owner::Owner;
 use crate::session::{Session, Target};
 
 const PROMOTIONS: usize = 10;
 const SYNCS: usize = 200;
 const TOOL_WITHIN: Duration = Duration::from_secs(60);
 const READY_WITHIN: Duration = Duration::from_secs(30);
+/// As much as a node has: a primary, and one standby after the other.
+const DISK_BYTES: u64 = 3 << 30;
 
 /// The machine and its floor.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -51,9 +56,37 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Measures beside `folder`, on the same disk. What cannot be measured is said and left out.
-pub async fn measure(folder: &Path) -> Machine {
-    let place = folder.with_extension("floor");
+/// Measures on a disk as hosts have them: not that of this machine.
+///
+/// # Errors
+/// There is none to be had, or it cannot be removed.
+pub async fn measure_on_hosts() -> anyhow::Result<Machine> {
+    let owner = Owner::this();
+    let [folder, memory] = leftovers::folders().map(|folder| folder.join(owner.to_string()));
+    let has_memory = memory.parent().is_some_and(Path::is_dir);
+    let images = if has_memory { memory } else { folder.clone() };
+    for place in [&folder, &images] {
+        fs::create_dir_all(place)?;
+        // PostgreSQL runs as somebody else.
+        fs::set_permissions(place, fs::Permissions::from_mode(0o755))?;
+    }
+    let mounted = folder.join("disk");
+    let disk = Disk::create(
+        &images.join("floor.image"),
+        &mounted,
+        Filesystem::Ext4,
+        DISK_BYTES,
+    );
+    let machine = match disk {
+        Ok(_) => Ok(measure(&mounted.join("place")).await),
+        Err(error) => Err(error),
+    };
+    leftovers::remove(owner)?;
+    machine
+}
+
+/// Measures in the new folder `place`. What cannot be measured is said and left out.
+pub async fn measure(place: &Path) -> Machine {
     let report = |what: &str, result: anyhow::Result<f64>| {
         result
             .inspect_err(|error| eprintln!("{what}: not measured: {error:#}"))
@@ -61,10 +94,10 @@ pub async fn measure(folder: &Path) -> Machine {
     };
     let load = fs::read_to_string("/proc/loadavg").ok();
     let load = load.and_then(|text| text.split(' ').next()?.parse().ok());
-    let _ = fs::remove_dir_all(&place);
-    let sync_us = report("fdatasync", sync(&place));
-    let promotion_ms = report("bare promotion", promotion(&place).await);
-    let _ = fs::remove_dir_all(&place);
+    let _ = fs::remove_dir_all(place);
+    let sync_us = report("fdatasync", sync(place));
+    let promotion_ms = report("bare promotion", promotion(place).await);
+    let _ = fs::remove_dir_all(place);
     Machine {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         sync_us,

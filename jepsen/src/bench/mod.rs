@@ -11,11 +11,12 @@ mod trial;
 
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::Args;
 
 use crate::cluster::Dev;
 use crate::hosts::{self, Settings};
+use crate::net::plane::{self, Plane};
 
 use faults::Fault;
 use on_hosts::Stage;
@@ -62,11 +63,12 @@ impl Options {
 /// The report cannot be written, or the system has no thread left.
 pub fn on_hosts(dev: &Dev, options: &Options) -> anyhow::Result<bool> {
     hosts::verbs::take_down_when_interrupted()?;
+    let plane = Plane::found().context(plane::NEEDED)?;
     eprintln!("measuring the machine");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let machine = runtime.block_on(floor::measure(dev.folder()));
+    let machine = runtime.block_on(floor::measure_on_hosts())?;
     let mut stage = Stage::new(Settings {
         program: dev.program().to_owned(),
         nodes: 3,
@@ -89,10 +91,15 @@ pub fn on_hosts(dev: &Dev, options: &Options) -> anyhow::Result<bool> {
                 stage.down();
             }
         }
+        // Every change of primary adds a segment of WAL that a rewind copies: no series pays for the one before.
+        stage.down();
         series.push(all);
     }
-    let ground = "hosts in network namespaces, their disks in memory if there is /dev/shm";
-    conclude(options, Report::new(machine, ground.to_owned(), series))
+    let ground = format!(
+        "hosts in network namespaces, their disks in memory if there is /dev/shm, {}",
+        plane.describe()
+    );
+    conclude(options, Report::new(machine, ground, series))
 }
 
 /// On loopback, by signals. Answers whether nothing was lost, no two nodes wrote and every trial recovered; with
@@ -106,7 +113,7 @@ pub async fn on_loopback(dev: &mut Dev, options: &Options) -> anyhow::Result<boo
     let faults: Vec<Fault> = options.faults.iter().filter(is_possible).copied().collect();
     ensure!(!faults.is_empty(), "a partition needs {lacks}");
     eprintln!("measuring the machine");
-    let machine = floor::measure(dev.folder()).await;
+    let machine = floor::measure(&dev.folder().with_extension("floor")).await;
     let mut series = vec![];
     for fault in faults {
         let mut all = Series::new(fault);
@@ -121,6 +128,7 @@ pub async fn on_loopback(dev: &mut Dev, options: &Options) -> anyhow::Result<boo
                 dev.down().await;
             }
         }
+        dev.down().await;
         series.push(all);
     }
     let ground = format!("signals on loopback, no partitions: there are no hosts without {lacks}");

@@ -133,7 +133,8 @@ fn blows(fault: Fault, primary: &str, hosts: &Hosts) -> anyhow::Result<Vec<(Stri
         Fault::NodeAndLeader => {
             let leader = strike(Nemesis::Kill(Part::Peer), Target::Leader);
             let leader = (leader, hosts.leader()?);
-            vec![on_primary(Nemesis::KillNode), leader]
+            // The leader first: one signal, while it takes milliseconds until every process of a node is gone.
+            vec![leader, on_primary(Nemesis::KillNode)]
         }
     })
 }

@@ -146,7 +146,11 @@ impl Series {
             self.lost().to_string(),
             format!("{:.0}", self.two_writable()),
             self.sum(|it| it.stale).to_string(),
-            shown(rejoin.map(|it| it.median)),
+            format!(
+                "{}/{}",
+                shown(rejoin.map(|it| it.median)),
+                shown(rejoin.map(|it| it.worst))
+            ),
             match (self.is_safe(), self.is_fast()) {
                 (false, _) => "UNSAFE or not recovered",
                 (true, false) => "slow",
@@ -209,7 +213,7 @@ impl Report {
             "\nmedian, worst: write outage at the client, last acknowledgement before to first after. failed: not set up.\n\
              rival: the best rival's median. server: the median gap at the prober. lost: rows acknowledged and missing.\n\
              two: most ms in which two nodes acknowledged. stale: acknowledgements beside another node's.\n\
-             rejoin: median from the node's return until all stream on the new timeline for 2 s; bar {REJOIN_BAR:.0}.\n\
+             rejoin: median/worst from the node's return until all stream on the new timeline for 2 s; bar of the median {REJOIN_BAR:.0}.\n\
              Commits confirmed before a freeze and acknowledged after it, counted apart: {caught}."
         ));
         text

@@ -3,12 +3,11 @@
 //! A primary writes on the timeline that belongs to its epoch, and says so in each answer. On one timeline
 //! only one node may acknowledge, and once a write on a timeline is acknowledged, no write that begins
 //! later may be acknowledged on a lower one: that would be the old primary. Where the setup says so, one that was frozen
-//! may for the moments until its leash has killed it (`resumed`).
+//! with its whole host may for the moments until its leash has killed it (`resumed`).
 
 use std::collections::BTreeMap;
 
-use crate::clock::Moment;
-use crate::history::{Call, Setup};
+use crate::history::{Answerer, Call, Completion, Setup};
 
 use super::resumed::Resumed;
 use super::{Evidence, Verdict};
@@ -31,18 +30,20 @@ struct Write<'a> {
     timeline: u32,
     invoked: u64,
     completed: u64,
-    at: Moment,
+    answerer: &'a Answerer,
+    end: Completion,
 }
 
 fn write(call: &Call) -> Option<Write<'_>> {
-    let completed = call.acknowledged()?;
+    let end = call.acknowledged()?;
     let answerer = call.answerer.as_ref()?;
     call.operation.is_write().then_some(Write {
         node: &answerer.node,
         timeline: answerer.timeline?,
         invoked: call.invoked,
-        completed: completed.index,
-        at: completed.time,
+        completed: end.index,
+        answerer,
+        end,
     })
 }
 
@@ -66,7 +67,7 @@ fn shared_timeline(writes: &[Write<'_>]) -> Vec<Evidence> {
 }
 
 /// The first and the number of writes that began on an old timeline after a newer one was acknowledged.
-fn went_back(writes: &[Write<'_>], resumed: &Resumed) -> Option<Evidence> {
+fn went_back(writes: &[Write<'_>], resumed: &Resumed<'_>) -> Option<Evidence> {
     let mut by_invocation = writes.to_vec();
     by_invocation.sort_by_key(|write| write.invoked);
     let mut by_completion = writes.to_vec();
@@ -82,7 +83,7 @@ fn went_back(writes: &[Write<'_>], resumed: &Resumed) -> Option<Evidence> {
         }
         if let Some(newest) = newest
             && write.timeline < newest.timeline
-            && !resumed.excuses(write.at)
+            && !resumed.excuses(write.answerer, write.end)
         {
             stale.push((newest, write));
         }

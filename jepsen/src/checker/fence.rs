@@ -24,7 +24,7 @@ pub fn check(calls: &[Call], setup: &Setup) -> Option<Verdict> {
         let (Some(end), Some(answerer)) = (call.acknowledged(), &call.answerer) else {
             continue;
         };
-        if resumed.excuses(end.time) {
+        if resumed.excuses(answerer, end) {
             continue;
         }
         let periods = fenced.get(answerer.node.as_str()).into_iter().flatten();

@@ -11,6 +11,7 @@ pub mod fence;
 pub mod lease;
 pub mod linearizability;
 pub mod loss;
+mod lost;
 pub mod outage;
 pub mod raft;
 pub mod recovery;

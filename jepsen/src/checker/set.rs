@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::history::{Call, Durability, Operation, Outcome, Setup};
 
+use super::lost::{Faults, Survivors};
 use super::{Evidence, Verdict, many};
 
 /// Judges `add` and `read`.
@@ -111,32 +112,20 @@ fn gone(anomaly: &'static str, what: &str, lost: &[(i64, &Call)]) -> Option<Evid
     many(anomaly, what, &values, events)
 }
 
-/// Who acknowledged, on which timeline: one unbroken log.
-fn log_of(add: &Call) -> Option<(&str, Option<u32>)> {
-    let answerer = add.answerer.as_ref()?;
-    Some((answerer.node.as_str(), answerer.timeline))
-}
-
 /// Lost although something that began later on the same timeline of the same node survived.
 fn out_of_order(
     read: &Read<'_>,
     adds: &BTreeMap<i64, &Call>,
     lost: &[(i64, &Call)],
 ) -> Option<Evidence> {
-    let mut youngest_survivor = BTreeMap::new();
+    let mut survivors = Survivors::default();
     for (value, add) in adds {
-        if read.found.contains_key(value)
-            && let Some(log) = log_of(add)
-        {
-            let youngest = youngest_survivor.entry(log).or_insert(0);
-            *youngest = add.invoked.max(*youngest);
+        if read.found.contains_key(value) {
+            survivors.add(add);
         }
     }
-    let is_older = |(_, add): &&(i64, &Call)| {
-        let youngest = log_of(add).and_then(|log| youngest_survivor.get(&log));
-        youngest.is_some_and(|youngest| add.shown() < *youngest)
-    };
-    let wrong: Vec<_> = lost.iter().filter(is_older).copied().collect();
+    let wrong = lost.iter().filter(|(_, add)| survivors.outlive(add));
+    let wrong: Vec<_> = wrong.copied().collect();
     let what = format!("lost values are older than survivors at {}", read.node);
     gone("lost-not-the-tail", &what, &wrong)
 }
@@ -149,20 +138,11 @@ fn without_a_fault(
     setup: &Setup,
     lost: &[(i64, &Call)],
 ) -> Option<Evidence> {
-    let faults: Vec<u64> = calls
-        .iter()
-        .filter_map(|call| match &call.operation {
-            Operation::Fault(fault) if fault.status != "skipped" => Some(call.invoked_at.0),
-            _ => None,
-        })
-        .collect();
-    let lag = setup.lag_ms * 1_000_000;
-    // The timeline ends with the fault that loses its tail: what was acknowledged later on it is tail too.
+    let faults = Faults::of(calls, setup);
     let timeline = |call: &Call| call.answerer.as_ref().and_then(|it| it.timeline);
     let is_excused = |add: &Call| {
-        let at = add.completed.map_or(0, |it| it.time.0);
         let is_cut_off = timeline(read.call).is_none() || timeline(read.call) != timeline(add);
-        is_cut_off && faults.iter().any(|fault| at + lag >= *fault)
+        is_cut_off && faults.explain(add)
     };
     let wrong: Vec<_> = lost
         .iter()

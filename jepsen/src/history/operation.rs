@@ -313,8 +313,15 @@ impl Default for Setup {
 pub struct Fault {
     /// What it is.
     pub name: String,
-    /// Whom it hits.
+    /// Whom it hits; several hosts are joined by `+`.
     pub target: String,
     /// `installed`, `healed`, `skipped` or `indeterminate`.
     pub status: String,
+}
+
+impl Fault {
+    /// Every host that it hits.
+    pub fn targets(&self) -> impl Iterator<Item = &str> {
+        self.target.split('+')
+    }
 }

@@ -1,6 +1,6 @@
 //! The hosts of the fault suite: peers, nodes and clients, each with its own network, disk and processes.
 //!
-//! Needs root, TUN/TAP, loop devices and control groups of version 2; [`missing`] says what is not there, and
+//! Needs root, a data plane, loop devices and control groups of version 2; [`missing`] says what is not there, and
 //! then there is only [`loopback`]. Everything blocks, so whoever drives it has a thread of its own.
 
 pub mod configuration;
@@ -22,6 +22,7 @@ use crate::net::Network;
 use crate::net::matrix::Matrix;
 use crate::net::namespace::Namespace;
 use crate::net::owner::Owner;
+use crate::net::plane::{self, Plane};
 use crate::session::Target;
 use configuration::APPLICATION;
 use layout::{DATABASE_PORT, Kind, Layout};
@@ -76,20 +77,25 @@ impl Hosts {
             .with_context(|| format!("{host} is no machine"))
     }
 
+    /// What carries frames between them.
+    pub fn plane(&self) -> Plane {
+        self.network.plane()
+    }
+
     /// Lays a fault over the links; see [`Network::lay`].
     ///
     /// # Errors
-    /// The switch does not answer.
+    /// [`crate::net::plane::Unable`]: nothing was changed. Or the data plane fails.
     pub fn lay(&mut self, fault: &str, matrix: Matrix) -> anyhow::Result<()> {
-        self.network.lay(fault, matrix).map(|_| ())
+        self.network.lay(fault, matrix)
     }
 
     /// Takes a fault away from the links.
     ///
     /// # Errors
-    /// The switch does not answer.
+    /// The data plane fails.
     pub fn lift(&mut self, fault: &str) -> anyhow::Result<()> {
-        self.network.lift(fault).map(|_| ())
+        self.network.lift(fault)
     }
 
     /// How to reach each database from inside the network, in the order of the names.
@@ -171,7 +177,7 @@ pub fn missing() -> Vec<String> {
         }
     };
     need(rustix::process::getuid().is_root(), "root");
-    need(Path::new("/dev/net/tun").exists(), "/dev/net/tun");
+    need(Plane::found().is_some(), plane::NEEDED);
     need(Path::new("/dev/loop-control").exists(), "loop devices");
     need(
         control_group::root().is_some(),

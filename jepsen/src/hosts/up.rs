@@ -18,6 +18,7 @@ use crate::clock;
 use crate::disk::fsync::Shim;
 use crate::disk::{Disk, Filesystem};
 use crate::net::owner::Owner;
+use crate::net::plane::{self, Plane};
 use crate::net::{self, Network};
 
 const LEADER_WITHIN: Duration = Duration::from_secs(20);
@@ -53,7 +54,8 @@ impl Hosts {
         match hosts.start(settings) {
             Ok(()) => Ok(hosts),
             Err(error) => {
-                let kept = std::env::temp_dir().join("jepsen-hosts-failed");
+                let kept = format!("jepsen-hosts-failed-{}", std::process::id());
+                let kept = std::env::temp_dir().join(kept);
                 hosts.keep_logs(&kept)?;
                 Err(error.context(format!("the logs are in {}", kept.display())))
             }
@@ -105,7 +107,8 @@ fn prepare(settings: &Settings) -> anyhow::Result<Hosts> {
 
     let layout = Layout::new(settings.nodes);
     let names: Vec<_> = layout.all().iter().map(|host| host.name.clone()).collect();
-    let network = Network::up(owner, &names, &folder, settings.seed)?;
+    let plane = Plane::found().context(plane::NEEDED)?;
+    let network = Network::up(plane, owner, &names, &folder, settings.seed)?;
     let site = Site {
         owner,
         shim: Shim::compile(&folder)?,

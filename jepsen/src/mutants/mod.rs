@@ -1,4 +1,4 @@
-//! Broken rules, each under faults in which it must show: whoever survives, the checkers are blind for.
+//! Broken rules, each under faults in which it must show: for whoever survives the checkers are blind.
 //!
 //! The binary is one that was built with the feature `mutants`; which rule it breaks, its environment says. Every
 //! round has hosts of its own, because a broken cluster does not heal.
@@ -19,10 +19,11 @@ use jepsen::history::History;
 
 use crate::hosts::{Hosts, Settings, missing, verbs};
 use crate::nemesis::ground::Ground;
+use crate::report::Ruling;
 use crate::run::plan::RoundPlan;
 use crate::run::round;
 use flood::Flood;
-use report::Hunted;
+use report::{Hunted, Rule};
 use table::Mutant;
 
 /// Says to the binary which rule it breaks.
@@ -49,16 +50,32 @@ pub struct Options {
     /// Break nothing: then none of the checkers may notice anything
     #[arg(long)]
     sound: bool,
+    /// Where this machine can have no hosts, say so and end well
+    #[arg(long)]
+    if_possible: bool,
 }
 
-/// Answers whether every mutant was caught by its checker; of a sound binary, whether none was.
+impl Options {
+    fn rule(&self) -> Rule {
+        match self.sound {
+            true => Rule::Whole,
+            false => Rule::Broken,
+        }
+    }
+}
+
+/// Answers valid if every mutant was caught by its checker, or if with every rule whole nothing was noticed.
 ///
 /// # Errors
 /// There is no such mutant or binary, or this machine can have no hosts of their own.
-pub fn run(options: &Options) -> anyhow::Result<bool> {
+pub fn run(options: &Options) -> anyhow::Result<Ruling> {
     let mutants = table::chosen(&options.names)?;
-    let missing = missing();
-    ensure!(missing.is_empty(), "hosts need {}", missing.join(", "));
+    let missing = missing().join(", ");
+    if options.if_possible && !missing.is_empty() {
+        println!("mutants: NOT RUN, hosts of their own need {missing}");
+        return Ok(Ruling::Valid);
+    }
+    ensure!(missing.is_empty(), "hosts need {missing}");
     let program = &options.primacy_mutants;
     ensure!(
         program.exists(),
@@ -71,20 +88,26 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
         eprintln!("{}: {}", mutant.name, mutant.says);
         hunted.push(hunt(options, mutant));
     }
-    println!("{}", report::table(&hunted));
-    let is_right = |it: &Hunted| it.rounds > 0 && it.caught_in.is_some() != options.sound;
-    Ok(hunted.iter().all(is_right))
+    println!("{}", report::table(&hunted, options.rule()));
+    Ok(match hunted.iter().all(Hunted::is_right) {
+        true => Ruling::Valid,
+        false => Ruling::Violation,
+    })
 }
 
 /// Rounds until the checker notices; a sound binary has one.
 fn hunt(options: &Options, mutant: Mutant) -> Hunted {
     let mut hunted = Hunted {
         mutant,
+        rule: options.rule(),
         caught_in: None,
         rounds: 0,
-        others: vec![],
+        red: vec![],
     };
-    let attempts = if options.sound { 1 } else { options.rounds };
+    let attempts = match hunted.rule {
+        Rule::Broken => options.rounds,
+        Rule::Whole => 1,
+    };
     for attempt in 1..=attempts {
         let verdicts = match one_round(options, &hunted.mutant, attempt) {
             Ok(verdicts) => verdicts,
@@ -97,11 +120,14 @@ fn hunt(options: &Options, mutant: Mutant) -> Hunted {
         let red = |(name, verdict): &(&'static str, Verdict)| {
             matches!(verdict, Verdict::Invalid(_)).then_some(*name)
         };
-        let mut red: Vec<_> = verdicts.iter().filter_map(red).collect();
-        eprintln!("  round {attempt}: invalid {red:?}");
+        hunted.red = verdicts.iter().filter_map(red).collect();
+        eprintln!("  round {attempt}: invalid {:?}", hunted.red);
+        if hunted.rule == Rule::Whole {
+            for (name, verdict) in verdicts.iter().filter(|it| hunted.red.contains(&it.0)) {
+                eprintln!("  {name} {verdict}");
+            }
+        }
         if hunted.mutant.is_noticed(&verdicts) {
-            red.retain(|name| *name != hunted.mutant.checker);
-            hunted.others = red;
             hunted.caught_in = Some(hunted.rounds);
             break;
         }
@@ -120,14 +146,17 @@ fn one_round(
         nodes: NODES,
         strikes: mutant.strikes.clone(),
     };
-    let broken = (VARIABLE, mutant.name.clone());
+    let environment = match options.rule() {
+        Rule::Broken => vec![(VARIABLE, mutant.name.clone())],
+        Rule::Whole => vec![],
+    };
     let hosts = Hosts::up(&Settings {
         program: options.primacy_mutants.clone(),
         nodes: plan.nodes,
         durability: plan.durability.clone(),
         seed: plan.seed,
         clocks: plan.needs_clocks(),
-        environment: if options.sound { vec![] } else { vec![broken] },
+        environment,
     })?;
     let folder = options.folder.join(format!("{}-{attempt}", mutant.name));
     if folder.exists() {

@@ -53,7 +53,9 @@ impl Ground {
     /// For the report: what this is, and what it cannot show.
     pub fn describe(&self) -> String {
         match self {
-            Ground::Hosts(_) => "hosts in network namespaces".to_owned(),
+            Ground::Hosts(hosts) => {
+                format!("hosts in network namespaces, {}", hosts.plane().describe())
+            }
             Ground::Loopback(loopback) => loopback.describe(),
         }
     }

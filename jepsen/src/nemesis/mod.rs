@@ -30,6 +30,7 @@ use serde::Serialize;
 
 use crate::clock::Moment;
 use crate::hosts::Hosts;
+use crate::net::plane::Unable;
 use fault::Fault;
 use target::Target;
 
@@ -87,7 +88,11 @@ enum Trouble {
 
 impl<E: Into<anyhow::Error>> From<E> for Trouble {
     fn from(error: E) -> Trouble {
-        Trouble::Failed(error.into())
+        let error = error.into();
+        match error.downcast_ref::<Unable>() {
+            Some(unable) => Trouble::Impossible(unable.to_string()),
+            None => Trouble::Failed(error),
+        }
     }
 }
 

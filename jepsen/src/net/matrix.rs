@@ -76,6 +76,11 @@ impl Matrix {
         self.0.get(&link).copied().unwrap_or_default()
     }
 
+    /// Every link that is not perfect, and what it does.
+    pub fn links(&self) -> impl Iterator<Item = (&Link, Quality)> {
+        self.0.iter().map(|(link, quality)| (link, *quality))
+    }
+
     /// Adds `quality` to every link from one of `from` to one of `to`, in that direction only.
     #[must_use]
     pub fn one_way<S: AsRef<str>>(mut self, from: &[S], to: &[S], quality: Quality) -> Matrix {

@@ -1,92 +1,193 @@
-//! What the switch does, measured between two hosts: so that a fault that is said to be there is there.
+//! A network is made, judged and measured: so that a fault that is said to be there is there.
 #![expect(clippy::print_stdout, reason = "a command line prints")]
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::ops::RangeInclusive;
 use std::path::Path;
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
+use clap::Args;
 
 use super::matrix::{Matrix, Quality};
-use super::namespace::joined;
 use super::owner::Owner;
-use super::{Network, protocol};
+use super::plane::{self, Plane, Unable};
+use super::{Network, probe};
 use crate::clock;
+use crate::hosts::leftovers;
 
-const PROBE_PORT: u16 = 4000;
-const STREAM_PORT: u16 = 4001;
-const SILENT_AFTER: Duration = Duration::from_millis(400);
-const ECHOES: u32 = 400;
-const STREAMED: usize = 200 << 20;
+const ECHOES: u32 = 40;
+/// Of three times 100 datagrams on a link that loses or doubles 30 %: more than five times the deviation that chance has.
+const LOSSY: RangeInclusive<usize> = 165..=255;
+const DOUBLING: RangeInclusive<usize> = 345..=435;
 
-/// Prints delays, losses, throughput, and the time that a cut and its healing take.
+/// What to measure.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Decides what is lost and late
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// What carries the frames; by default the best that this machine has
+    #[arg(long, value_enum)]
+    plane: Option<Plane>,
+}
+
+/// Fails unless links do what they are told, then prints how fast. Whatever dead owners left is removed first.
 ///
 /// # Errors
-/// There is no network to be had here, or a probe fails.
-pub fn run(seed: u64) -> anyhow::Result<()> {
+/// There is no network to be had here, or it does not do what it is told.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let plane = options.plane.or_else(Plane::found);
+    let plane = plane.context(plane::NEEDED)?;
+    for gone in leftovers::remove_all()? {
+        println!("removed what {gone} had left");
+    }
     let owner = Owner::this();
     let folder = std::env::temp_dir().join(owner.to_string());
     std::fs::create_dir(&folder)?;
-    let result = measure(owner, &folder, seed);
-    super::remove(owner)?;
-    std::fs::remove_dir_all(&folder)?;
+    let result = judge_and_measure(plane, owner, &folder, options.seed);
+    leftovers::remove(owner)?;
     result
 }
 
-fn measure(owner: Owner, folder: &Path, seed: u64) -> anyhow::Result<()> {
+fn judge_and_measure(plane: Plane, owner: Owner, folder: &Path, seed: u64) -> anyhow::Result<()> {
     let began = clock::now();
-    let hosts = ["one".to_owned(), "two".to_owned()];
-    let mut network = Network::up(owner, &hosts, folder, seed)?;
-    println!("two hosts up in {:.0} ms", clock::now().ms_since(began));
-    let quality = |delay_ms: u64, jitter_ms: u64, loss_percent: u32| Quality {
-        delay_us: delay_ms * 1_000,
-        jitter_us: jitter_ms * 1_000,
-        loss_ppm: loss_percent * 10_000,
+    let hosts = ["one", "two", "three"].map(str::to_owned);
+    let mut network = Network::up(plane, owner, &hosts, folder, seed)?;
+    let took = clock::now().ms_since(began);
+    println!(
+        "{owner}: three hosts up in {took:.0} ms, {}",
+        plane.describe()
+    );
+    judge(&mut network)?;
+    println!("links do what they are told");
+    measure(&mut network)
+}
+
+/// Each link must carry what its matrix says and nothing else.
+fn judge(network: &mut Network) -> anyhow::Result<()> {
+    let expect = |network: &Network, from: &str, to: &str, expected: usize| {
+        let arrived = probe::arrivals(network, from, to)?;
+        ensure!(
+            arrived == expected,
+            "{arrived} of 100 arrive from {from} at {to}, not {expected}"
+        );
+        Ok(())
+    };
+    let both = |network: &Network, other: &str, expected: usize| {
+        expect(network, "one", other, expected)?;
+        expect(network, other, "one", expected)
+    };
+    let cut = |other: &str| Matrix::default().both_ways(&["one"], &[other], Quality::CUT);
+    both(network, "two", 100).context("nothing is laid")?;
+
+    let one_way = Matrix::default().one_way(&["one"], &["two"], Quality::CUT);
+    network.lay("one way", one_way)?;
+    expect(network, "one", "two", 0).context("cut")?;
+    expect(network, "two", "one", 100).context("cut in the other direction")?;
+    expect(network, "one", "three", 100).context("another link is cut")?;
+
+    network.lay("two", cut("two"))?;
+    network.lay("three", cut("three"))?;
+    network.lift("one way")?;
+    both(network, "two", 0).context("one of two cuts is lifted")?;
+    network.lift("two")?;
+    both(network, "two", 100).context("the cut is lifted")?;
+    both(network, "three", 0).context("another cut is lifted")?;
+
+    let slow = Quality {
+        delay_us: 1_000,
         ..Quality::default()
     };
-    for (delay, jitter, loss) in [(0, 0, 0), (50, 0, 0), (20, 10, 0), (0, 0, 30)] {
-        let matrix = Matrix::default().both_ways(&["one"], &["two"], quality(delay, jitter, loss));
-        network.lay("measured", matrix)?;
-        let echoes = echoes(&network)?;
-        println!("delay {delay} ms, jitter {jitter} ms, loss {loss} % on each link: {echoes}");
+    let slow = Matrix::default().both_ways(&["one"], &["two", "three"], slow);
+    match (network.plane(), network.lay("slow", slow)) {
+        (Plane::Switch, result) => result?,
+        (Plane::Bridge, Err(error)) if error.is::<Unable>() => {}
+        (Plane::Bridge, result) => bail!("a bridge delays frames: {result:?}"),
+    }
+    both(network, "two", 100).context("a slow link")?;
+    both(network, "three", 0).context("a cut beside a slow link")?;
+    network.lift("slow")?;
+    network.lift("three")?;
+    both(network, "three", 100).context("all is lifted")?;
+
+    let lossy = Quality {
+        loss_ppm: 300_000,
+        ..Quality::default()
+    };
+    let doubling = Quality {
+        duplicate_ppm: 300_000,
+        ..Quality::default()
+    };
+    for (quality, expected) in [(lossy, LOSSY), (doubling, DOUBLING)] {
+        network.lay(
+            "bad",
+            Matrix::default().one_way(&["one"], &["two"], quality),
+        )?;
+        let mut arrived = 0;
+        for _ in 0..3 {
+            arrived += probe::arrivals(network, "one", "two")?;
+        }
+        ensure!(
+            expected.contains(&arrived),
+            "{arrived} of 300 arrive with {quality:?}"
+        );
+        expect(network, "two", "one", 100).context("the other direction is bad")?;
+    }
+    network.lift("bad")
+}
+
+fn measure(network: &mut Network) -> anyhow::Result<()> {
+    for (delay_ms, jitter_ms) in [(0, 0), (50, 0), (20, 10)] {
+        let slow = Quality {
+            delay_us: delay_ms * 1_000,
+            jitter_us: jitter_ms * 1_000,
+            ..Quality::default()
+        };
+        if laid(
+            network,
+            Matrix::default().both_ways(&["one"], &["two"], slow),
+        )? {
+            let times = spread(&mut probe::echoes(network, "one", "two", ECHOES)?);
+            println!(
+                "delay {delay_ms} ms, jitter {jitter_ms} ms on each link: {times} there and back"
+            );
+        }
     }
     network.lift("measured")?;
-    println!(
-        "throughput of one stream: {:.2} Gbit/s",
-        throughput(&network)?
-    );
+    let rate = probe::throughput(network)?;
+    println!("throughput of one stream: {rate:.2} Gbit/s");
     let narrow = Quality {
         bandwidth: Some(10_000_000),
         ..Quality::default()
     };
-    network.lay(
-        "measured",
+    if laid(
+        network,
         Matrix::default().both_ways(&["one"], &["two"], narrow),
-    )?;
-    println!("the same at 10 MB/s: {:.3} Gbit/s", throughput(&network)?);
-    network.lift("measured")?;
+    )? {
+        let rate = probe::throughput(network)?;
+        println!("the same at 10 MB/s: {rate:.3} Gbit/s");
+        network.lift("measured")?;
+    }
     let (mut cut, mut heal) = (vec![], vec![]);
     for _ in 0..20 {
         let began = clock::now();
-        network.lay(
-            "cut",
-            Matrix::default().one_way(&["one"], &["two"], Quality::CUT),
-        )?;
+        let matrix = Matrix::default().one_way(&["one"], &["two"], Quality::CUT);
+        network.lay("measured", matrix)?;
         let cut_at = clock::now();
-        network.lift("cut")?;
+        network.lift("measured")?;
         cut.push(cut_at.ms_since(began));
         heal.push(clock::now().ms_since(cut_at));
     }
     println!("cut {}, heal {}", spread(&mut cut), spread(&mut heal));
-    network.lay(
-        "cut",
-        Matrix::default().one_way(&["one"], &["two"], Quality::CUT),
-    )?;
-    println!("one to two cut: {}", arrivals(&network, "one", "two")?);
-    println!("two to one open: {}", arrivals(&network, "two", "one")?);
     Ok(())
+}
+
+/// Lays what is measured next; false if this data plane cannot.
+fn laid(network: &mut Network, matrix: Matrix) -> anyhow::Result<bool> {
+    match network.lay("measured", matrix) {
+        Ok(()) => Ok(true),
+        Err(error) if error.is::<Unable>() => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn spread(values: &mut [f64]) -> String {
@@ -94,116 +195,4 @@ fn spread(values: &mut [f64]) -> String {
     let middle = values.get(values.len() / 2).copied().unwrap_or(f64::NAN);
     let worst = values.last().copied().unwrap_or(f64::NAN);
     format!("{middle:.2} ms (median, worst {worst:.2} ms)")
-}
-
-/// Answers what it is sent until nothing comes any more.
-fn echoing(
-    network: &Network,
-    host: &str,
-) -> anyhow::Result<(JoinHandle<anyhow::Result<u32>>, String)> {
-    let number = network.hosts().iter().position(|known| known == host);
-    let address = protocol(number.context("no such host")? + 1);
-    let (bound, is_bound) = std::sync::mpsc::sync_channel(1);
-    let thread = network
-        .namespace(host)
-        .thread(move || -> anyhow::Result<u32> {
-            let socket = UdpSocket::bind((address, PROBE_PORT))?;
-            socket.set_read_timeout(Some(SILENT_AFTER * 3))?;
-            bound.send(())?;
-            let mut buffer = [0; 16];
-            let mut heard = 0;
-            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                heard += 1;
-                socket.send_to(&buffer[..length], from)?;
-            }
-            Ok(heard)
-        })?;
-    is_bound.recv()?;
-    let thread = std::thread::spawn(move || joined(thread)?);
-    Ok((thread, format!("{address}:{PROBE_PORT}")))
-}
-
-fn echoes(network: &Network) -> anyhow::Result<String> {
-    let (server, address) = echoing(network, "two")?;
-    let client = network
-        .namespace("one")
-        .thread(move || -> anyhow::Result<_> {
-            let socket = UdpSocket::bind("0.0.0.0:0")?;
-            socket.connect(&address)?;
-            socket.set_read_timeout(Some(SILENT_AFTER / 2))?;
-            let mut times = vec![];
-            let mut buffer = [0; 16];
-            let began = clock::now();
-            for number in 0..ECHOES {
-                let sent = clock::now();
-                socket.send(&number.to_le_bytes())?;
-                match socket.recv(&mut buffer) {
-                    Ok(_) => times.push(clock::now().ms_since(sent)),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error.into()),
-                }
-                if clock::now().since(began) > Duration::from_secs(15) {
-                    return Ok((times, number + 1));
-                }
-            }
-            Ok((times, ECHOES))
-        })?;
-    let (mut times, sent) = joined(client)??;
-    joined(server)?;
-    let answered = times.len();
-    Ok(format!(
-        "{} there and back, {answered} of {sent} answered",
-        spread(&mut times)
-    ))
-}
-
-/// How many of 100 datagrams arrive in that direction, whatever becomes of the answers.
-fn arrivals(network: &Network, from: &str, to: &str) -> anyhow::Result<String> {
-    let (server, address) = echoing(network, to)?;
-    let client = network
-        .namespace(from)
-        .thread(move || -> anyhow::Result<()> {
-            let socket = UdpSocket::bind("0.0.0.0:0")?;
-            for number in 0..100_u32 {
-                socket.send_to(&number.to_le_bytes(), &address)?;
-            }
-            Ok(())
-        })?;
-    joined(client)??;
-    Ok(format!("{} of 100 arrive", joined(server)?))
-}
-
-/// Of one TCP stream, in Gbit/s.
-fn throughput(network: &Network) -> anyhow::Result<f64> {
-    let (bound, is_bound) = std::sync::mpsc::sync_channel(1);
-    let server = network
-        .namespace("two")
-        .thread(move || -> anyhow::Result<f64> {
-            let listener = TcpListener::bind((protocol(2), STREAM_PORT))?;
-            bound.send(())?;
-            let (mut stream, _) = listener.accept()?;
-            let mut buffer = vec![0; 1 << 16];
-            let (began, mut received) = (clock::now(), 0);
-            loop {
-                let length = stream.read(&mut buffer)?;
-                received += length;
-                let seconds = clock::now().since(began).as_secs_f64();
-                if length == 0 || received >= STREAMED || seconds > 3.0 {
-                    return Ok(received as f64 * 8.0 / seconds / 1e9);
-                }
-            }
-        })?;
-    is_bound.recv()?;
-    let client = network
-        .namespace("one")
-        .thread(move || -> anyhow::Result<()> {
-            let mut stream = TcpStream::connect((protocol(2), STREAM_PORT))?;
-            let buffer = vec![0; 1 << 16];
-            // The receiver ends the stream when it has seen enough.
-            while stream.write_all(&buffer).is_ok() {}
-            Ok(())
-        })?;
-    let rate = joined(server)??;
-    joined(client)??;
-    Ok(rate)
 }

@@ -1,100 +1,80 @@
-//! The network of the hosts: one namespace each, and one switch between them as the only way for a frame.
+//! The network of the hosts: one namespace each, and one data plane between them as the only way for a frame.
 //!
 //! Addresses are from 198.51.100.0/24, a documentation range. Neighbours are known for good, as behind routers:
 //! who cannot be reached is silent, and no kernel answers "no route to host" for it.
 
+mod bridge;
 mod forwarding;
 pub mod matrix;
 pub mod measure;
 pub mod namespace;
 pub mod owner;
+pub mod plane;
+mod probe;
 pub mod switch;
+mod switched;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 
-use crate::{clock, command};
-use forwarding::Counts;
+use crate::command;
+use bridge::Bridge;
 use matrix::Matrix;
 use namespace::Namespace;
 use owner::Owner;
+use plane::{Carrier, Plane};
 use switch::INTERFACE;
+use switched::Switched;
 
-const READY_WITHIN: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(2);
-
-/// The hosts and the switch between them. Dropping it ends the switch; the namespaces are removed by their
+/// The hosts and the data plane between them. Dropping it ends the switch; the namespaces are removed by their
 /// owner's name.
 #[derive(Debug)]
 pub struct Network {
     owner: Owner,
     hosts: Vec<String>,
-    switch: Child,
-    socket: PathBuf,
+    plane: Plane,
+    carrier: Box<dyn Carrier>,
     /// What each fault does to the links.
     layers: BTreeMap<String, Matrix>,
 }
 
 impl Network {
-    /// Namespaces for `hosts` with a switch between them, its socket and log in `folder`.
+    /// Namespaces for `hosts` with a data plane between them, its socket and log in `folder`.
     ///
     /// # Errors
     /// The caller is not root, or a tool fails; what was made until then bears the owner's name.
-    pub fn up(owner: Owner, hosts: &[String], folder: &Path, seed: u64) -> anyhow::Result<Network> {
+    pub fn up(
+        plane: Plane,
+        owner: Owner,
+        hosts: &[String],
+        folder: &Path,
+        seed: u64,
+    ) -> anyhow::Result<Network> {
         ensure!(hosts.len() < 200, "there are not so many addresses");
         let add: String = hosts
             .iter()
             .map(|host| format!("netns add {}\n", of(owner, host).name()))
             .collect();
         batch(&["-batch", "-"], &add)?;
-        let socket = folder.join("switch.socket");
-        let log = std::fs::File::create(folder.join("switch.log"))?;
-        let switch = Command::new(std::env::current_exe()?)
-            .arg("switch")
-            .arg("--socket")
-            .arg(&socket)
-            .args(["--seed", &seed.to_string()])
-            .args(
-                hosts
-                    .iter()
-                    .map(|host| format!("{host}={}", of(owner, host).name())),
-            )
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .context("start the switch")?;
-        let mut network = Network {
+        let carrier: Box<dyn Carrier> = match plane {
+            Plane::Switch => Box::new(Switched::start(owner, hosts, folder, seed)?),
+            Plane::Bridge => Box::new(Bridge::start(owner, hosts)?),
+        };
+        let network = Network {
             owner,
             hosts: hosts.to_vec(),
-            switch,
-            socket,
+            plane,
+            carrier,
             layers: BTreeMap::new(),
         };
-        network.wait_for_switch()?;
         for number in 1..=hosts.len() {
             network.address_host(number)?;
         }
         Ok(network)
-    }
-
-    fn wait_for_switch(&mut self) -> anyhow::Result<()> {
-        let began = clock::now();
-        while switch::command(&self.socket, &Matrix::default()).is_err() {
-            let ended = self.switch.try_wait()?;
-            ensure!(ended.is_none(), "the switch ends at once; see switch.log");
-            ensure!(
-                clock::now().since(began) < READY_WITHIN,
-                "the switch is not ready in time"
-            );
-            std::thread::sleep(POLL);
-        }
-        Ok(())
     }
 
     /// Gives the host its addresses and those of all others.
@@ -120,6 +100,11 @@ impl Network {
         &self.hosts
     }
 
+    /// What carries the frames.
+    pub fn plane(&self) -> Plane {
+        self.plane
+    }
+
     /// The namespace of a host.
     pub fn namespace(&self, host: &str) -> Namespace {
         of(self.owner, host)
@@ -128,8 +113,9 @@ impl Network {
     /// Lays a fault over the links under a name, in place of what has that name; it works when this returns.
     ///
     /// # Errors
-    /// The switch does not answer.
-    pub fn lay(&mut self, name: &str, matrix: Matrix) -> anyhow::Result<Counts> {
+    /// [`plane::Unable`]: nothing was changed. Or the data plane fails.
+    pub fn lay(&mut self, name: &str, matrix: Matrix) -> anyhow::Result<()> {
+        self.plane.can(&matrix)?;
         self.layers.insert(name.to_owned(), matrix);
         self.apply()
     }
@@ -137,24 +123,16 @@ impl Network {
     /// Takes the fault of that name away.
     ///
     /// # Errors
-    /// The switch does not answer.
-    pub fn lift(&mut self, name: &str) -> anyhow::Result<Counts> {
+    /// The data plane fails.
+    pub fn lift(&mut self, name: &str) -> anyhow::Result<()> {
         self.layers.remove(name);
         self.apply()
     }
 
-    fn apply(&self) -> anyhow::Result<Counts> {
+    fn apply(&self) -> anyhow::Result<()> {
         let none = Matrix::default();
         let all = self.layers.values().fold(none, |all, one| all.and(one));
-        switch::command(&self.socket, &all)
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        // It ends with its standard input.
-        drop(self.switch.stdin.take());
-        let _ = self.switch.wait();
+        self.carrier.set(&all)
     }
 }
 
@@ -177,17 +155,26 @@ fn hardware(number: usize) -> String {
 /// # Errors
 /// `ip` fails.
 pub fn remove(owner: Owner) -> anyhow::Result<()> {
-    let entries = std::fs::read_dir(namespace::FOLDER).into_iter().flatten();
-    let names = entries.flatten().map(|entry| entry.file_name());
-    let delete: String = names
-        .filter_map(|name| name.into_string().ok())
-        .filter(|name| Owner::of(name) == Some(owner))
+    let delete: String = namespaces(owner)
         .map(|name| format!("netns del {name}\n"))
         .collect();
     if delete.is_empty() {
         return Ok(());
     }
-    batch(&["-batch", "-"], &delete)
+    let result = batch(&["-force", "-batch", "-"], &delete);
+    match namespaces(owner).next() {
+        // Another run may have removed them at the same time.
+        None => Ok(()),
+        Some(_) => result,
+    }
+}
+
+fn namespaces(owner: Owner) -> impl Iterator<Item = String> {
+    let entries = std::fs::read_dir(namespace::FOLDER).into_iter().flatten();
+    let names = entries
+        .flatten()
+        .filter_map(|it| it.file_name().into_string().ok());
+    names.filter(move |name| Owner::of(name) == Some(owner))
 }
 
 fn batch(arguments: &[&str], lines: &str) -> anyhow::Result<()> {

@@ -73,8 +73,17 @@ impl Namespace {
     ///
     /// # Errors
     /// As [`command::run`].
-    pub fn run(&self, mut command: Command) -> anyhow::Result<String> {
-        joined(self.thread(move || command::run(&mut command, ""))?)?
+    pub fn run(&self, command: Command) -> anyhow::Result<String> {
+        self.run_with(command, "")
+    }
+
+    /// [`Namespace::run`] with `input` as the tool's standard input.
+    ///
+    /// # Errors
+    /// As [`command::run`].
+    pub fn run_with(&self, mut command: Command, input: &str) -> anyhow::Result<String> {
+        let input = input.to_owned();
+        joined(self.thread(move || command::run(&mut command, &input))?)?
     }
 }
 

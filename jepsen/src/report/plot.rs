@@ -1,53 +1,94 @@
 //! Latency and throughput of a round over time, with a band for each fault and a line for each primary.
 
-use super::course::{Course, Sample};
+use super::course::{Course, Sample, Struck};
 use super::svg::{Anchor, Area, Drawing};
 
 const WIDTH: f64 = 1_000.0;
-const HEIGHT: f64 = 460.0;
+const HEIGHT: f64 = 510.0;
 const LATENCY: Area = Area {
     left: 60.0,
-    top: 50.0,
+    top: 72.0,
     width: 920.0,
     height: 200.0,
 };
 const THROUGHPUT: Area = Area {
     left: 60.0,
-    top: 280.0,
+    top: 322.0,
     width: 920.0,
     height: 140.0,
 };
+/// Where labels stand: the names of faults above the upper area, those of primaries above the lower one.
+const FAULT_ROWS: [f64; 3] = [66.0, 53.0, 40.0];
+const PRIMARY_ROWS: [f64; 3] = [316.0, 303.0, 290.0];
+/// An ordinary letter of the font, wide enough for those that browsers choose.
+const LETTER: f64 = 6.2;
 /// In ms; one pixel holds more than one operation.
 const BUCKET_MS: f64 = 200.0;
 /// The scale of latencies is logarithmic.
 const LEAST_MS: f64 = 0.5;
 const MOST_MS: f64 = 5_000.0;
+/// How many times stand below the plot at most.
+const MOST_TIMES: usize = 15;
 
 const INK: &str = "#333333";
 const GRID: &str = "#dddddd";
 const BAND: &str = "#d95f02";
+const FAULT: &str = "#a84900";
 const GOOD: &str = "#1b6ca8";
 const BAD: &str = "#c0392b";
 const PRIMARY: &str = "#2e7d32";
 
 /// The plot, as SVG.
 pub fn plot(title: &str, course: &Course, samples: &[Sample]) -> String {
+    let good = buckets(samples, course.lasted_ms, true);
+    let bad = buckets(samples, course.lasted_ms, false);
     let mut plot = Plot {
         drawing: Drawing::new(WIDTH, HEIGHT),
         lasted_ms: course.lasted_ms.max(1.0),
+        highest: round_number(good.iter().chain(&bad).copied().fold(1.0, f64::max)),
     };
-    plot.drawing.text((60.0, 18.0), Anchor::Start, INK, title);
+    plot.drawing.text((60.0, 20.0), Anchor::Start, INK, title);
     plot.bands(course);
-    plot.axes(samples);
+    plot.axes();
     plot.latency(samples);
-    plot.throughput(samples);
+    plot.throughput(&bad, BAD);
+    plot.throughput(&good, GOOD);
     plot.primaries(course);
+    plot.legend();
     plot.drawing.finish()
 }
 
 struct Plot {
     drawing: Drawing,
     lasted_ms: f64,
+    /// At the top of the throughput, in operations a second.
+    highest: f64,
+}
+
+/// Rows of labels, of which none covers another.
+struct Rows<'a> {
+    rows: &'a [f64],
+    /// Where the last label of each row ends.
+    ends: Vec<f64>,
+}
+
+impl Rows<'_> {
+    fn new(rows: &[f64]) -> Rows<'_> {
+        Rows {
+            rows,
+            ends: vec![0.0; rows.len()],
+        }
+    }
+
+    /// Where words that belong to `x` begin, in the first row with room; none if there is none. Labels are given from the
+    /// left to the right.
+    fn place(&mut self, x: f64, words: &str) -> Option<(f64, f64)> {
+        let width = words.chars().count() as f64 * LETTER;
+        let left = x.min(WIDTH - width).max(0.0);
+        let row = self.ends.iter().position(|end| *end <= left)?;
+        self.ends[row] = left + width + LETTER;
+        Some((left, self.rows[row]))
+    }
 }
 
 impl Plot {
@@ -56,25 +97,30 @@ impl Plot {
     }
 
     fn bands(&mut self, course: &Course) {
-        for (number, strike) in course.strikes.iter().enumerate() {
+        let mut rows = Rows::new(&FAULT_ROWS);
+        for strike in &course.strikes {
             let left = self.x(strike.began_ms);
             let right = self.x(strike.healed_ms.unwrap_or(self.lasted_ms));
-            for area in [LATENCY, THROUGHPUT] {
-                let width = (right - left).max(1.0);
-                let band = Area {
-                    left,
-                    width,
-                    ..area
-                };
-                self.drawing.area(band, BAND, 0.15);
+            if is_there(strike) {
+                for area in [LATENCY, THROUGHPUT] {
+                    let width = (right - left).max(1.0);
+                    let band = Area {
+                        left,
+                        width,
+                        ..area
+                    };
+                    self.drawing.area(band, BAND, 0.15);
+                }
             }
-            let words = format!("{} {}", strike.fault, strike.host);
-            let row = 34.0 + 12.0 * (number % 2) as f64;
-            self.drawing.text((left, row), Anchor::Start, BAND, &words);
+            let skipped = if is_there(strike) { "" } else { " (skipped)" };
+            let words = format!("{} {}{skipped}", strike.fault, strike.host);
+            if let Some(place) = rows.place(left, &words) {
+                self.drawing.text(place, Anchor::Start, FAULT, &words);
+            }
         }
     }
 
-    fn axes(&mut self, samples: &[Sample]) {
+    fn axes(&mut self) {
         for area in [LATENCY, THROUGHPUT] {
             let corner = [
                 (area.left, area.top),
@@ -89,32 +135,38 @@ impl Plot {
             (100.0, "100 ms"),
             (1_000.0, "1 s"),
         ] {
-            let y = latency_y(ms);
-            let across = [(LATENCY.left, y), (LATENCY.right(), y)];
-            self.drawing.line(&across, GRID, 1.0);
-            let place = (LATENCY.left - 5.0, y + 4.0);
-            self.drawing.text(place, Anchor::End, INK, words);
+            self.height(LATENCY, latency_y(ms), words);
         }
-        let highest = highest(&buckets(samples, self.lasted_ms, true));
-        let top = (THROUGHPUT.left - 5.0, THROUGHPUT.top + 4.0);
-        self.drawing
-            .text(top, Anchor::End, INK, &format!("{highest:.0}/s"));
-        let bottom = (THROUGHPUT.left - 5.0, THROUGHPUT.bottom() + 4.0);
-        self.drawing.text(bottom, Anchor::End, INK, "0");
+        for share in [0.0, 0.5, 1.0] {
+            let words = format!("{}/s", self.highest * share);
+            let y = THROUGHPUT.bottom() - THROUGHPUT.height * share;
+            self.height(THROUGHPUT, y, &words);
+        }
         let seconds = (self.lasted_ms / 1_000.0) as usize;
-        for second in (0..=seconds).step_by(5) {
+        for second in (0..=seconds).step_by(seconds_apart(seconds)) {
             let x = self.x(second as f64 * 1_000.0);
+            for area in [LATENCY, THROUGHPUT] {
+                let tick = [(x, area.bottom()), (x, area.bottom() + 4.0)];
+                self.drawing.line(&tick, INK, 1.0);
+            }
             let place = (x, THROUGHPUT.bottom() + 16.0);
-            self.drawing
-                .text(place, Anchor::Start, INK, &format!("{second} s"));
+            let words = format!("{second} s");
+            self.drawing.text(place, Anchor::Middle, INK, &words);
         }
-        let legend = (THROUGHPUT.left, HEIGHT - 8.0);
-        let words = "blue: acknowledged; red: failed or unknown; green: first write of a primary; orange: a fault";
-        self.drawing.text(legend, Anchor::Start, INK, words);
+    }
+
+    /// A line across an area, with what it stands for.
+    fn height(&mut self, area: Area, y: f64, words: &str) {
+        if y < area.bottom() {
+            let across = [(area.left, y), (area.right(), y)];
+            self.drawing.line(&across, GRID, 1.0);
+        }
+        let place = (area.left - 5.0, y + 4.0);
+        self.drawing.text(place, Anchor::End, INK, words);
     }
 
     fn latency(&mut self, samples: &[Sample]) {
-        for (is_ok, color, opacity) in [(true, GOOD, 0.35), (false, BAD, 0.7)] {
+        for (is_ok, color, opacity) in [(true, GOOD, 0.5), (false, BAD, 0.7)] {
             let of_kind = samples.iter().filter(|sample| sample.is_ok == is_ok);
             let mut points: Vec<(i64, i64)> = of_kind
                 .map(|sample| {
@@ -133,38 +185,79 @@ impl Plot {
         }
     }
 
-    fn throughput(&mut self, samples: &[Sample]) {
-        let good = buckets(samples, self.lasted_ms, true);
-        let scale = THROUGHPUT.height / highest(&good);
-        for (buckets, color) in [(buckets(samples, self.lasted_ms, false), BAD), (good, GOOD)] {
-            let points: Vec<_> = buckets
-                .iter()
-                .enumerate()
-                .map(|(number, rate)| {
-                    let x = self.x((number as f64 + 0.5) * BUCKET_MS);
-                    let y = THROUGHPUT.bottom() - (rate * scale).min(THROUGHPUT.height);
-                    (x, y)
-                })
-                .collect();
-            self.drawing.line(&points, color, 1.5);
-        }
+    fn throughput(&mut self, buckets: &[f64], color: &str) {
+        let scale = THROUGHPUT.height / self.highest;
+        let points: Vec<_> = buckets
+            .iter()
+            .enumerate()
+            .map(|(number, rate)| {
+                let x = self.x((number as f64 + 0.5) * BUCKET_MS);
+                (x, THROUGHPUT.bottom() - rate * scale)
+            })
+            .collect();
+        self.drawing.line(&points, color, 1.5);
     }
 
     fn primaries(&mut self, course: &Course) {
-        for (number, primary) in course.primaries.iter().enumerate() {
+        let mut rows = Rows::new(&PRIMARY_ROWS);
+        for primary in &course.primaries {
             let x = self.x(primary.first_ms);
-            let down = [(x, LATENCY.top), (x, THROUGHPUT.bottom())];
-            self.drawing.line(&down, PRIMARY, 1.0);
+            for area in [LATENCY, THROUGHPUT] {
+                let down = [(x, area.top), (x, area.bottom())];
+                self.drawing.line(&down, PRIMARY, 1.0);
+            }
             let words = format!("{} ({})", primary.node, primary.timeline);
-            let place = (x + 3.0, THROUGHPUT.top - 16.0 + 11.0 * (number % 2) as f64);
-            self.drawing.text(place, Anchor::Start, PRIMARY, &words);
+            if let Some(place) = rows.place(x, &words) {
+                self.drawing.text(place, Anchor::Start, PRIMARY, &words);
+            }
         }
     }
+
+    fn legend(&mut self) {
+        let (mut left, y) = (THROUGHPUT.left, HEIGHT - 10.0);
+        for (color, opacity, words) in [
+            (GOOD, 1.0, "acknowledged"),
+            (BAD, 1.0, "failed or unknown"),
+            (PRIMARY, 1.0, "first write of a primary (its timeline)"),
+            (BAND, 0.3, "a fault until it is healed"),
+        ] {
+            let square = Area {
+                left,
+                top: y - 9.0,
+                width: 10.0,
+                height: 10.0,
+            };
+            self.drawing.area(square, color, opacity);
+            let place = (square.right() + 5.0, y);
+            self.drawing.text(place, Anchor::Start, INK, words);
+            left += words.len() as f64 * LETTER + 35.0;
+        }
+    }
+}
+
+/// Whether anything was done at all.
+fn is_there(strike: &Struck) -> bool {
+    !strike.outcome.starts_with("skipped")
 }
 
 fn latency_y(ms: f64) -> f64 {
     let share = (ms.clamp(LEAST_MS, MOST_MS) / LEAST_MS).ln() / (MOST_MS / LEAST_MS).ln();
     LATENCY.bottom() - LATENCY.height * share
+}
+
+/// The next of 1, 2 and 5 times a power of ten.
+fn round_number(value: f64) -> f64 {
+    let power = 10_f64.powf(value.log10().floor());
+    let factors = [1.0, 2.0, 5.0, 10.0].into_iter();
+    let mut numbers = factors.map(|factor| factor * power);
+    numbers.find(|it| *it >= value).unwrap_or(value)
+}
+
+fn seconds_apart(seconds: usize) -> usize {
+    let steps = [1, 2, 5, 10, 20, 60, 120, 300, 600];
+    let mut steps = steps.into_iter();
+    let fits = |step: &usize| seconds / step < MOST_TIMES;
+    steps.find(fits).unwrap_or(seconds / MOST_TIMES + 1)
 }
 
 /// Operations a second.
@@ -178,14 +271,25 @@ fn buckets(samples: &[Sample], lasted_ms: f64, is_ok: bool) -> Vec<f64> {
     rates
 }
 
-fn highest(rates: &[f64]) -> f64 {
-    rates.iter().copied().fold(1.0, f64::max)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::course::{Primary, Struck};
+    use crate::report::course::Primary;
+
+    fn strike(fault: &str, outcome: &str, began_ms: f64) -> Struck {
+        Struck {
+            fault: fault.to_owned(),
+            host: "a".to_owned(),
+            role: "primary".to_owned(),
+            outcome: outcome.to_owned(),
+            began_ms,
+            installed_ms: began_ms + 1.0,
+            healed_ms: Some(began_ms + 4_000.0),
+            least_outage_ms: Some(1_400.0),
+            outage_ms: Some(1_500.0),
+            worst_outage_ms: None,
+        }
+    }
 
     #[test]
     fn it_shows_faults_primaries_and_what_clients_saw() {
@@ -198,18 +302,10 @@ mod tests {
                 node: "b".to_owned(),
                 writes: 5,
             }],
-            strikes: vec![Struck {
-                fault: "isolate".to_owned(),
-                host: "a".to_owned(),
-                role: "primary".to_owned(),
-                outcome: "installed".to_owned(),
-                began_ms: 4_000.0,
-                installed_ms: 4_001.0,
-                healed_ms: Some(8_000.0),
-                least_outage_ms: Some(1_400.0),
-                outage_ms: Some(1_500.0),
-                worst_outage_ms: None,
-            }],
+            strikes: vec![
+                strike("isolate", "installed", 4_000.0),
+                strike("clock-ahead", "skipped: no clock", 4_500.0),
+            ],
             ..Course::default()
         };
         let sample = |at_ms, latency_ms, is_ok| Sample {
@@ -222,15 +318,40 @@ mod tests {
         for part in [
             "round 1",
             // From 40 % to 80 % of the width.
-            r#"<rect x="428.0" y="50.0" width="368.0""#,
-            "isolate a",
+            r#"<rect x="428.0" y="72.0" width="368.0""#,
+            "isolate a<",
+            "clock-ahead a (skipped)",
             "b (3)",
             // One dot of each kind.
-            "<path d=\"M69.0 235.0h1.6\"",
-            "<path d=\"M520.0 70.0h1.6\"",
+            "<path d=\"M69.0 257.0h1.6\"",
+            "<path d=\"M520.0 92.0h1.6\"",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        // What was not done has no band.
+        assert_eq!(text.matches(r#"fill-opacity="0.15""#).count(), 2);
         assert_eq!(text.matches("<svg").count(), text.matches("</svg>").count());
+    }
+
+    #[test]
+    fn labels_neither_cover_each_other_nor_leave_the_drawing() {
+        let mut rows = Rows::new(&FAULT_ROWS);
+        let mut place = |x: f64| rows.place(x, "power-cut p1");
+        let [low, middle, high] = FAULT_ROWS;
+        assert_eq!(place(100.0), Some((100.0, low)));
+        assert_eq!(place(110.0), Some((110.0, middle)));
+        assert_eq!(place(120.0), Some((120.0, high)));
+        assert_eq!(place(130.0), None);
+        assert_eq!(place(190.0), Some((190.0, low)));
+        let (left, _) = place(WIDTH - 10.0).unwrap();
+        assert!(left + 12.0 * LETTER <= WIDTH);
+    }
+
+    #[test]
+    fn scales_have_round_numbers() {
+        let found = [1.0, 3.0, 355.0, 500.0, 501.0].map(round_number);
+        assert_eq!(found, [1.0, 5.0, 500.0, 500.0, 1_000.0]);
+        assert_eq!([9, 14, 40, 70, 299].map(seconds_apart), [1, 1, 5, 5, 20]);
+        assert!(7_200 / seconds_apart(7_200) < MOST_TIMES);
     }
 }

@@ -40,6 +40,8 @@ impl Area {
 pub enum Anchor {
     /// It begins there.
     Start,
+    /// Its middle is there.
+    Middle,
     /// It ends there.
     End,
 }
@@ -112,6 +114,7 @@ impl Drawing {
     pub fn text(&mut self, (x, y): (f64, f64), anchor: Anchor, color: &str, words: &str) {
         let anchor = match anchor {
             Anchor::Start => "start",
+            Anchor::Middle => "middle",
             Anchor::End => "end",
         };
         let words = escaped(words);

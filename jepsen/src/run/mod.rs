@@ -167,6 +167,9 @@ fn given(wanted: Wanted, common: &Common) -> anyhow::Result<Ruling> {
     let wanted = if lacks.is_empty() {
         wanted
     } else {
+        print(&format!(
+            "NOT ON HOSTS: they need {lacks}; signals on loopback instead, with quorum:1"
+        ));
         series.cannot_show(format!(
             "networks, disks, clocks, async and more than 3 nodes: this machine lacks {lacks}"
         ));

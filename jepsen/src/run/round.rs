@@ -14,6 +14,7 @@ use super::plan::RoundPlan;
 use super::setup::setup;
 use super::surroundings::Surroundings;
 use crate::clock::{self, Moment};
+use crate::nemesis::fault::Fault;
 use crate::nemesis::ground::Ground;
 use crate::nemesis::{Outcome, Record, runner};
 
@@ -125,6 +126,7 @@ fn strike(
     log: &mut ClientLog,
     troubles: &mut Vec<String>,
 ) -> Vec<Record> {
+    let hit = hit(ground);
     let records = runner::run(ground, &plan.strikes, stop, |record| {
         eprintln!("  {}", told(record));
         let (time, status) = match (record.healed, &record.outcome) {
@@ -135,7 +137,7 @@ fn strike(
         };
         let fault = history::Fault {
             name: record.fault.name(),
-            target: record.host.clone(),
+            target: hit(record),
             status: status.to_owned(),
         };
         let written = log.remark_at(time, Process::nemesis(), Operation::Fault(fault));
@@ -151,6 +153,20 @@ fn strike(
     });
     troubles.extend(unhealed);
     records
+}
+
+/// Names the hosts that a fault hits: those of a whole zone if that is lost.
+fn hit(ground: &Ground) -> impl Fn(&Record) -> String + use<> {
+    let layout = match ground {
+        Ground::Hosts(hosts) => Some(hosts.layout().clone()),
+        Ground::Loopback(_) => None,
+    };
+    move |record| match &layout {
+        Some(layout) if record.fault == Fault::ZoneLoss => {
+            layout.machines_of(&layout.zone_of(&record.host)).join("+")
+        }
+        _ => record.host.clone(),
+    }
 }
 
 fn told(record: &Record) -> String {

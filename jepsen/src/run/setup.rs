@@ -37,7 +37,7 @@ pub fn setup(plan: &RoundPlan) -> Setup {
     }
 }
 
-/// Whether a primary may live on that does not hear of its successor.
+/// Whether a primary may live on that does not hear of its successor, or cannot write down that it does.
 fn may_isolate(fault: Fault) -> bool {
     match fault {
         Fault::Pause(_)
@@ -52,14 +52,14 @@ fn may_isolate(fault: Fault) -> bool {
         | Fault::PrimaryWithLeader
         | Fault::ZoneLoss
         | Fault::SlowLinks
-        | Fault::LossyLinks => true,
+        | Fault::LossyLinks
+        | Fault::DiskFull => true,
         Fault::Kill(_)
         | Fault::KillNode
         | Fault::ClockAhead
         | Fault::ClockBehind
         | Fault::ClockDrift
         | Fault::PowerCut
-        | Fault::DiskFull
         | Fault::FsyncErrors
         | Fault::RollingPeers
         | Fault::RollingAgents
@@ -91,6 +91,7 @@ mod tests {
             assert_eq!(setup.staleness_ms, 5_000 + lasts);
         };
         check("quorum:1", Fault::Isolate, 10_000);
+        check("quorum:1", Fault::DiskFull, 10_000);
         check("quorum:1", Fault::PowerCut, 0);
         check("async", Fault::Isolate, 0);
         check("async", Fault::Freeze, 0);

@@ -5,15 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tokio_postgres::types::Type;
-
 use crate::clock::{self, Moment};
 use crate::history::{MicroOperation, Operation, Recorder};
 use crate::random::Random;
 use crate::session::{Session, Target};
 
 use super::client::{Client, Done, Habit, Names, Way, on_primary};
-use super::sql::{self, ANSWERER, Trouble, TroubleKind};
+use super::sql::{self, Trouble, TroubleKind};
 use super::{Pace, Values, WorkloadError};
 
 const ROTATE_EVERY: Duration = Duration::from_secs(3);
@@ -144,11 +142,10 @@ async fn perform(session: &Session, operation: &Operation, names: &Names) -> Res
             done.push(one(session, micro).await?);
         }
         let answerer = match operation.is_write() {
-            true => sql::rows(session, &format!("SELECT {ANSWERER}"), &[]).await?,
-            false => vec![],
+            true => sql::ask_answerer(session, names).await?,
+            false => None,
         };
-        let answerer = answerer.first().map(|row| sql::answerer(row, 0, names));
-        Ok((Operation::Transaction(done), answerer.transpose()?))
+        Ok((Operation::Transaction(done), answerer))
     })
     .await
 }
@@ -158,14 +155,12 @@ async fn one(session: &Session, micro: &MicroOperation) -> Result<MicroOperation
         MicroOperation::Append { key, element } => {
             let append = "INSERT INTO jepsen_append (key, list) VALUES ($1, ARRAY[$2]) \
                  ON CONFLICT (key) DO UPDATE SET list = jepsen_append.list || $2";
-            let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
-                [(key, Type::INT8), (element, Type::INT8)];
-            sql::rows(session, append, &parameters).await?;
+            sql::rows(session, append, &sql::numbers([key, element])).await?;
             Ok(micro.clone())
         }
         MicroOperation::Read { key, .. } => {
             let read = "SELECT list FROM jepsen_append WHERE key = $1";
-            let rows = sql::rows(session, read, &[(key, Type::INT8)]).await?;
+            let rows = sql::rows(session, read, &sql::numbers([key])).await?;
             let list = rows.first().map(|row| sql::column(row, 0));
             Ok(MicroOperation::Read {
                 key: *key,

@@ -1,13 +1,11 @@
 //! A bank: money moves between accounts, and every snapshot of all balances has the same sum.
 
-use tokio_postgres::types::Type;
-
 use crate::history::{Operation, Recorder, Transfer};
 use crate::random::Random;
 use crate::session::{Session, Target};
 
 use super::client::{Client, Done, Habit, Names, Way, on_primary};
-use super::sql::{self, ANSWERER, Trouble, TroubleKind};
+use super::sql::{self, Trouble, TroubleKind};
 use super::{Pace, WorkloadError};
 
 /// How many accounts there are.
@@ -92,9 +90,8 @@ async fn transfer(session: &Session, it: Transfer, names: &Names) -> Result<Done
     let change = async |account: i64, by: i64| {
         let update = "UPDATE jepsen_bank SET balance = balance + $2 \
              WHERE account = $1 AND balance + $2 >= 0 RETURNING account";
-        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
-            [(&account, Type::INT8), (&by, Type::INT8)];
-        match sql::rows(session, update, &parameters).await?.is_empty() {
+        let changed = sql::rows(session, update, &sql::numbers([&account, &by])).await?;
+        match changed.is_empty() {
             false => Ok(()),
             // The server is well: only the account is too poor.
             true => Err(Trouble::new(TroubleKind::Conflict, "not enough money")),
@@ -103,9 +100,10 @@ async fn transfer(session: &Session, it: Transfer, names: &Names) -> Result<Done
     sql::transaction(session, async {
         change(it.from, -it.amount).await?;
         change(it.to, it.amount).await?;
-        let rows = sql::rows(session, &format!("SELECT {ANSWERER}"), &[]).await?;
-        let answerer = rows.first().map(|row| sql::answerer(row, 0, names));
-        Ok((Operation::Transfer(it), answerer.transpose()?))
+        Ok((
+            Operation::Transfer(it),
+            sql::ask_answerer(session, names).await?,
+        ))
     })
     .await
 }

@@ -1,13 +1,11 @@
 //! Tries a raw commit on one node, again and again: over a session that stays open, or over a new one each
 //! time. Only the primary may acknowledge it.
 
-use tokio_postgres::types::Type;
-
 use crate::history::{Operation, Recorder};
 use crate::session::{Session, Target};
 
 use super::client::{Client, Done, Habit, Names, Way, on_primary};
-use super::sql::{self, ANSWERER, Trouble, TroubleKind};
+use super::sql::{self, Trouble, TroubleKind};
 use super::{Pace, Values, WorkloadError};
 
 /// Creates an empty table.
@@ -36,14 +34,12 @@ pub async fn run(
     let names = Names::new(std::slice::from_ref(&target));
     let client = Client::new(Way::Node(Box::new(target)), habit);
     let next = || Operation::Probe(values.next());
-    let insert = format!("INSERT INTO jepsen_probe (value) VALUES ($1) RETURNING {ANSWERER}");
     let perform = async |session: &Session, operation: &Operation| -> Result<Done, Trouble> {
         let Operation::Probe(value) = operation else {
             return Err(Trouble::new(TroubleKind::Refused, "not a probe"));
         };
-        let rows = sql::rows(session, &insert, &[(value, Type::INT8)]).await?;
-        let answerer = rows.first().map(|row| sql::answerer(row, 0, &names));
-        Ok((operation.clone(), answerer.transpose()?))
+        let answerer = sql::insert(session, "jepsen_probe", *value, &names).await?;
+        Ok((operation.clone(), answerer))
     };
     client
         .work(recorder.client("probe")?, pace, next, perform)

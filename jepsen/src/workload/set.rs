@@ -42,14 +42,12 @@ pub async fn run(
     let names = Names::new(&targets);
     let client = Client::new(Way::Primary(targets), habit);
     let next = || Operation::Add(values.next());
-    let insert = format!("INSERT INTO jepsen_set (value) VALUES ($1) RETURNING {ANSWERER}");
     let perform = async |session: &Session, operation: &Operation| -> Result<Done, Trouble> {
         let Operation::Add(value) = operation else {
             return Err(Trouble::new(TroubleKind::Refused, "not an add"));
         };
-        let rows = sql::rows(session, &insert, &[(value, Type::INT8)]).await?;
-        let answerer = rows.first().map(|row| sql::answerer(row, 0, &names));
-        Ok((operation.clone(), answerer.transpose()?))
+        let answerer = sql::insert(session, "jepsen_set", *value, &names).await?;
+        Ok((operation.clone(), answerer))
     };
     client
         .work(recorder.client("set")?, pace, next, perform)

@@ -97,6 +97,40 @@ pub async fn rows(
     unwarned(session, before).map(|()| rows)
 }
 
+/// 64-bit numbers as the parameters of a statement.
+pub fn numbers<const N: usize>(values: [&i64; N]) -> [(&(dyn ToSql + Sync), Type); N] {
+    values.map(|value| (value as &(dyn ToSql + Sync), Type::INT8))
+}
+
+/// Inserts a number into the column `value` of a table; answers who did it.
+///
+/// # Errors
+/// See [`rows`].
+pub async fn insert(
+    session: &Session,
+    table: &str,
+    value: i64,
+    names: &Names,
+) -> Result<Option<Answerer>, Trouble> {
+    let insert = format!("INSERT INTO {table} (value) VALUES ($1) RETURNING {ANSWERER}");
+    let rows = rows(session, &insert, &numbers([&value])).await?;
+    first_answerer(&rows, names)
+}
+
+/// Asks who answers.
+///
+/// # Errors
+/// See [`rows`].
+pub async fn ask_answerer(session: &Session, names: &Names) -> Result<Option<Answerer>, Trouble> {
+    let rows = rows(session, &format!("SELECT {ANSWERER}"), &[]).await?;
+    first_answerer(&rows, names)
+}
+
+fn first_answerer(rows: &[Row], names: &Names) -> Result<Option<Answerer>, Trouble> {
+    let answerer = rows.first().map(|row| answerer(row, 0, names));
+    answerer.transpose()
+}
+
 /// Runs statements that answer nothing, such as BEGIN and COMMIT.
 ///
 /// # Errors

@@ -81,7 +81,7 @@ pub fn anomalies(calls: &[Call], setup: &Setup) -> Option<Verdict> {
     }
     let mut evidence = vec![];
     if setup.durability == Durability::Async {
-        let split = tail::split(transactions);
+        let split = tail::split(transactions, calls, setup);
         transactions = split.kept;
         aborted.extend(split.lost);
         evidence.extend(split.evidence);
