@@ -1,17 +1,19 @@
 # Thin: each target is what a user could type. All install what they need, or say what is missing.
-.PHONY: help install release demo bench idle jepsen soak mutants test simulation ci
+.PHONY: help install release broken demo bench idle jepsen soak mutants test simulation ci
 
 SEEDS ?= 100000
 TRIALS ?= 20
 ROUNDS ?= 12
 SEED ?= 1
 FOR ?= 2h
-# One of each kind: processes, pauses, partitions, links, disks, the peers themselves.
-FAULTS ?= kill-postmaster@primary,kill-node@primary,freeze@primary,pause-agent@primary,isolate@primary,primary-with-clients,leader-in-minority,zone-loss@primary,lossy-links@primary,power-cut@primary,fsync-errors@primary,kill-peer@leader
+# One of each kind: processes, pauses, partitions, links, disks, clocks, the peers themselves.
+FAULTS ?= kill-postmaster@primary,kill-node@primary,freeze@primary,clock-behind@primary,isolate@primary,primary-with-clients,leader-in-minority,zone-loss@primary,lossy-links@primary,power-cut@primary,fsync-errors@primary,kill-peer@leader
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 JEPSEN := $(TARGET)/release/jepsen
+TESTED := $(TARGET)/debug/jepsen
+MUTANT := $(TARGET)/mutants/primacy
 
 help:
 	@sed -n 's/^\([a-z]*\):.*# /\1\t/p' Makefile
@@ -22,6 +24,13 @@ install: # PostgreSQL (Debian, as root) and a look at Rust
 release: install
 	cargo build --release --package primacy --package jepsen
 
+# One binary that can break its rules, aside, then those that cannot. They have the profile of the tests, and the whole
+# workspace is named, so that nothing is compiled twice.
+broken: install
+	cargo build --profile test --workspace --bins --features mutants
+	install -D $(TARGET)/debug/primacy $(MUTANT)
+	cargo build --profile test --workspace --bins
+
 demo: release # a whole installation on this machine, and two recoveries as time lines
 	$(JEPSEN) demo
 
@@ -31,20 +40,20 @@ bench: release # write outage, loss and rejoin under faults; TRIALS=20
 idle: release # CPU and memory of a cluster at rest
 	$(JEPSEN) idle
 
-jepsen: release # rounds of faults under load, half quorum, half async, every history judged; ROUNDS=12 SEED=1
+# MUTANTS are those of jepsen/mutants.toml.
+jepsen: MUTANTS ?= lease-end quorum-test
+jepsen: broken # rounds of faults under load, half quorum, half async, every history judged, and two broken rules; ROUNDS=12 SEED=1
 	@./.ci/install faults
-	$(JEPSEN) run --rounds $(ROUNDS) --seed $(SEED) --folder $(TARGET)/jepsen --faults $(FAULTS)
+	$(TESTED) run --rounds $(ROUNDS) --seed $(SEED) --folder $(TARGET)/jepsen --faults $(FAULTS)
+	$(TESTED) mutants --if-possible --primacy-mutants $(MUTANT) --folder $(TARGET)/mutants/rounds $(MUTANTS)
 
 soak: release # the same over all faults for hours; FOR=2h SEED=1
 	@./.ci/install faults
 	$(JEPSEN) soak --for $(FOR) --seed $(SEED) --folder $(TARGET)/soak
 
-# MUTANTS may name some of jepsen/mutants.toml. The binary has the profile of the tests: nothing is compiled twice.
-mutants: release # break one safety rule after the other in the real binary: each must be caught; MUTANTS="lease-end quorum-test"
+mutants: broken # break one safety rule after the other in the real binary: each must be caught; MUTANTS="lease-end quorum-test"
 	@./.ci/install faults
-	cargo build --profile test --package primacy --bin primacy --features mutants
-	install -D $(TARGET)/debug/primacy $(TARGET)/mutants/primacy
-	$(JEPSEN) mutants --primacy-mutants $(TARGET)/mutants/primacy --folder $(TARGET)/mutants/rounds $(MUTANTS)
+	$(TESTED) mutants --primacy-mutants $(MUTANT) --folder $(TARGET)/mutants/rounds $(MUTANTS)
 
 test: install # every test, then the proof that every broken safety rule is noticed
 	@if cargo nextest --version >/dev/null 2>&1; then echo cargo nextest run --workspace; cargo nextest run --workspace; \
