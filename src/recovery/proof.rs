@@ -86,6 +86,19 @@ fn last_primary(cluster: &Cluster, counted: &Counted<'_>) -> Option<InstanceId> 
     is_whole.then(|| holder.clone())
 }
 
+/// Those who may hold a lease, but for whom gave it up: an agent that promised over the recorded data has stopped the
+/// server of that data. One that has other data stopped nothing: the server may run on another host.
+fn may_hold(cluster: &Cluster, promises: &BTreeMap<InstanceId, Promise>) -> Vec<InstanceId> {
+    let gave_it_up = |id: &InstanceId| {
+        let recorded = cluster.members.get(id).map(|member| member.incarnation);
+        promises
+            .get(id)
+            .is_some_and(|promise| recorded.is_some() && promise.incarnation == recorded)
+    };
+    let holders = cluster.holders.iter();
+    holders.filter(|id| !gave_it_up(id)).cloned().collect()
+}
+
 /// The best position; among equals one whose disk takes writes, a running instance, then the first name.
 fn best(of: &Counted<'_>, view: &View) -> Option<InstanceId> {
     let rank = |(id, (position, running)): &(&&InstanceId, &(WalPosition, bool))| {
@@ -125,12 +138,7 @@ pub fn elect(
         needed,
         missing: missing(cluster, promises),
     };
-    let may_hold: Vec<_> = cluster
-        .holders
-        .iter()
-        .filter(|id| !promises.contains_key(*id))
-        .cloned()
-        .collect();
+    let may_hold = may_hold(cluster, promises);
     let leases_ended = may_hold.is_empty() || view.now > view.leases_lapse_at;
     let elected = if cluster.durability == Durability::Async {
         let proof = if may_hold.is_empty() {
@@ -220,9 +228,7 @@ pub fn check(
                 "{candidate} is not the last primary, or not all of it"
             ));
         }
-        FenceProof::OldPrimaryPromised
-            if !cluster.holders.iter().all(|id| promises.contains_key(id)) =>
-        {
+        FenceProof::OldPrimaryPromised if !may_hold(cluster, promises).is_empty() => {
             return unproven("somebody who may hold a lease has not promised".to_owned());
         }
         FenceProof::OldPrimaryPromised | FenceProof::LeaseLapsed => {

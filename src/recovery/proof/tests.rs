@@ -98,6 +98,32 @@ fn the_last_primary_alone_is_enough_if_its_data_is_all_there() {
 }
 
 #[test]
+fn a_lease_ends_early_only_by_the_promise_of_who_has_the_data() {
+    let cluster = cluster(&["a", "b", "c"], Durability::Async);
+    let over = |incarnation| {
+        let mut all = promises(&[("a", at(2, 50)), ("b", at(2, 50)), ("c", at(2, 20))]);
+        all.get_mut(&id("a")).unwrap().incarnation = incarnation;
+        all
+    };
+    let mut early = view([]);
+    let mut late = early.clone();
+    early.now = early.leases_lapse_at;
+    late.now = late.leases_lapse_at.after(Duration::from_millis(1));
+    let proof = FenceProof::OldPrimaryPromised;
+    let all = over(Some(Incarnation(1)));
+    assert_eq!(elect(&cluster, &all, &early, true).unwrap().1, proof);
+    for other in [None, Some(Incarnation(7))] {
+        let all = over(other);
+        let by = vec![id("a")];
+        let waits = Err(Reason::LeaseMayBeHeld { by });
+        assert_eq!(elect(&cluster, &all, &early, true), waits, "{other:?}");
+        assert!(check(&cluster, &all, &id("b"), &proof).is_err());
+        let elected = elect(&cluster, &all, &late, true).unwrap();
+        assert_eq!(elected, (id("b"), FenceProof::LeaseLapsed));
+    }
+}
+
+#[test]
 fn a_younger_timeline_beats_a_longer_log() {
     let cluster = cluster(&["a", "b", "c"], Durability::Quorum { standbys: 1 });
     let two = promises(&[("b", at(2, 900)), ("c", at(3, 20))]);
