@@ -8,8 +8,7 @@ use crate::history::acknowledgement::{Acknowledgement, Writer};
 /// The interruptions that one writer saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outage {
-    /// From the last acknowledgement before to the first one after: by another node if one took over,
-    /// else the longest gap.
+    /// The longest gap until another node had taken over, or at all if none did.
     pub gap: Duration,
     /// Whether another node took over.
     pub took_over: bool,
@@ -27,14 +26,15 @@ pub fn check(history: &[Acknowledgement], writer: Writer, fault: Moment) -> Opti
     let gap = |pair: &[&Acknowledgement]| pair[1].at.since(pair[0].at);
     let is_switch = |pair: &[&Acknowledgement]| pair[0].node != pair[1].node;
     let pairs = || rest.windows(2).enumerate();
+    let longest = |of: &[&Acknowledgement]| of.windows(2).map(gap).max().unwrap_or_default();
     let (at, found) = pairs()
         .find(|(_, pair)| is_switch(pair))
         .or_else(|| pairs().max_by_key(|(_, pair)| gap(pair)))?;
     Some(Outage {
-        gap: gap(found),
+        gap: longest(&rest[..=at + 1]),
         took_over: is_switch(found),
         ended: found[1].at,
-        later: rest[at + 1..].windows(2).map(gap).max().unwrap_or_default(),
+        later: longest(&rest[at + 1..]),
     })
 }
 
@@ -63,6 +63,12 @@ mod tests {
             ("b", 520),
         ];
         assert_eq!(check_ms(&history, 302), Some((90, 115)));
+    }
+
+    #[test]
+    fn a_stall_of_the_old_node_before_the_new_one_writes_is_part_of_it() {
+        let history = [("a", 10), ("a", 900), ("b", 950), ("b", 955)];
+        assert_eq!(check_ms(&history, 12), Some((890, 5)));
     }
 
     #[test]
