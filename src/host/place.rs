@@ -15,11 +15,17 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 
 use super::error::{Result, on};
 use super::process_table::{is_gone, is_zombie};
+
+/// Between the change of its user and the start of its program (`runuser`, `setpriv`, `sudo`) the kernel lets nobody
+/// look at a process. That takes some 1 ms; who stays unreadable for longer is not told from an instance's process.
+const UNREADABLE_FOR: Duration = Duration::from_millis(100);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 /// Which processes are meant: those whose working folder has one of these paths. Resolve it once and
 /// keep it: resolving touches the data disk, comparing never does.
@@ -81,16 +87,21 @@ impl Place {
     /// not run PostgreSQL, may be unreadable; "I could not look" is never "nothing is there".
     pub(super) fn holds(&self, pid: i32) -> Result<bool> {
         let cwd = PathBuf::from(format!("/proc/{pid}/cwd"));
-        let link = match fs::read_link(&cwd) {
-            Ok(link) => link,
-            Err(error) if is_gone(&error) => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return match self.may_own(pid)? {
-                    true => Err(on("look at process", &cwd)(error)),
-                    false => Ok(false),
-                };
+        let mut left = UNREADABLE_FOR;
+        let link = loop {
+            match fs::read_link(&cwd) {
+                Ok(link) => break link,
+                Err(error) if is_gone(&error) => return Ok(false),
+                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+                    return Err(on("look at process", &cwd)(error));
+                }
+                Err(_) if !self.may_own(pid)? => return Ok(false),
+                Err(error) if left.is_zero() => return Err(on("look at process", &cwd)(error)),
+                Err(_) => {
+                    std::thread::sleep(BETWEEN_LOOKS);
+                    left = left.saturating_sub(BETWEEN_LOOKS);
+                }
             }
-            Err(error) => return Err(on("look at process", &cwd)(error)),
         };
         let text = link.to_string_lossy();
         let plain = Path::new(text.strip_suffix(" (deleted)").unwrap_or(&text));
