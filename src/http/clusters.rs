@@ -97,7 +97,10 @@ fn unknown(cluster: &ClusterName) -> Problem {
 
 fn view(peer: &Peer, cluster: &ClusterName) -> Option<ClusterView> {
     let under_way = peer.under_way(cluster);
-    let warnings = peer.config.warnings.clone();
+    let mut warnings = peer.config.warnings.clone();
+    warnings.extend(peer.contested(cluster).into_iter().map(|id| {
+        format!("a second agent says that it is {id}'s, and is turned away: stop it, or correct `instance` in its configuration")
+    }));
     peer.look(cluster, |state, view, plan| {
         cluster_view(state, view, plan, &under_way, warnings)
     })

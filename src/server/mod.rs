@@ -150,6 +150,11 @@ impl Peer {
         self.under_way.of(cluster)
     }
 
+    /// The instances of which a second agent says that they are its own.
+    pub fn contested(&self, cluster: &ClusterName) -> Vec<crate::model::InstanceId> {
+        self.sessions.contested(cluster)
+    }
+
     /// Hands an upgraded connection over to the sessions; false if too many wait.
     pub fn accept_session(&self, upgrade: OnUpgrade) -> bool {
         self.upgrades.try_send(upgrade).is_ok()

@@ -31,6 +31,8 @@ use conversation::{converse, send, welcome};
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// Messages that wait to be written. When full, a command counts as failed and is sent again.
 const OUTBOX: usize = 64;
+/// An agent that is turned away tries again within a second or two.
+const CONTESTED_FOR: Duration = Duration::from_secs(5);
 /// The most sessions at once.
 const SESSIONS: usize = 1024;
 
@@ -60,8 +62,8 @@ struct Session {
     run: Run,
     /// When the last frame came, in milliseconds of this peer's clock.
     heard_at: AtomicU64,
-    /// The last other process that was turned away for this one: said once in the log.
-    turned_away: Mutex<Option<Run>>,
+    /// The last other process that was turned away for this one, and when. Said once in the log.
+    turned_away: Mutex<Option<(Run, Timestamp)>>,
     outbox: mpsc::Sender<PeerMessage>,
     next_command: AtomicU64,
     waiting: Mutex<BTreeMap<u64, oneshot::Sender<Outcome>>>,
@@ -100,6 +102,21 @@ impl Sessions {
         self.by_instance
             .lock()
             .expect("no holder of the sessions panics")
+    }
+
+    /// The instances of which a second agent, turned away a moment ago, says that they are its own.
+    pub(super) fn contested(&self, cluster: &ClusterName) -> Vec<InstanceId> {
+        let now = clock::monotonic();
+        let is_contested = |session: &Session| {
+            let last = session.turned_away.lock().expect("no holder panics");
+            last.is_some_and(|(_, at)| now.since(at) <= CONTESTED_FOR)
+        };
+        let sessions = self.lock();
+        let of_cluster = sessions.iter().filter(|((of, _), _)| of == cluster);
+        of_cluster
+            .filter(|(_, session)| is_contested(session))
+            .map(|((_, instance), _)| instance.clone())
+            .collect()
     }
 
     /// Sends a command and waits for its outcome. Dropping the future forgets the command, not its effect.
@@ -232,7 +249,8 @@ impl Registered {
 
 fn turn_away(peer: &Peer, (cluster, instance): &Key, present: &Session, newcomer: Run) -> String {
     let mut last = present.turned_away.lock().expect("no holder panics");
-    if last.replace(newcomer) != Some(newcomer) {
+    let earlier = last.replace((newcomer, clock::monotonic()));
+    if earlier.is_none_or(|(run, _)| run != newcomer) {
         tracing::warn!(%cluster, %instance, "a second agent says that it is this instance's, and is turned away");
     }
     format!(

@@ -65,6 +65,13 @@ fn an_agent_of_no_member_says_so_everywhere() {
         status.contains(warning)
     });
 
+    let rival = start("main", "rival");
+    let warning = "WARN  a second agent says that it is x's, and is turned away: stop it, or correct `instance` in its configuration\n";
+    let says = || run(&["--api", &api, "status"]).1.contains(warning);
+    until("the status tells the second agent", says);
+    drop(rival);
+    until("the status forgets it", || !says());
+
     let (_agent, log) = start("other", "cluster");
     let why = "there is no cluster other; create it (primacy cluster create other …), or correct `cluster` in the agent's configuration";
     until("the agent says it", || read(&log).contains(why));
