@@ -260,6 +260,7 @@ mod tests {
                 database,
                 lease: None,
                 disk: None,
+                weak_commits: vec![],
                 insecure: false,
             }),
             lag,

@@ -61,6 +61,11 @@ impl Known {
             incarnation,
             identity,
             insecure: self.insecure,
+            weak_commits: self
+                .reading
+                .as_ref()
+                .map(|reading| reading.weak_commits.clone())
+                .unwrap_or_default(),
             database: self.database(now),
             disk: self.disk.clone(),
             lease: self.lease.map(|lease| crate::model::LeaseReport {

@@ -20,6 +20,8 @@ pub enum Finding {
         instance: InstanceId,
         /// What its agent says.
         says: String,
+        /// Whether the agent has the data that is recorded. Who has other data knows nothing of the server.
+        has_the_data: bool,
     },
     /// The primary's agent is silent here and with a majority of peers.
     SilentPrimary {
@@ -58,6 +60,13 @@ pub enum Finding {
         /// Who.
         instance: InstanceId,
     },
+    /// Some commits are acknowledged before the standbys have flushed them, so a failover may lose them.
+    WeakCommits {
+        /// The primary.
+        instance: InstanceId,
+        /// Whose, and by which setting.
+        settings: Vec<String>,
+    },
 }
 
 impl Finding {
@@ -70,6 +79,7 @@ impl Finding {
             Finding::UnresponsivePrimary { .. } => "UnresponsivePrimary",
             Finding::FailingDisk { .. } => "FailingDisk",
             Finding::StandbyNotReplicating { .. } => "StandbyNotReplicating",
+            Finding::WeakCommits { .. } => "WeakCommits",
         }
     }
 
@@ -81,8 +91,15 @@ impl Finding {
             }
             Finding::UnresponsivePrimary { lasting, .. } => *lasting,
             Finding::FailingDisk { is_primary, .. } => *is_primary,
-            Finding::UnreachablePrimary { .. } | Finding::StandbyNotReplicating { .. } => false,
+            Finding::UnreachablePrimary { .. }
+            | Finding::StandbyNotReplicating { .. }
+            | Finding::WeakCommits { .. } => false,
         }
+    }
+
+    /// Whether it may lead to something without being seen anew, so that time has to be watched.
+    pub fn may_come_due(&self) -> bool {
+        !matches!(self, Finding::WeakCommits { .. })
     }
 
     /// The primary that this finding wants replaced although its agent lives and its server runs.
@@ -99,18 +116,22 @@ impl Finding {
             | Finding::DeadPrimary { .. }
             | Finding::SilentPrimary { .. }
             | Finding::UnreachablePrimary { .. }
-            | Finding::StandbyNotReplicating { .. } => None,
+            | Finding::StandbyNotReplicating { .. }
+            | Finding::WeakCommits { .. } => None,
         }
     }
 
-    /// Whether standbys that hear the primary prove this finding wrong. Never over what the primary's own agent
-    /// knows, its failed writes included, nor once its lease has ended. That a server does not answer its agent
+    /// Whether standbys that hear the primary prove this finding wrong. Never over what the agent that has the primary's
+    /// data knows, its failed writes included, nor once its lease has ended. That a server does not answer its agent
     /// may be the agent's own trouble.
     pub fn standbys_may_veto(&self, view: &View) -> bool {
         match self {
-            Finding::SilentPrimary { .. } | Finding::UnresponsivePrimary { .. } => {
-                view.now <= view.leases_lapse_at
-            }
+            Finding::SilentPrimary { .. }
+            | Finding::UnresponsivePrimary { .. }
+            | Finding::DeadPrimary {
+                has_the_data: false,
+                ..
+            } => view.now <= view.leases_lapse_at,
             _ => false,
         }
     }
@@ -120,8 +141,16 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Finding::NoPrimary => f.write_str("no instance is primary"),
-            Finding::DeadPrimary { instance, says } => {
-                write!(f, "the primary {instance} does not run: {says}")
+            Finding::DeadPrimary {
+                instance,
+                says,
+                has_the_data,
+            } => {
+                write!(f, "the primary {instance} does not run: {says}")?;
+                if !has_the_data {
+                    f.write_str(", in the words of an agent that has other data than is recorded")?;
+                }
+                Ok(())
             }
             Finding::SilentPrimary {
                 instance,
@@ -181,6 +210,12 @@ impl fmt::Display for Finding {
             Finding::StandbyNotReplicating { instance } => {
                 write!(f, "{instance} does not stream from the primary")
             }
+            Finding::WeakCommits { instance, settings } => write!(
+                f,
+                "a failover may lose what {instance} acknowledges to some, because their commits do not wait for a \
+                 standby ({})",
+                settings.join("; ")
+            ),
         }
     }
 }

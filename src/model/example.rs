@@ -70,6 +70,7 @@ pub fn report(database: Database) -> Report {
         database,
         lease: None,
         disk: None,
+        weak_commits: vec![],
         insecure: false,
     }
 }

@@ -22,6 +22,8 @@ pub struct Report {
     pub lease: Option<LeaseReport>,
     /// Why nothing can be written where the data lies; none if the last write there came back in time.
     pub disk: Option<DiskTrouble>,
+    /// Whose commits on this primary are acknowledged before the standbys have flushed them, by which setting.
+    pub weak_commits: Vec<String>,
     /// Whether it or its PostgreSQL listens beyond the machine, although nothing is authenticated yet.
     pub insecure: bool,
 }

@@ -23,6 +23,9 @@ pub struct Reading {
     pub receiver_processes: Vec<i32>,
     /// The process number of the startup process, whose title names the segment that it replays.
     pub startup_process: Option<i32>,
+    /// Whose commits are acknowledged before the standbys have flushed them, by which setting; empty on a standby.
+    /// What a session sets for itself nobody else can see.
+    pub weak_commits: Vec<String>,
     /// The end of the WAL flushed while streaming.
     pub received: Option<WalPosition>,
 }

@@ -11,7 +11,7 @@ use raft::ConfirmError;
 use tokio::task::JoinSet;
 
 use crate::clock;
-use crate::decision::Plan;
+use crate::decision::{Finding, Plan};
 use crate::model::view::SILENT_AFTER;
 use crate::model::{ClusterName, InstanceId, Timestamp, View};
 use crate::recovery::Step;
@@ -132,7 +132,7 @@ impl Cycle {
         let is_quiet = plan.proposals.is_empty()
             && plan.steps.is_empty()
             && plan.waiting.is_empty()
-            && plan.findings.is_empty();
+            && !plan.findings.iter().any(Finding::may_come_due);
         for change in plan.proposals {
             let is_refused = self.refused.iter().any(|(_, refused)| *refused == change);
             if !is_refused && !self.proposed.contains(&change) {

@@ -191,6 +191,7 @@ mod tests {
             database: Database::Absent,
             lease: None,
             disk: None,
+            weak_commits: vec![],
             insecure: false,
         }
     }

@@ -25,14 +25,16 @@ pub(super) fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {
     ) {
         return vec![];
     }
+    let Some(report) = view.fresh(primary) else {
+        return silent(state, view);
+    };
+    let recorded = cluster.members.get(primary).map(|it| it.incarnation);
     let dead = |says: &str| {
         vec![Finding::DeadPrimary {
             instance: primary.clone(),
             says: says.to_owned(),
+            has_the_data: recorded.is_some() && report.incarnation == recorded,
         }]
-    };
-    let Some(report) = view.fresh(primary) else {
-        return silent(state, view);
     };
     let runs = |otherwise: Option<Finding>| {
         let disk = failing_disk::finding(primary, true, view);
@@ -79,4 +81,40 @@ fn silent(state: &ClusterState, view: &View) -> Vec<Finding> {
         instance: primary,
         heard_by,
     }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::at_rest;
+    use super::*;
+    use crate::model::example::{at, cluster, report, standby, view};
+    use crate::model::{Durability, Incarnation, Timestamp};
+
+    /// Somebody gave another host the name of the primary, whose server goes on.
+    #[test]
+    fn who_has_other_data_cannot_declare_the_primary_dead() {
+        let state = at_rest(cluster(
+            &["a", "b", "c"],
+            Durability::Quorum { standbys: 1 },
+        ));
+        let check = |database: Database, incarnation, may_veto| {
+            let mut a = report(database);
+            a.incarnation = incarnation;
+            let b = standby(&state.cluster, "b", at(2, 50));
+            let mut view = view([("a", a), ("b", b)]);
+            let findings = analyze(&state, &view);
+            assert!(findings[0].calls_for_handover(), "{findings:?}");
+            assert_eq!(
+                findings[0].standbys_may_veto(&view),
+                may_veto,
+                "{findings:?}"
+            );
+            view.now = Timestamp(view.leases_lapse_at.0 + 1);
+            assert!(!findings[0].standbys_may_veto(&view));
+        };
+        let found = || Database::Stopped(Stopped::Found);
+        check(found(), Some(Incarnation(1)), false);
+        check(found(), Some(Incarnation(7)), true);
+        check(Database::Absent, None, true);
+    }
 }

@@ -3,6 +3,7 @@
 mod dead_primary;
 mod failing_disk;
 mod standby_not_replicating;
+mod weak_commits;
 
 use crate::model::View;
 use crate::state::ClusterState;
@@ -16,7 +17,21 @@ const ANALYSES: &[Analysis] = &[
     dead_primary::analyze,
     failing_disk::analyze,
     standby_not_replicating::analyze,
+    weak_commits::analyze,
 ];
+
+/// The record of a cluster at rest.
+#[cfg(test)]
+fn at_rest(cluster: crate::model::Cluster) -> ClusterState {
+    ClusterState {
+        cluster,
+        number: 5,
+        elected: crate::model::example::order(1, 2),
+        handover: None,
+        rejoins: std::collections::BTreeMap::new(),
+        history: crate::state::History::default(),
+    }
+}
 
 /// Everything that is wrong, most severe first.
 pub fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {

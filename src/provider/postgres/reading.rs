@@ -24,7 +24,16 @@ SELECT recovering,
        CASE WHEN recovering THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END,
        CASE WHEN NOT recovering THEN pg_walfile_name(pg_current_wal_insert_lsn()) END,
        r.status, r.conninfo, r.flushed_lsn, r.received_tli,
-       (1000 * extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time))::bigint
+       (1000 * extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time))::bigint,
+       CASE WHEN NOT recovering THEN (
+           SELECT string_agg(whose || ': ' || setting, E'\n' ORDER BY whose) FROM (
+               SELECT concat_ws(' in ', CASE WHEN setrole <> 0 THEN 'role ' || quote_ident(pg_get_userbyid(setrole)) END,
+                                        'database ' || quote_ident(datname),
+                                        CASE WHEN setrole = 0 AND setdatabase = 0 THEN 'every role' END) AS whose,
+                      replace(setting, '=', ' = ') AS setting
+                 FROM pg_db_role_setting LEFT JOIN pg_database ON pg_database.oid = setdatabase,
+                      unnest(setconfig) AS setting
+                WHERE setting ~* '^synchronous_commit=(?!(on|true|yes|1|remote_apply)$)' LIMIT 20) AS weak) END
   FROM (SELECT pg_is_in_recovery() AS recovering OFFSET 0) AS state
   LEFT JOIN pg_stat_wal_receiver AS r ON true";
 
@@ -104,8 +113,16 @@ fn understand(row: &SimpleQueryRow) -> Result<Reading> {
         }),
         None => None,
     };
+    let mut weak_commits: Vec<String> = text(16).lines().map(str::to_owned).collect();
+    if !in_recovery && !session.commits_wait {
+        weak_commits.push(format!(
+            "sessions without a setting of their own: synchronous_commit = {}",
+            text(4)
+        ));
+    }
     Ok(Reading {
         session,
+        weak_commits,
         receiver_processes,
         startup_process: text(7).parse().ok(),
         received,

@@ -46,6 +46,7 @@ impl Host {
             Data::Empty | Data::Foreign { .. } => None,
         };
         Some(Report {
+            weak_commits: vec![],
             insecure: false,
             disk: agent.probe.trouble(now, known.flushed_at),
             promised: agent.promise.as_ref().map(|promise| promise.order),
