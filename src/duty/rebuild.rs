@@ -1,7 +1,7 @@
 //! Replacing the data of an instance, or creating the first. Raft recorded the instance as recovering
 //! before the first destructive byte; old data is renamed aside, never deleted.
 
-use crate::model::Incarnation;
+use crate::model::{Incarnation, WalPosition};
 use crate::recovery::{Evidence, Source};
 
 use super::follow::{Approach, approach};
@@ -15,6 +15,8 @@ pub struct Rebuilding {
     incarnation: Incarnation,
     is_replaced: bool,
     may_rewind: bool,
+    /// Why the filling that it became is of no use after all.
+    is_useless: Option<String>,
     rewind_failed: Option<String>,
 }
 
@@ -27,13 +29,27 @@ impl Rebuilding {
             incarnation,
             is_replaced: false,
             may_rewind: !keep_old,
+            is_useless: None,
             rewind_failed: None,
         }
     }
 
+    /// The data is what it was, or less: only a copy can replace it now.
     pub(super) fn rewind_failed(&mut self, why: &str) {
+        self.is_replaced = false;
         self.may_rewind = false;
         self.rewind_failed = Some(why.to_owned());
+    }
+
+    /// What it became will never stream, because the source no longer has the WAL: it is to be replaced once more.
+    /// Whether that is new; a copy that is useless as well is not made a third time by one command.
+    pub fn begin_again(&mut self, why: &str) -> bool {
+        let is_new = self.is_useless.is_none();
+        if is_new {
+            self.is_useless = Some(why.to_owned());
+            self.is_replaced = false;
+        }
+        is_new
     }
 
     /// Why the rebuild fails, with what was tried before.
@@ -52,7 +68,8 @@ impl Rebuilding {
             self.source.epoch,
         );
         let failed = |why: &str| Act::Finish(Outcome::Failed(why.to_owned()));
-        if local.incarnation() == Some(self.incarnation) {
+        let is_to_be_replaced = self.is_useless.is_some() && !self.is_replaced;
+        if local.incarnation() == Some(self.incarnation) && !is_to_be_replaced {
             return match approach(&self.source, local) {
                 Approach::Act(act) => act,
                 // It was rebuilt, and diverged again meanwhile: begin again.
@@ -79,12 +96,20 @@ impl Rebuilding {
         }
     }
 
+    /// Whether the data may be of a branch that the source left. On one branch there is nothing to rewind, and the
+    /// recovery before a rewind would write WAL where only the primary may.
+    fn has_left(&self, ends_at: Option<WalPosition>) -> bool {
+        ends_at.is_none_or(|end| end.timeline != self.source.lineage.current)
+    }
+
     fn replace(&mut self, local: &Local) -> Act {
         self.is_replaced = true;
         match &local.data {
             Data::Cluster {
-                interrupted: false, ..
-            } if self.may_rewind => Act::Rewind {
+                interrupted: false,
+                ends_at,
+                ..
+            } if self.may_rewind && self.has_left(*ends_at) => Act::Rewind {
                 source: self.source.clone(),
             },
             Data::Cluster { .. } | Data::Empty | Data::Foreign { .. } => Act::Clone {
@@ -129,12 +154,13 @@ mod tests {
     use super::*;
     use crate::duty::Duty;
     use crate::duty::local::example::running_standby;
-    use crate::model::example::id;
-    use crate::model::{Address, Epoch, SystemIdentifier};
+    use crate::model::example::{at, id};
+    use crate::model::{Address, Epoch, SystemIdentifier, Timeline};
 
-    #[test]
-    fn a_copy_that_cannot_be_noted_is_not_copied_again() {
+    /// A stopped standby with unsettled data, and whom it shall follow.
+    fn example() -> (Local, Source) {
         let mut local = running_standby();
+        (local.is_running, local.has_postmaster, local.session) = (false, false, None);
         let Data::Cluster {
             incarnation,
             lineage,
@@ -155,7 +181,19 @@ mod tests {
             application_name: String::new(),
             lineage: lineage.clone(),
         };
-        (local.is_running, local.has_postmaster, local.session) = (false, false, None);
+        (local, source)
+    }
+
+    fn ends_at(local: &mut Local, position: Option<WalPosition>) {
+        let Data::Cluster { ends_at, .. } = &mut local.data else {
+            panic!("a standby has data")
+        };
+        *ends_at = position;
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_noted_is_not_copied_again() {
+        let (local, source) = example();
         let mut duty = Duty::Rebuild(Rebuilding::new(source, Incarnation(2), true));
         let clone = duty.next(&local);
         assert!(matches!(clone, Act::Clone { .. }), "{clone:?}");
@@ -165,5 +203,56 @@ mod tests {
         assert_eq!(duty.next(&local), settle);
         let failed = duty.failed(&clone, "no");
         assert!(matches!(failed, Some(Outcome::Failed(_))), "{failed:?}");
+    }
+
+    /// Settled, it would stream and acknowledge what it can never replay.
+    #[test]
+    fn data_that_could_not_be_rewound_is_copied_and_never_settled() {
+        let (mut local, source) = example();
+        ends_at(&mut local, None);
+        let mut duty = Duty::Rebuild(Rebuilding::new(source, Incarnation(2), false));
+        let rewind = duty.next(&local);
+        assert!(matches!(rewind, Act::Rewind { .. }), "{rewind:?}");
+        assert_eq!(duty.failed(&rewind, "it changed nothing"), None);
+        let clone = duty.next(&local);
+        assert!(matches!(clone, Act::Clone { .. }), "{clone:?}");
+    }
+
+    #[test]
+    fn a_copy_whose_wal_is_gone_is_made_once_more() {
+        let (mut local, source) = example();
+        let Data::Cluster { incarnation, .. } = &mut local.data else {
+            panic!("a standby has data")
+        };
+        *incarnation = Some(Incarnation(2));
+        ends_at(&mut local, Some(at(2, 40)));
+        let mut rebuilding = Rebuilding::new(source, Incarnation(2), false);
+        let start = rebuilding.next(&local);
+        assert!(matches!(start, Act::StartStandby { .. }), "{start:?}");
+        assert!(rebuilding.begin_again("the segment was removed"));
+        let running = Local {
+            is_running: true,
+            ..local.clone()
+        };
+        assert_eq!(rebuilding.next(&running), Act::StopAll);
+        let clone = rebuilding.next(&local);
+        assert!(matches!(clone, Act::Clone { .. }), "{clone:?}");
+        let start = rebuilding.next(&local);
+        assert!(matches!(start, Act::StartStandby { .. }), "{start:?}");
+        assert!(!rebuilding.begin_again("the segment was removed"));
+    }
+
+    #[test]
+    fn nothing_is_rewound_on_the_branch_of_the_source() {
+        let check = |timeline: u32, rewinds: bool| {
+            let (mut local, mut source) = example();
+            source.lineage.current = Timeline(3);
+            ends_at(&mut local, Some(at(timeline, 900)));
+            let mut duty = Duty::Rebuild(Rebuilding::new(source, Incarnation(2), false));
+            let act = duty.next(&local);
+            assert_eq!(matches!(act, Act::Rewind { .. }), rewinds, "{act:?}");
+        };
+        check(2, true);
+        check(3, false);
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "tests print what they measured")]
 #![expect(clippy::unwrap_used, reason = "a test ends with the first surprise")]
 
+mod commits;
 mod cost;
 mod fencing;
 mod folders;
@@ -10,6 +11,7 @@ mod hang;
 mod identity;
 mod lifetime;
 mod peer;
+mod rebuild;
 mod rig;
 mod start;
 

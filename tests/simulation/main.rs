@@ -28,10 +28,11 @@ use host::TICK;
 use invariants::{Invariants, Violation, is_healthy};
 use world::World;
 
-/// The cluster settles, then faults for a minute, then everything works again.
+/// The cluster settles, then faults for a minute, then everything works again: for longer than the lease of a planned
+/// stop lasts that began with the last fault, 62 s, and what waited for its end.
 const SETTLE: u64 = 10_000 / TICK;
 const FAULTS: u64 = 60_000 / TICK;
-const HEAL: u64 = 60_000 / TICK;
+const HEAL: u64 = 90_000 / TICK;
 const DEFAULT_SEEDS: u64 = 2_000;
 
 /// How one seed went.

@@ -31,7 +31,7 @@ use crate::agent::session::{Incoming, SessionId};
 use crate::clock;
 use crate::control::{AgentMessage, REPORT_EVERY};
 use crate::duty::lease::LeaseKeeper;
-use crate::duty::{Act, Lease, Outcome, WriteProbe};
+use crate::duty::{Act, Duty, Lease, Outcome, WriteProbe};
 use crate::gate::PromiseStore;
 use crate::host::Death;
 use crate::model::{Epoch, Lsn, Order, Report, Stopped, Timeline, Timestamp};
@@ -313,7 +313,10 @@ impl Worker {
     /// An act of an older command holds up whatever would be done for a newer one, and never its answer.
     fn give_up_late(&mut self, now: Timestamp) {
         let late = |running: &Running| !self.acts_for_it() && now >= running.deadline;
-        if let Some(running) = self.running.as_ref().filter(|running| late(running)) {
+        if !self.running.as_ref().is_some_and(late) || self.begins_again(now) {
+            return;
+        }
+        if let Some(running) = &self.running {
             let took = now.since(running.began).as_secs_f32();
             let name = running.action.name();
             let why = match (&self.acting, &self.trouble) {
@@ -338,6 +341,22 @@ impl Worker {
             };
             self.finish(outcome);
         }
+    }
+
+    /// Whether a rebuild that cannot stream replaces the data once more, in which case it gets new time.
+    fn begins_again(&mut self, now: Timestamp) -> bool {
+        let Some(running) = self.running.as_mut().filter(|_| self.acting.is_none()) else {
+            return false;
+        };
+        let Duty::Rebuild(duty) = &mut running.duty else {
+            return false;
+        };
+        let why = self.tools.hands.never_streams(running.log_from);
+        let begins = why.is_some_and(|why| duty.begin_again(&why));
+        if begins {
+            running.progressed(now);
+        }
+        begins
     }
 
     fn publish(&mut self) {

@@ -24,7 +24,11 @@ impl World {
         let copied = source.disk.clone();
         let target = &mut self.hosts[to];
         if rewind && target.disk.timeline() == copied.timeline() {
-            // "No rewind required": the timeline numbers agree, whatever the contents.
+            // "No rewind required": the timeline numbers agree, whatever the contents. The recovery before it has
+            // written a checkpoint, on the timeline of the source.
+            let timeline = target.disk.timeline().0;
+            target.disk.wal.push(Record { timeline, value: 0 });
+            target.disk.flush();
             let mut effects = Vec::new();
             target.acted(act, Err("it changed nothing"), self.now, &mut effects);
             self.perform(to, effects);
