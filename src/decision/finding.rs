@@ -59,6 +59,17 @@ pub enum Finding {
     StandbyNotReplicating {
         /// Who.
         instance: InstanceId,
+        /// Whether its agent says so; it may well stream while its agent is silent.
+        is_heard: bool,
+    },
+    /// Fewer standbys are known to stream than commits need.
+    CommitsWait {
+        /// How many are known to.
+        streaming: usize,
+        /// How many a commit needs.
+        needed: usize,
+        /// Whether others may stream whose agents are silent.
+        may_be_more: bool,
     },
     /// Some commits are acknowledged before the standbys have flushed them, so a failover may lose them.
     WeakCommits {
@@ -74,11 +85,13 @@ impl Finding {
     pub fn code(&self) -> &'static str {
         match self {
             Finding::NoPrimary => "NoPrimary",
-            Finding::DeadPrimary { .. } | Finding::SilentPrimary { .. } => "DeadPrimary",
+            Finding::DeadPrimary { .. } => "DeadPrimary",
+            Finding::SilentPrimary { .. } => "SilentPrimary",
             Finding::UnreachablePrimary { .. } => "UnreachablePrimary",
             Finding::UnresponsivePrimary { .. } => "UnresponsivePrimary",
             Finding::FailingDisk { .. } => "FailingDisk",
             Finding::StandbyNotReplicating { .. } => "StandbyNotReplicating",
+            Finding::CommitsWait { .. } => "CommitsWait",
             Finding::WeakCommits { .. } => "WeakCommits",
         }
     }
@@ -93,6 +106,7 @@ impl Finding {
             Finding::FailingDisk { is_primary, .. } => *is_primary,
             Finding::UnreachablePrimary { .. }
             | Finding::StandbyNotReplicating { .. }
+            | Finding::CommitsWait { .. }
             | Finding::WeakCommits { .. } => false,
         }
     }
@@ -117,6 +131,7 @@ impl Finding {
             | Finding::SilentPrimary { .. }
             | Finding::UnreachablePrimary { .. }
             | Finding::StandbyNotReplicating { .. }
+            | Finding::CommitsWait { .. }
             | Finding::WeakCommits { .. } => None,
         }
     }
@@ -207,8 +222,24 @@ impl fmt::Display for Finding {
                     None => f.write_str("a write does not come back"),
                 }
             }
-            Finding::StandbyNotReplicating { instance } => {
-                write!(f, "{instance} does not stream from the primary")
+            Finding::StandbyNotReplicating {
+                instance,
+                is_heard: true,
+            } => write!(f, "{instance} does not stream from the primary"),
+            Finding::StandbyNotReplicating {
+                instance,
+                is_heard: false,
+            } => write!(f, "the agent of the standby {instance} is silent"),
+            Finding::CommitsWait {
+                streaming,
+                needed,
+                may_be_more,
+            } => {
+                let wait = if *may_be_more { "may wait" } else { "wait" };
+                write!(
+                    f,
+                    "commits {wait}: they need {needed} of the standbys, and {streaming} are known to stream"
+                )
             }
             Finding::WeakCommits { instance, settings } => write!(
                 f,

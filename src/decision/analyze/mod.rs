@@ -1,5 +1,6 @@
 //! Analyses: each looks for one kind of trouble. A new one is a file here and a line in `ANALYSES`.
 
+mod commits_wait;
 mod dead_primary;
 mod failing_disk;
 mod standby_not_replicating;
@@ -16,6 +17,7 @@ type Analysis = fn(&ClusterState, &View) -> Vec<Finding>;
 const ANALYSES: &[Analysis] = &[
     dead_primary::analyze,
     failing_disk::analyze,
+    commits_wait::analyze,
     standby_not_replicating::analyze,
     weak_commits::analyze,
 ];

@@ -16,6 +16,7 @@ pub(super) fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {
         .filter(|id| cluster.primary.as_ref() != Some(*id) && !view.streams(cluster, id))
         .map(|id| Finding::StandbyNotReplicating {
             instance: id.clone(),
+            is_heard: view.fresh(id).is_some(),
         })
         .collect()
 }

@@ -1,0 +1,69 @@
+//! Do enough standbys stream for commits to be acknowledged?
+
+use crate::model::{Database, View};
+use crate::state::ClusterState;
+
+use super::super::Finding;
+
+pub(super) fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {
+    let cluster = &state.cluster;
+    let serves = |id| {
+        let report = view.fresh(id);
+        report.is_some_and(|it| matches!(it.database, Database::Primary { .. }))
+    };
+    let Some(primary) = cluster.primary.as_ref().filter(|id| serves(id)) else {
+        return vec![];
+    };
+    let standbys = || cluster.members.keys().filter(|id| *id != primary);
+    let streaming = standbys().filter(|id| view.streams(cluster, id)).count();
+    let silent = standbys().filter(|id| view.fresh(id).is_none()).count();
+    let needed = cluster.durability.standby_acks();
+    if streaming >= needed {
+        return vec![];
+    }
+    vec![Finding::CommitsWait {
+        streaming,
+        needed,
+        may_be_more: streaming + silent >= needed,
+    }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::at_rest;
+    use super::*;
+    use crate::model::example::{at, cluster, primary, report, standby, view};
+    use crate::model::{Durability, Stopped};
+
+    #[test]
+    fn it_is_told_when_commits_wait() {
+        let check = |durability, streaming: &[&'static str], stopped: &[&'static str], says| {
+            let cluster = cluster(&["a", "b", "c"], durability);
+            let mut reports = vec![("a", primary(&cluster, "a"))];
+            let of = |name| (name, standby(&cluster, name, at(2, 50)));
+            reports.extend(streaming.iter().map(|name| of(name)));
+            let down = || report(Database::Stopped(Stopped::Found));
+            reports.extend(stopped.iter().map(|&name| (name, down())));
+            let found = analyze(&at_rest(cluster), &view(reports));
+            let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(found, says, "{streaming:?} {stopped:?}");
+        };
+        let quorum = |standbys| Durability::Quorum { standbys };
+        let wait = |how, needed, known| {
+            vec![format!(
+                "commits {how}: they need {needed} of the standbys, and {known} are known to stream"
+            )]
+        };
+        check(quorum(1), &["b"], &["c"], vec![]);
+        check(Durability::Async, &[], &["b", "c"], vec![]);
+        check(quorum(1), &[], &["b", "c"], wait("wait", 1, 0));
+        check(quorum(1), &[], &["b"], wait("may wait", 1, 0));
+        check(quorum(2), &["b"], &["c"], wait("wait", 2, 1));
+    }
+
+    #[test]
+    fn nothing_is_said_of_commits_without_a_primary() {
+        let cluster = cluster(&["a", "b", "c"], Durability::Quorum { standbys: 1 });
+        assert_eq!(analyze(&at_rest(cluster), &view([])), vec![]);
+    }
+}
