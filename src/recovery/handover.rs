@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::broken;
 use crate::model::cluster::application_name;
-use crate::model::{Cluster, Database, InstanceId, Order, View, WalPosition};
+use crate::model::{Cluster, Database, InstanceId, Order, Standing, View, WalPosition};
 
 use super::evidence::{Evidence, Promise, Rejection};
 use super::proof::{self, FenceProof};
@@ -110,6 +110,9 @@ impl Handover {
             (Handover::Fencing { mut promises }, E::Promised { instance, promise }) => {
                 if !cluster.members.contains_key(instance) {
                     return Err(Rejection::Unknown(instance.to_string()));
+                }
+                if promises.get(instance) == Some(promise) {
+                    return Err(Rejection::Exists(format!("this promise of {instance}")));
                 }
                 promises.insert(instance.clone(), promise.clone());
                 Ok(Handover::Fencing { promises })
@@ -224,23 +227,47 @@ fn fencing(
         view.failure(id, order)
             .is_some_and(|failure| view.now.since(failure.at) < RETRY_AFTER)
     };
+    let fence = |id: &InstanceId| Step {
+        instance: id.clone(),
+        order,
+        action: Action::Fence,
+    };
     let to_fence: Vec<_> = missing()
         .filter(|id| view.fresh(id).is_some() && !failed_now(id))
         .collect();
     match proof::elect(cluster, promises, view, to_fence.is_empty()) {
         Ok((candidate, proof)) => Next::Record(Evidence::Elected { candidate, proof }),
-        Err(reason) if to_fence.is_empty() => Next::Wait(reason),
-        Err(_) => Next::Run(
-            to_fence
-                .into_iter()
-                .map(|id| Step {
-                    instance: id.clone(),
-                    order,
-                    action: Action::Fence,
-                })
-                .collect(),
-        ),
+        Err(reason) if to_fence.is_empty() => {
+            let again = promises.iter().filter(|(id, promise)| {
+                may_count_now(cluster, id, promise, view) && !failed_now(id)
+            });
+            match again.map(|(id, _)| fence(id)).collect::<Vec<_>>() {
+                steps if steps.is_empty() || !is_time_to_ask_again(view) => Next::Wait(reason),
+                steps => Next::AskAgain(reason, steps),
+            }
+        }
+        Err(_) => Next::Run(to_fence.into_iter().map(fence).collect()),
     }
+}
+
+/// Whether a voter that has promised should be fenced once more: its promise does not count, and its agent says
+/// that it has the data that would. What could not be read in a bad moment would else be missing for good.
+fn may_count_now(cluster: &Cluster, id: &InstanceId, promise: &Promise, view: &View) -> bool {
+    let report = view.fresh(id);
+    let (Some(member), Some(report)) = (cluster.members.get(id), report) else {
+        return false;
+    };
+    let recorded = Some(member.incarnation);
+    member.standing == Standing::Voter
+        && report.incarnation == recorded
+        && (promise.incarnation != recorded || promise.position.is_none())
+}
+
+/// When a promise came is not recorded, so it is asked for again in the first fifth of every [`RETRY_AFTER`] on this
+/// peer's clock. A leader looks more often than that while it waits.
+fn is_time_to_ask_again(view: &View) -> bool {
+    let every = RETRY_AFTER.as_millis() as u64;
+    view.now.0 % every < every / 5
 }
 
 fn repointing(

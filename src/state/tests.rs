@@ -163,6 +163,34 @@ fn a_promotion_of_other_data_ends_the_handover_and_never_counts_again() {
     assert!(matches!(handover, Some(Handover::Promoting { .. })));
 }
 
+#[test]
+fn a_promise_is_recorded_once() {
+    let mut state = created();
+    let first = promoted(id("a"), Timeline(2), at(1, 10));
+    record(&mut state, first).unwrap();
+    begin(&mut state);
+    let promised = |position| Evidence::Promised {
+        instance: id("b"),
+        promise: Promise {
+            incarnation: Some(Incarnation(1)),
+            position,
+            running: true,
+        },
+    };
+    record(&mut state, promised(None)).unwrap();
+    let before = state.clone();
+    let again = record(&mut state, promised(None));
+    assert!(matches!(again, Err(Rejection::Exists(_))), "{again:?}");
+    assert_eq!(state, before);
+    // A later one is the better one: the end of the WAL could be found now.
+    let position = Some(at(2, 50));
+    record(&mut state, promised(position)).unwrap();
+    let Some(Handover::Fencing { promises }) = &demo(&state).handover else {
+        panic!("nobody is elected yet")
+    };
+    assert_eq!(promises[&id("b")].position, position);
+}
+
 fn plan_stop(state: &mut State, who: &str, length: u64) -> Reply {
     let change = Change::PlanStop {
         instance: id(who),
