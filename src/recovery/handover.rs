@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::broken;
 use crate::model::cluster::application_name;
-use crate::model::{Cluster, Database, InstanceId, Order, Standing, View, WalPosition};
+use crate::model::{Cluster, Database, InstanceId, Order, Report, Standing, View, WalPosition};
 
 use super::evidence::{Evidence, Promise, Rejection};
 use super::proof::{self, FenceProof};
@@ -70,12 +70,17 @@ impl Handover {
             Handover::Promoting {
                 candidate,
                 position,
+                followers,
                 ..
             } => {
                 if view.fresh(candidate).is_none() {
                     return Next::GiveUp(Reason::Silent {
                         instance: candidate.clone(),
                     });
+                }
+                if let Some(why) = makes_way(candidate, *position, followers, view) {
+                    let instance = candidate.clone();
+                    return Next::GiveUp(Reason::CannotPromote { instance, why });
                 }
                 let action = Action::Promote {
                     timeline: cluster.timeline,
@@ -270,6 +275,29 @@ fn is_time_to_ask_again(view: &View) -> bool {
     view.now.0 % every < every / 5
 }
 
+/// Why the candidate is not waited for: its disk takes no writes, and that of a follower which has as much does.
+/// Without one it would only be elected again. What has opened already is about to say so.
+fn makes_way(
+    candidate: &InstanceId,
+    position: WalPosition,
+    followers: &BTreeSet<InstanceId>,
+    view: &View,
+) -> Option<String> {
+    let opened = |report: &Report| matches!(report.database, Database::Primary { .. });
+    if !view.disk_fails(candidate) || view.fresh(candidate).is_some_and(opened) {
+        return None;
+    }
+    let has_all = |report: &Report| matches!(report.database, Database::Standby { flushed, .. } if flushed >= position);
+    let is_equal =
+        |id: &InstanceId| view.disk_trouble(id).is_none() && view.fresh(id).is_some_and(has_all);
+    if !followers.iter().any(is_equal) {
+        return None;
+    }
+    let refusal = view.disk_trouble(candidate)?.refusal.clone();
+    let words = refusal.unwrap_or_else(|| "a write does not come back".to_owned());
+    Some(format!("its disk takes no writes: {words}"))
+}
+
 fn repointing(
     cluster: &Cluster,
     order: Order,
@@ -310,3 +338,6 @@ fn repointing(
     });
     Next::Run(steps.collect())
 }
+
+#[cfg(test)]
+mod tests;
