@@ -309,13 +309,14 @@ fn repointing(
     };
     let serves =
         |database: &Database| matches!(database, Database::Primary { .. } | Database::Starting);
-    if !view
-        .fresh(primary)
-        .is_some_and(|report| serves(&report.database))
-    {
-        return Next::GiveUp(Reason::Silent {
-            instance: primary.clone(),
-        });
+    match view.fresh(primary) {
+        Some(report) if serves(&report.database) => {}
+        Some(_) => return Next::GiveUp(Reason::NoPrimary),
+        None => {
+            return Next::GiveUp(Reason::Silent {
+                instance: primary.clone(),
+            });
+        }
     }
     // Who is away or cannot is brought back by a rejoin and not awaited here.
     let behind = pending

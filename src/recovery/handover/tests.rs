@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::example::{at, cluster, id, order, standby, view};
+use crate::model::example::{at, cluster, id, order, primary, report, standby, view};
 use crate::model::{DiskTrouble, Durability};
 
 fn fill_disk(view: &mut View, name: &str, seconds: u64) {
@@ -57,4 +57,27 @@ fn a_candidate_without_a_disk_makes_way_for_an_equal_one() {
     let (handover, mut view) = promoting(&cluster, 49);
     fill_disk(&mut view, "b", 5);
     assert!(!gives_up(&handover, &view), "b would be elected again");
+}
+
+#[test]
+fn repointing_ends_with_its_primary_and_says_how() {
+    let cluster = cluster(&["a", "b", "c"], Durability::Quorum { standbys: 1 });
+    let handover = Handover::Repointing {
+        pending: BTreeSet::from([id("c")]),
+    };
+    let mut view = view([
+        ("a", primary(&cluster, "a")),
+        ("c", standby(&cluster, "c", at(2, 50))),
+    ]);
+    let next = |view: &View| handover.next(&cluster, order(1, 4), view);
+    assert!(matches!(next(&view), Next::Run(_)));
+    let silent_for = Duration::from_secs(1);
+    let a = |view: &mut View, database| {
+        view.instances.get_mut(&id("a")).unwrap().report = report(database);
+    };
+    a(&mut view, Database::Unresponsive { silent_for });
+    assert_eq!(next(&view), Next::GiveUp(Reason::NoPrimary));
+    view.instances.get_mut(&id("a")).unwrap().connected = false;
+    let instance = id("a");
+    assert_eq!(next(&view), Next::GiveUp(Reason::Silent { instance }));
 }
