@@ -3,7 +3,8 @@
 //! down a primary that lives, however badly it serves, when nobody could do better.
 
 use crate::broken;
-use crate::model::{Durability, InstanceId, Standing, View};
+use crate::model::view::{ANSWER_STALE_AFTER, SILENT_AFTER};
+use crate::model::{Durability, InstanceId, Standing, Timestamp, View};
 use crate::recovery::proof::promises_needed;
 use crate::recovery::{Action, Reason, Step};
 use crate::state::{Change, ClusterState};
@@ -98,13 +99,13 @@ impl<'a> Poll<'a> {
     fn veto(&self) -> Veto {
         let cluster = &self.state.cluster;
         let enough = cluster.durability.standby_acks().max(1);
-        // A standby that has not answered yet may still hear the primary. One whose disk hangs may never answer,
+        // A standby that has not answered yet may still hear the primary. One that cannot answer may never do so,
         // and the lease of a primary that lives never ends.
         let living = self.finding.living_primary();
         let is_open = |id: &&InstanceId| {
             let is_primary = cluster.primary.as_ref() == Some(*id);
             let has_answered = self.view.answer(id, cluster.epoch.next()).is_some();
-            let owes = living.is_none() || !self.view.disk_fails(id);
+            let owes = living.is_none() || !self.is_excused(id);
             !is_primary && !has_answered && owes
         };
         // Where the lease of a silent primary would have to be waited for anyway, even those who cannot be asked
@@ -148,12 +149,32 @@ impl<'a> Poll<'a> {
         }
     }
 
-    /// Whether an answer may still come that an async cluster is better off with. An agent whose disk hangs may
-    /// have none to give; that of a primary whose lease has ended is not needed.
+    /// Whether an answer may still come that an async cluster is better off with. That of a primary whose lease
+    /// has ended is not needed.
     fn is_awaited(&self, id: &InstanceId) -> bool {
         let has_lapsed = self.view.now > self.view.leases_lapse_at;
         let is_primary = self.state.cluster.primary.as_ref() == Some(id);
-        !(self.view.disk_fails(id) || is_primary && has_lapsed)
+        !(self.is_excused(id) || is_primary && has_lapsed)
+    }
+
+    /// Whether an agent that reports may have no answer to give: its disk fails, or it was asked in vain. It is
+    /// fenced like everybody else, so it still has its chance.
+    fn is_excused(&self, id: &InstanceId) -> bool {
+        self.view.disk_fails(id) || self.was_asked_in_vain(id)
+    }
+
+    /// Whether something failed a moment ago when an answer had long been due. The view does not say which
+    /// command that was; who has answered within its time is not found guilty by another one.
+    fn was_asked_in_vain(&self, id: &InstanceId) -> bool {
+        let Some(failure) = self.view.failure(id, self.state.order()) else {
+            return false;
+        };
+        let seen = self.view.instances.get(id);
+        let due = match seen.and_then(|seen| seen.answer.as_ref()) {
+            Some((at, _)) => at.after(ANSWER_STALE_AFTER),
+            None => Timestamp::default(),
+        };
+        failure.at > due && self.view.now.since(failure.at) <= SILENT_AFTER
     }
 
     /// None if nothing stands in the way.
@@ -169,11 +190,18 @@ impl<'a> Poll<'a> {
         }
         Some(if self.reachable.is_empty() {
             Reason::NobodyReachable
-        } else if self.unanswered.iter().all(|id| self.view.disk_fails(id)) {
+        } else if !self.unanswered.iter().all(|id| self.is_excused(id)) {
+            Reason::Asking
+        } else if proves {
+            // Who cannot be asked may still hear the primary, until its lease has ended.
+            let by = self.state.cluster.holders.iter().cloned().collect();
+            Reason::LeaseMayBeHeld { by }
+        } else {
             let all = self.state.cluster.members.keys();
             let missing = all.filter(|id| !self.promising.contains(id));
             let why = |id: &InstanceId| match self.view.disk_trouble(id) {
                 Some(_) => "its own disk takes no writes",
+                None if self.was_asked_in_vain(id) => "its agent reports and does not answer",
                 None => "would not promise or cannot be asked",
             };
             Reason::NotProven {
@@ -181,8 +209,6 @@ impl<'a> Poll<'a> {
                 needed: promises_needed(&self.state.cluster),
                 missing: missing.map(|id| (id.clone(), why(id).to_owned())).collect(),
             }
-        } else {
-            Reason::Asking
         })
     }
 
@@ -209,7 +235,9 @@ mod tests {
     use super::super::{Plan, decide};
     use super::*;
     use crate::model::example::{at, cluster, id, order, primary, report, standby, view};
-    use crate::model::{Answer, Database, DiskTrouble, Incarnation, Timestamp};
+    use crate::model::{
+        Answer, Database, DiskTrouble, Failure, Incarnation, Order, Stopped, Timestamp,
+    };
     use crate::state::History;
 
     /// `a` is primary of three, and both others would promise.
@@ -351,5 +379,70 @@ mod tests {
         let plan = decide(&state, &view);
         assert_eq!(plan.findings[0].code(), "DeadPrimary");
         assert!(begins(&plan));
+    }
+
+    fn fails(view: &mut View, name: &str, order: Order, ago: u64) {
+        let failure = Failure {
+            order,
+            at: Timestamp(view.now.0 - ago),
+            reason: "ask brought no outcome within 400 ms".to_owned(),
+        };
+        view.instances.get_mut(&id(name)).unwrap().failure = Some(failure);
+    }
+
+    fn forgets(view: &mut View, name: &str) {
+        view.instances.get_mut(&id(name)).unwrap().answer = None;
+    }
+
+    #[test]
+    fn who_is_asked_in_vain_is_not_waited_for() {
+        let (state, mut view) = example(Durability::Async);
+        view.instances.get_mut(&id("a")).unwrap().report = report(Database::Stopped(Stopped::Died));
+        answers(&mut view, "a", false);
+        forgets(&mut view, "c");
+        assert_eq!(decide(&state, &view).waiting, [(None, Reason::Asking)]);
+        fails(&mut view, "c", order(1, 4), 0);
+        assert!(!begins(&decide(&state, &view)), "that was another question");
+        fails(&mut view, "c", state.order(), 5_000);
+        assert!(!begins(&decide(&state, &view)), "that is long ago");
+        fails(&mut view, "c", state.order(), 100);
+        assert!(begins(&decide(&state, &view)));
+        // It has answered within its time, so what failed then was something else.
+        answers(&mut view, "c", false);
+        let c = view.instances.get_mut(&id("c")).unwrap();
+        c.answer.as_mut().unwrap().0 = Timestamp(view.now.0 - 510);
+        assert!(!begins(&decide(&state, &view)));
+    }
+
+    #[test]
+    fn who_is_asked_in_vain_shields_no_frozen_server() {
+        for durability in [QUORUM, Durability::Async] {
+            let (state, mut view) = example(durability);
+            silence_server(&mut view, 3);
+            answers(&mut view, "a", false);
+            forgets(&mut view, "c");
+            assert_eq!(decide(&state, &view).waiting, [(None, Reason::Asking)]);
+            fails(&mut view, "c", state.order(), 100);
+            assert!(begins(&decide(&state, &view)), "{durability}");
+        }
+    }
+
+    #[test]
+    fn a_veto_that_nobody_can_be_asked_for_ends_with_the_lease() {
+        let (state, mut view) = example(Durability::Async);
+        for name in ["a", "c"] {
+            view.instances.get_mut(&id(name)).unwrap().connected = false;
+        }
+        view.looks.insert(id("a"), (view.now, 0));
+        let by = vec![id("a")];
+        let waits = Reason::LeaseMayBeHeld { by };
+        assert_eq!(decide(&state, &view).waiting, [(None, waits.clone())]);
+        view.instances.get_mut(&id("c")).unwrap().connected = true;
+        forgets(&mut view, "c");
+        assert_eq!(decide(&state, &view).waiting, [(None, Reason::Asking)]);
+        fails(&mut view, "c", state.order(), 100);
+        assert_eq!(decide(&state, &view).waiting, [(None, waits)]);
+        view.leases_lapse_at = Timestamp(view.now.0 - 1);
+        assert!(begins(&decide(&state, &view)));
     }
 }

@@ -89,6 +89,10 @@ fn take(plan: &mut Plan, state: &ClusterState, subject: Option<&InstanceId>, nex
             });
         }
         Next::Wait(reason) => plan.waiting.push((subject.cloned(), reason)),
+        Next::AskAgain(reason, steps) => {
+            plan.waiting.push((subject.cloned(), reason));
+            plan.steps.extend(steps);
+        }
         Next::GiveUp(reason) => plan.proposals.push(match subject {
             None => Change::Abandon {
                 epoch: state.cluster.epoch,
@@ -186,6 +190,7 @@ mod tests {
     use super::*;
     use crate::model::example::{at, cluster, id, order, primary, report, standby, view};
     use crate::model::{Answer, Durability, Incarnation, PlannedStop, Stopped, Timestamp};
+    use crate::recovery::{Promise, RETRY_AFTER};
     use crate::state::History;
 
     fn state() -> ClusterState {
@@ -359,5 +364,46 @@ mod tests {
         let plan = decide(&state, &view);
         let begun = |change: &Change| matches!(change, Change::BeginRejoin { instance, .. } if *instance == id("c"));
         assert!(plan.proposals.iter().any(begun));
+    }
+
+    #[test]
+    fn a_promise_that_does_not_count_is_asked_for_again() {
+        let mut state = state();
+        let mut view = healthy(&state);
+        silence(&mut view, "a");
+        state.cluster.primary = None;
+        let promise = |position| Promise {
+            incarnation: Some(Incarnation(1)),
+            position,
+            running: true,
+        };
+        let fencing = |b| Handover::Fencing {
+            promises: BTreeMap::from([(id("b"), b), (id("c"), promise(Some(at(2, 50))))]),
+        };
+        let fenced = |plan: &Plan| -> Vec<_> {
+            let steps = plan.steps.iter();
+            steps
+                .map(|step| (step.instance.clone(), step.action.name()))
+                .collect()
+        };
+        let waits = |plan: &Plan| matches!(plan.waiting[..], [(None, Reason::NotProven { .. })]);
+        state.handover = Some(fencing(promise(None)));
+        let plan = decide(&state, &view);
+        assert!(waits(&plan), "{plan:?}");
+        assert_eq!(fenced(&plan), [(id("b"), "fence")]);
+        let moment = view.now;
+        view.now = moment.after(RETRY_AFTER / 2);
+        let plan = decide(&state, &view);
+        assert!(waits(&plan) && plan.steps.is_empty(), "not all the time");
+        view.now = moment.after(RETRY_AFTER);
+        assert_eq!(fenced(&decide(&state, &view)), [(id("b"), "fence")]);
+        // Other data under its name is only asked again when the right data is back.
+        let mut other = promise(Some(at(2, 50)));
+        other.incarnation = None;
+        state.handover = Some(fencing(other));
+        assert_eq!(fenced(&decide(&state, &view)), [(id("b"), "fence")]);
+        let b = view.instances.get_mut(&id("b")).unwrap();
+        b.report.incarnation = None;
+        assert!(decide(&state, &view).steps.is_empty());
     }
 }

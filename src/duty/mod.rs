@@ -149,6 +149,8 @@ impl Duty {
             } => Duty::Promote(Promoting {
                 order,
                 asked_at: None,
+                failing: None,
+                failed: None,
                 members: members.clone(),
                 timeline: *timeline,
                 at_least: *at_least,
@@ -188,7 +190,8 @@ impl Duty {
     }
 
     /// What failed: a rewind that cannot work makes way for a clone, and what was copied is noted again, because
-    /// otherwise it would be copied again; anything else ends the duty.
+    /// otherwise it would be copied again; a promotion goes on until it has failed for long; anything else ends the
+    /// duty.
     pub fn failed(&mut self, act: &Act, why: &str) -> Option<Outcome> {
         match self {
             Duty::Rebuild(duty) if matches!(act, Act::Rewind { .. }) => {
@@ -197,6 +200,10 @@ impl Duty {
             }
             Duty::Rebuild(_) if matches!(act, Act::Settle { .. }) => None,
             Duty::Rebuild(duty) => Some(Outcome::Failed(duty.failure(why))),
+            Duty::Promote(duty) => {
+                duty.note_failure(why);
+                None
+            }
             Duty::Fence(duty) if !matches!(act, Act::StopAll | Act::ScanThenPromise) => {
                 duty.must_stop();
                 None

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::broken;
 use crate::model::{InstanceId, Order, Timeline, Timestamp, WalPosition};
-use crate::recovery::Evidence;
+use crate::recovery::{Evidence, RETRY_AFTER};
 
 use super::local::{Data, Local, Replay, Session};
 use super::{Act, Outcome};
@@ -14,6 +14,8 @@ use super::{Act, Outcome};
 /// A promotion that has not happened within this time is begun again from a stop. It takes tens of
 /// milliseconds; replaying what was received may take longer.
 const PROMOTED_WITHIN: Duration = Duration::from_secs(5);
+/// A candidate whose acts have failed for this long makes way for another.
+const FAILS_FOR: Duration = Duration::from_secs(5);
 
 /// A promotion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,14 +32,37 @@ pub struct Promoting {
     pub members: BTreeSet<InstanceId>,
     /// When this duty asked PostgreSQL. What an earlier one asked may never have reached it.
     pub asked_at: Option<Timestamp>,
+    /// When an act failed first, and when last.
+    pub failing: Option<(Timestamp, Timestamp)>,
+    /// The words of a failure after which no look was taken yet.
+    pub failed: Option<String>,
 }
 
 impl Promoting {
+    /// An act failed. Whatever was asked for may not have reached PostgreSQL, so it is asked for again.
+    pub(super) fn note_failure(&mut self, why: &str) {
+        self.failed = Some(why.to_owned());
+        self.asked_at = None;
+    }
+
     pub(super) fn next(&mut self, local: &Local) -> Act {
         let cannot = |why: String| {
             let instance = local.instance.clone();
             Act::Finish(Outcome::Evidence(Evidence::CannotPromote { instance, why }))
         };
+        if let Some(why) = self.failed.take() {
+            let first = self.failing.map_or(local.now, |(first, _)| first);
+            self.failing = Some((first, local.now));
+            let lasts = local.now.since(first);
+            if lasts >= FAILS_FOR {
+                return cannot(format!("it has failed for {} s: {why}", lasts.as_secs()));
+            }
+        }
+        if let Some((_, last)) = self.failing
+            && local.now.since(last) < RETRY_AFTER
+        {
+            return Act::Look;
+        }
         let Data::Cluster {
             standby_signal,
             lineage,
@@ -161,6 +186,7 @@ impl Configuring {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::duty::Duty;
     use crate::duty::local::example::{running_standby, standby_session};
     use crate::model::example::{at, order};
     use crate::model::{Epoch, Lsn};
@@ -174,6 +200,8 @@ mod tests {
             at_least: at(2, 50),
             synchronous_standby_names: NAMES.to_owned(),
             asked_at: None,
+            failing: None,
+            failed: None,
             members: BTreeSet::new(),
         }
     }
@@ -306,5 +334,49 @@ mod tests {
             Act::StartStandby { source: None }
         );
         assert!(cannot(&promoting().next(&stopped(at(2, 49)))));
+    }
+
+    #[test]
+    fn a_promotion_that_goes_on_failing_makes_way_for_another() {
+        let mut duty = Duty::Promote(promoting());
+        let unset = |after: u64| {
+            candidate(|local| {
+                local.now.0 += after;
+                let session = local.session.as_mut().unwrap();
+                session.synchronous_standby_names.clear();
+            })
+        };
+        let mut tried = 0;
+        for after in (0..5_000).step_by(100) {
+            match duty.next(&unset(after)) {
+                Act::Look => {}
+                act @ Act::ConfigurePrimary { .. } => {
+                    tried += 1;
+                    assert_eq!(duty.failed(&act, "no space left"), None);
+                }
+                other => panic!("{other:?} after {after} ms"),
+            }
+        }
+        assert!((5..=10).contains(&tried), "tried {tried} times");
+        let act = duty.next(&unset(5_400));
+        assert_eq!(duty.failed(&act, "no space left"), None);
+        let Act::Finish(Outcome::Evidence(Evidence::CannotPromote { why, .. })) =
+            duty.next(&unset(5_500))
+        else {
+            panic!("it tries for ever");
+        };
+        assert!(why.contains("no space left"), "{why}");
+    }
+
+    #[test]
+    fn a_promotion_that_failed_once_goes_on() {
+        let mut duty = Duty::Promote(promoting());
+        let later = |after: u64| candidate(|local| local.now.0 += after);
+        assert_eq!(duty.next(&later(0)), Act::AskPromotion);
+        assert_eq!(duty.failed(&Act::AskPromotion, "no answer"), None);
+        assert_eq!(duty.next(&later(100)), Act::Look);
+        assert_eq!(duty.next(&later(700)), Act::AskPromotion);
+        assert_eq!(duty.next(&later(800)), Act::Look);
+        assert_eq!(duty.next(&later(6_000)), Act::StopAll);
     }
 }

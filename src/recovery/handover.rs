@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::broken;
 use crate::model::cluster::application_name;
-use crate::model::{Cluster, Database, InstanceId, Order, View, WalPosition};
+use crate::model::{Cluster, Database, InstanceId, Order, Report, Standing, View, WalPosition};
 
 use super::evidence::{Evidence, Promise, Rejection};
 use super::proof::{self, FenceProof};
@@ -70,12 +70,17 @@ impl Handover {
             Handover::Promoting {
                 candidate,
                 position,
+                followers,
                 ..
             } => {
                 if view.fresh(candidate).is_none() {
                     return Next::GiveUp(Reason::Silent {
                         instance: candidate.clone(),
                     });
+                }
+                if let Some(why) = makes_way(candidate, *position, followers, view) {
+                    let instance = candidate.clone();
+                    return Next::GiveUp(Reason::CannotPromote { instance, why });
                 }
                 let action = Action::Promote {
                     timeline: cluster.timeline,
@@ -110,6 +115,9 @@ impl Handover {
             (Handover::Fencing { mut promises }, E::Promised { instance, promise }) => {
                 if !cluster.members.contains_key(instance) {
                     return Err(Rejection::Unknown(instance.to_string()));
+                }
+                if promises.get(instance) == Some(promise) {
+                    return Err(Rejection::Exists(format!("this promise of {instance}")));
                 }
                 promises.insert(instance.clone(), promise.clone());
                 Ok(Handover::Fencing { promises })
@@ -224,23 +232,70 @@ fn fencing(
         view.failure(id, order)
             .is_some_and(|failure| view.now.since(failure.at) < RETRY_AFTER)
     };
+    let fence = |id: &InstanceId| Step {
+        instance: id.clone(),
+        order,
+        action: Action::Fence,
+    };
     let to_fence: Vec<_> = missing()
         .filter(|id| view.fresh(id).is_some() && !failed_now(id))
         .collect();
     match proof::elect(cluster, promises, view, to_fence.is_empty()) {
         Ok((candidate, proof)) => Next::Record(Evidence::Elected { candidate, proof }),
-        Err(reason) if to_fence.is_empty() => Next::Wait(reason),
-        Err(_) => Next::Run(
-            to_fence
-                .into_iter()
-                .map(|id| Step {
-                    instance: id.clone(),
-                    order,
-                    action: Action::Fence,
-                })
-                .collect(),
-        ),
+        Err(reason) if to_fence.is_empty() => {
+            let again = promises.iter().filter(|(id, promise)| {
+                may_count_now(cluster, id, promise, view) && !failed_now(id)
+            });
+            match again.map(|(id, _)| fence(id)).collect::<Vec<_>>() {
+                steps if steps.is_empty() || !is_time_to_ask_again(view) => Next::Wait(reason),
+                steps => Next::AskAgain(reason, steps),
+            }
+        }
+        Err(_) => Next::Run(to_fence.into_iter().map(fence).collect()),
     }
+}
+
+/// Whether a voter that has promised should be fenced once more: its promise does not count, and its agent says
+/// that it has the data that would. What could not be read in a bad moment would else be missing for good.
+fn may_count_now(cluster: &Cluster, id: &InstanceId, promise: &Promise, view: &View) -> bool {
+    let report = view.fresh(id);
+    let (Some(member), Some(report)) = (cluster.members.get(id), report) else {
+        return false;
+    };
+    let recorded = Some(member.incarnation);
+    member.standing == Standing::Voter
+        && report.incarnation == recorded
+        && (promise.incarnation != recorded || promise.position.is_none())
+}
+
+/// When a promise came is not recorded, so it is asked for again in the first fifth of every [`RETRY_AFTER`] on this
+/// peer's clock. A leader looks more often than that while it waits.
+fn is_time_to_ask_again(view: &View) -> bool {
+    let every = RETRY_AFTER.as_millis() as u64;
+    view.now.0 % every < every / 5
+}
+
+/// Why the candidate is not waited for: its disk takes no writes, and that of a follower which has as much does.
+/// Without one it would only be elected again. What has opened already is about to say so.
+fn makes_way(
+    candidate: &InstanceId,
+    position: WalPosition,
+    followers: &BTreeSet<InstanceId>,
+    view: &View,
+) -> Option<String> {
+    let opened = |report: &Report| matches!(report.database, Database::Primary { .. });
+    if !view.disk_fails(candidate) || view.fresh(candidate).is_some_and(opened) {
+        return None;
+    }
+    let has_all = |report: &Report| matches!(report.database, Database::Standby { flushed, .. } if flushed >= position);
+    let is_equal =
+        |id: &InstanceId| view.disk_trouble(id).is_none() && view.fresh(id).is_some_and(has_all);
+    if !followers.iter().any(is_equal) {
+        return None;
+    }
+    let refusal = view.disk_trouble(candidate)?.refusal.clone();
+    let words = refusal.unwrap_or_else(|| "a write does not come back".to_owned());
+    Some(format!("its disk takes no writes: {words}"))
 }
 
 fn repointing(
@@ -254,13 +309,14 @@ fn repointing(
     };
     let serves =
         |database: &Database| matches!(database, Database::Primary { .. } | Database::Starting);
-    if !view
-        .fresh(primary)
-        .is_some_and(|report| serves(&report.database))
-    {
-        return Next::GiveUp(Reason::Silent {
-            instance: primary.clone(),
-        });
+    match view.fresh(primary) {
+        Some(report) if serves(&report.database) => {}
+        Some(_) => return Next::GiveUp(Reason::NoPrimary),
+        None => {
+            return Next::GiveUp(Reason::Silent {
+                instance: primary.clone(),
+            });
+        }
     }
     // Who is away or cannot is brought back by a rejoin and not awaited here.
     let behind = pending
@@ -283,3 +339,6 @@ fn repointing(
     });
     Next::Run(steps.collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,8 @@ pub enum Next {
     Record(Evidence),
     /// Nothing can be done yet, and why.
     Wait(Reason),
+    /// Nothing new can be done, and why; these are carried out again, because they may bring more now.
+    AskAgain(Reason, Vec<Step>),
     /// The procedure cannot succeed any more, and why.
     GiveUp(Reason),
 }

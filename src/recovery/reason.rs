@@ -42,7 +42,8 @@ pub enum Reason {
         /// How many peers hear it.
         peers: usize,
     },
-    /// In an async cluster nobody is promoted before every lease that may be held has ended.
+    /// In an async cluster, and where reads are strict, nobody is promoted before every lease that may be held has
+    /// ended.
     LeaseMayBeHeld {
         /// Who may hold one.
         by: Vec<InstanceId>,

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Cluster, ClusterName, Epoch, Incarnation, InstanceId, Lineage, Member, Order, Standing,
-    Timeline, WalPosition,
+    Cluster, ClusterName, Durability, Epoch, Incarnation, InstanceId, Lineage, Member, Order,
+    Standing, Timeline, WalPosition,
 };
+use crate::recovery::proof::promises_needed;
 use crate::recovery::{Evidence, FenceProof, Handover, Rejection, Rejoin};
 
 use super::history::{History, Kind};
@@ -243,9 +244,20 @@ impl ClusterState {
                 _ => Err(Rejection::WrongPhase),
             };
         }
+        let proof = match &handover {
+            Handover::Promoting { proof, .. } => Some(proof.clone()),
+            Handover::Creating { .. }
+            | Handover::Fencing { .. }
+            | Handover::Repointing { .. }
+            | Handover::Done => None,
+        };
         let handover = match handover.record(&self.cluster, evidence) {
             Err(Rejection::Unproven(why)) if matches!(evidence, Evidence::Promoted { .. }) => {
-                return self.distrust_candidate(&why, at);
+                // The first primary has the only data there is, so there is none that it could outrank.
+                if proof == Some(FenceProof::Created) {
+                    return self.abandon(self.cluster.epoch, &why, at);
+                }
+                return self.distrust_candidate(why, at);
             }
             other => other?,
         };
@@ -320,13 +332,26 @@ impl ClusterState {
     }
 
     /// The candidate was promoted from other data than elected it. By its timeline it would outrank those who hold
-    /// that data, so it counts for nothing until it is replaced, and another is elected.
-    fn distrust_candidate(&mut self, why: &str, at: u64) -> Reply {
+    /// that data, so it counts for nothing until it is replaced, and another is elected. Also if nobody can be
+    /// elected then: a cluster that waits for a human still has every acknowledged commit.
+    fn distrust_candidate(&mut self, mut why: String, at: u64) -> Reply {
         let candidate = self.cluster.primary.as_ref();
         if let Some(member) = candidate.and_then(|id| self.cluster.members.get_mut(id)) {
             member.standing = Standing::Recovering;
         }
-        self.abandon(self.cluster.epoch, why, at)
+        let members = self.cluster.members.values();
+        let counts = |member: &&Member| member.standing == Standing::Voter;
+        let left = members.filter(counts).count();
+        let needed = match self.cluster.durability {
+            Durability::Async => 1,
+            Durability::Quorum { .. } => promises_needed(&self.cluster),
+        };
+        if left < needed {
+            why += &format!(
+                "; its promise counts no more, and nobody can be elected from {left} of {needed} voters needed"
+            );
+        }
+        self.abandon(self.cluster.epoch, &why, at)
     }
 
     /// From here on `instance` is the only one that may ever be primary in this epoch. The proof that elected

@@ -163,6 +163,72 @@ fn a_promotion_of_other_data_ends_the_handover_and_never_counts_again() {
     assert!(matches!(handover, Some(Handover::Promoting { .. })));
 }
 
+#[test]
+fn a_promise_is_recorded_once() {
+    let mut state = created();
+    let first = promoted(id("a"), Timeline(2), at(1, 10));
+    record(&mut state, first).unwrap();
+    begin(&mut state);
+    let promised = |position| Evidence::Promised {
+        instance: id("b"),
+        promise: Promise {
+            incarnation: Some(Incarnation(1)),
+            position,
+            running: true,
+        },
+    };
+    record(&mut state, promised(None)).unwrap();
+    let before = state.clone();
+    let again = record(&mut state, promised(None));
+    assert!(matches!(again, Err(Rejection::Exists(_))), "{again:?}");
+    assert_eq!(state, before);
+    // A later one is the better one: the end of the WAL could be found now.
+    let position = Some(at(2, 50));
+    record(&mut state, promised(position)).unwrap();
+    let Some(Handover::Fencing { promises }) = &demo(&state).handover else {
+        panic!("nobody is elected yet")
+    };
+    assert_eq!(promises[&id("b")].position, position);
+}
+
+#[test]
+fn the_first_primary_is_never_set_aside_because_nobody_else_has_data() {
+    let mut state = created();
+    let cluster = &mut state.clusters.get_mut(&name()).unwrap().cluster;
+    for name in ["b", "c"] {
+        cluster.members.get_mut(&id(name)).unwrap().standing = Standing::Recovering;
+    }
+    let short = promoted(id("a"), Timeline(2), at(1, 9));
+    record(&mut state, short).unwrap();
+    let after = demo(&state);
+    assert_eq!((&after.handover, &after.cluster.primary), (&None, &None));
+    begin(&mut state);
+    promise(&mut state, "a", at(2, 12));
+    let elected = Evidence::Elected {
+        candidate: id("a"),
+        proof: FenceProof::OldPrimaryPromised,
+    };
+    record(&mut state, elected).unwrap();
+}
+
+#[test]
+fn it_is_said_when_too_few_are_left_to_elect_anybody() {
+    let mut state = created();
+    let first = promoted(id("a"), Timeline(2), at(1, 10));
+    record(&mut state, first).unwrap();
+    for (who, timeline) in [("b", 3), ("c", 4)] {
+        begin(&mut state);
+        promise(&mut state, "a", at(2, 50));
+        promise(&mut state, who, at(2, 50));
+        elect(&mut state, who, &["a", who]).unwrap();
+        let short = promoted(id(who), Timeline(timeline), at(2, 40));
+        record(&mut state, short).unwrap();
+    }
+    let newest = demo(&state).history.records().next_back().unwrap();
+    let outcome = newest.outcome.as_deref().unwrap();
+    assert!(outcome.ends_with("from 1 of 2 voters needed"), "{outcome}");
+}
+
 fn plan_stop(state: &mut State, who: &str, length: u64) -> Reply {
     let change = Change::PlanStop {
         instance: id(who),

@@ -9,11 +9,12 @@ use crate::agent::chain;
 use crate::agent::hands::Processes;
 use crate::agent::observe::Seen;
 use crate::agent::perform::runs_processes;
+use crate::agent::running::Waiter;
 use crate::clock;
-use crate::duty::{Act, Data, Local, Outcome, gate, watch};
+use crate::duty::{Act, Data, Local, Outcome, Session, gate, watch};
 use crate::host::Death;
 use crate::model::view::DEAF_AFTER;
-use crate::model::{Answer, Lsn, Stopped, Timeline};
+use crate::model::{Answer, Epoch, Lsn, Stopped, Timeline};
 use crate::recovery::Action;
 
 impl Worker {
@@ -160,6 +161,7 @@ impl Worker {
     ) {
         let before = std::mem::discriminant(&self.known.report(seen.began).database);
         self.learn(&seen);
+        let is_lasting = self.trouble.is_some();
         match &seen.data {
             Ok(_) => self.trouble = None,
             Err(why) => self.look_failed(why.clone()),
@@ -198,7 +200,14 @@ impl Worker {
                 self.answer(question, local);
             }
         } else {
-            self.questions.extend(questions);
+            for question in questions {
+                match question {
+                    Question::Ask(waiter, epoch) if is_lasting => {
+                        self.would_not_promise(waiter, epoch, &seen);
+                    }
+                    Question::Ask(..) | Question::Locate(..) => self.questions.push(question),
+                }
+            }
         }
         if std::mem::discriminant(&self.known.report(seen.began).database) != before {
             self.publish();
@@ -295,14 +304,24 @@ impl Worker {
         })
     }
 
+    /// Who cannot read its data would bring no promise that counts. It says so, because others wait for its answer.
+    fn would_not_promise(&mut self, waiter: Waiter, epoch: Epoch, seen: &Seen) {
+        let answer = Answer {
+            epoch,
+            would_promise: false,
+            hears_primary: hears(seen.reading.as_ref().map(|reading| &reading.session)),
+            incarnation: None,
+        };
+        self.send(waiter, Outcome::Answer(answer));
+    }
+
     pub(super) fn answer(&mut self, question: Question, local: &Local) {
         match question {
             Question::Ask(waiter, epoch) => {
-                let heard = local.session.as_ref().and_then(|it| it.streams.as_ref());
                 let answer = Answer {
                     epoch,
                     would_promise: gate::would_promise(self.promise.record(), epoch),
-                    hears_primary: heard.is_some_and(|(_, silent)| *silent < DEAF_AFTER),
+                    hears_primary: hears(local.session.as_ref()),
                     incarnation: local.incarnation(),
                 };
                 self.send(waiter, Outcome::Answer(answer));
@@ -319,5 +338,75 @@ impl Worker {
                 self.send(waiter, outcome);
             }
         }
+    }
+}
+
+/// Whether a standby hears its source.
+fn hears(session: Option<&Session>) -> bool {
+    let heard = session.and_then(|it| it.streams.as_ref());
+    heard.is_some_and(|(_, silent)| *silent < DEAF_AFTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::{mpsc, watch};
+
+    use super::super::{Outlets, Peer};
+    use super::*;
+    use crate::agent::example::{order, promise, tools};
+    use crate::agent::session::SessionId;
+    use crate::control::AgentMessage;
+
+    #[tokio::test]
+    async fn who_cannot_read_its_data_promises_nothing_and_says_so() {
+        let root = tempfile::tempdir().unwrap();
+        let tools = tools(root.path());
+        let promise = promise(&tools).await;
+        let outlets = Outlets {
+            reports: watch::Sender::default(),
+            health: watch::Sender::default(),
+            group: watch::Sender::new(Some("g".to_owned())),
+        };
+        let mut worker = Worker::new(tools, promise, mpsc::channel(1).1, outlets);
+        let session = SessionId { peer: 0, number: 0 };
+        let (outbox, mut said) = mpsc::channel(4);
+        let group = Some("g".to_owned());
+        let peer = Peer {
+            session,
+            outbox,
+            group,
+        };
+        worker.peers.insert(0, peer);
+        let asks = || {
+            let waiter = |id| Waiter { session, id };
+            vec![
+                Question::Ask(waiter(1), order(2, 0).epoch),
+                Question::Locate(waiter(2), order(1, 0)),
+            ]
+        };
+        let unread = |number| Seen {
+            number,
+            began: clock::boottime(),
+            new_session: true,
+            processes: Processes::default(),
+            reading: None,
+            is_starting: false,
+            has_answered: false,
+            data: Err("permission denied".to_owned()),
+        };
+        worker.on_seen(unread(1), asks(), false).await;
+        assert!(said.try_recv().is_err(), "it may be a moment only");
+        let questions = std::mem::take(&mut worker.questions);
+        assert_eq!(questions.len(), 2);
+        worker.on_seen(unread(2), questions, false).await;
+        let Ok(AgentMessage::Outcome { id, outcome }) = said.try_recv() else {
+            panic!("it says nothing")
+        };
+        let Outcome::Answer(answer) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!((id, answer.would_promise), (1, false));
+        assert_eq!(answer.incarnation, None);
+        assert_eq!(worker.questions.len(), 1, "where its WAL ends must be read");
     }
 }
