@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use primacy::agent::{self, Locks};
 use primacy::duty::Outcome;
 use primacy::duty::gate::Refusal;
+use primacy::gate::{FolderLock, GateError};
 use primacy::host::processes;
 use primacy::model::*;
 use primacy::recovery::{Action, Evidence};
@@ -128,6 +130,25 @@ async fn an_agent_gives_the_longer_lease_of_its_planned_stop_up_when_it_is_back(
     assert!(rig.postmaster(&a) == postmaster);
     tokio::time::sleep(Duration::from_millis(2_200)).await;
     assert!(processes::of(&rig.config(&a).data).unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_locks_of_an_agent_outlive_it() {
+    let mut rig = Rig::new().await;
+    let config = rig.config(&id("pg-a"));
+    let folder = config.folder.clone();
+    let mut locks = Locks::default();
+    let ended = agent::run(config.clone(), &mut locks, std::future::ready(()));
+    ended.await.unwrap();
+    let second = FolderLock::take(&folder);
+    assert!(
+        matches!(second, Err(GateError::Locked { .. })),
+        "{second:?}"
+    );
+    drop(locks);
+    let mut locks = Locks::default();
+    let ended = agent::run(config, &mut locks, std::future::ready(()));
+    ended.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
