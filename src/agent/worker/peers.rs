@@ -152,8 +152,7 @@ impl Worker {
             return;
         }
         if let Action::Ask { epoch } = action {
-            self.questions.push(Question::Ask(waiter, epoch));
-            self.look_anew();
+            self.wait_for_look(Question::Ask(waiter, epoch));
             return;
         }
         let admission = match self.promise.admit(order).await {
@@ -175,8 +174,7 @@ impl Worker {
         // A newer epoch voids the lease: the health endpoint says so at once.
         self.publish();
         if let Action::Locate { .. } = action {
-            self.questions.push(Question::Locate(waiter, order));
-            self.look_anew();
+            self.wait_for_look(Question::Locate(waiter, order));
             return;
         }
         if let Some(running) = &mut self.running {
@@ -189,7 +187,19 @@ impl Worker {
         }
         let now = clock::boottime();
         self.want_slots(&action, Arc::clone(&admission));
-        let log_from = self.tools.hands.log_length();
+        let log_from = match &action {
+            Action::Follow { .. } | Action::Rebuild { .. } => {
+                let length = self.in_log(|hands| Some(hands.log_length())).await;
+                // Words of before speak of another command: without a beginning, none is read.
+                length.unwrap_or(u64::MAX)
+            }
+            Action::Ask { .. }
+            | Action::Fence
+            | Action::Promote { .. }
+            | Action::Initialise { .. }
+            | Action::Configure { .. }
+            | Action::Locate { .. } => 0,
+        };
         self.commands += 1;
         self.running = Running::new(action, admission, waiter, now, self.looks + 1, log_from);
         self.look_anew();
