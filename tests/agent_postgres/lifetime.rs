@@ -11,6 +11,7 @@ use primacy::model::*;
 use primacy::recovery::{Action, Evidence};
 
 use crate::now;
+use crate::peer::Peer;
 use crate::rig::{Rig, id, order};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,6 +131,24 @@ async fn an_agent_gives_the_longer_lease_of_its_planned_stop_up_when_it_is_back(
     assert!(rig.postmaster(&a) == postmaster);
     tokio::time::sleep(Duration::from_millis(2_200)).await;
     assert!(processes::of(&rig.config(&a).data).unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_back_speaks_for_stops_that_were_never_granted() {
+    let mut rig = Rig::new().await;
+    let a = id("pg-a");
+    rig.primary(&a, "").await;
+    // The peers record its request, but the grant is lost.
+    rig.stop(&a).await;
+    rig.peer.adopt_at(Some(order(1, 9)));
+    rig.start(&a);
+    let given_up = |peer: &Peer| peer.given_up(&a).filter(|stop| *stop == order(1, 9));
+    rig.peer.until("it speaks for the stop", given_up).await;
+    assert!(rig.postmaster(&a).is_some());
+    // The leash holds an ordinary lease: it ends as one.
+    rig.peer.grant_no_more();
+    let ended = |report: &Report| report.database == Database::Stopped(Stopped::LeaseEnded);
+    rig.peer.until_reported("the lease ends", &a, ended).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -247,7 +247,7 @@ impl Worker {
 
     fn wake_at(&self) -> Timestamp {
         let mut wake = self.publish_at.min(self.look_due());
-        if self.promise.record().is_none() {
+        if self.asks_for_order() {
             wake = wake.min(self.adopt_at);
         }
         let asks_at = self.leaving.as_ref().map(Leaving::ask_at);
@@ -275,6 +275,10 @@ impl Worker {
         self.lease.renew_at().filter(|_| needed)
     }
 
+    fn asks_for_order(&self) -> bool {
+        self.promise.record().is_none() || self.lease.asks_for_present()
+    }
+
     async fn drive(&mut self) {
         let now = clock::boottime();
         if now.since(self.turned_at) > GAP {
@@ -282,7 +286,7 @@ impl Worker {
             self.known.answered_at = now;
         }
         self.turned_at = now;
-        if self.promise.record().is_none() && now >= self.adopt_at {
+        if self.asks_for_order() && now >= self.adopt_at {
             self.adopt_at = now.after(REPORT_EVERY);
             self.adopt_serial += 1;
             let serial = self.adopt_serial;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::leaving::Leaving;
 use super::{Done, Peer, Question, Worker};
 use crate::agent::chain;
+use crate::agent::leash::Way;
 use crate::agent::perform::is_droppable;
 use crate::agent::running::{Running, Waiter};
 use crate::agent::session::{Incoming, SessionId};
@@ -101,6 +102,7 @@ impl Worker {
 
     pub(super) async fn on_adopted(&mut self, group: String, order: Order) {
         if self.promise.record().is_some() {
+            self.lease.note_present(order);
             return;
         }
         match self.promise.adopt(&group, order).await {
@@ -134,10 +136,14 @@ impl Worker {
                 return;
             }
         }
-        let is_new = self.armed != Some(order);
+        let way = match self.armed == Some(order) {
+            true if self.lease.is_own() => Way::Extend,
+            true => Way::Replace,
+            false => Way::Anew,
+        };
         let (leash, releases) = (self.tools.leash.clone(), self.releases);
         self.tasks
-            .spawn(async move { Done::Armed(releases, lease, leash.arm(lease, is_new).await) });
+            .spawn(async move { Done::Armed(releases, lease, leash.arm(lease, way).await) });
     }
 
     pub(super) async fn on_command(&mut self, waiter: Waiter, step: Step) {
