@@ -104,7 +104,6 @@ impl Rig {
             .or_insert_with(|| AgentConfig {
                 cluster: ClusterName::new("main").unwrap(),
                 instance: instance.clone(),
-                zone: Zone::new("z").unwrap(),
                 peers: vec![self.address.clone()],
                 folder: root.join(format!("state/{instance}")),
                 data: root.join(format!("{instance}-data")),
