@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -62,10 +63,11 @@ pub enum GateError {
     Disk(#[source] Error),
 }
 
-/// The state folder, held by this process alone. The lock is on the folder itself: taking it changes nothing.
-#[derive(Debug)]
+/// The state folder, held by this process alone until the last clone is dropped. The lock is on the folder itself:
+/// taking it changes nothing.
+#[derive(Debug, Clone)]
 pub struct FolderLock {
-    _folder: File,
+    _folder: Arc<File>,
 }
 
 impl FolderLock {
@@ -77,7 +79,9 @@ impl FolderLock {
         };
         let opened = File::open(folder).map_err(refused)?;
         match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(FolderLock { _folder: opened }),
+            Ok(()) => Ok(FolderLock {
+                _folder: Arc::new(opened),
+            }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(GateError::Locked {
                 folder: folder.to_owned(),
             }),

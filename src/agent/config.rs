@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::config;
-use crate::model::{Address, ClusterName, InstanceId, Zone};
+use crate::model::{Address, ClusterName, InstanceId};
 
 /// Shows every field.
 const SAMPLE: &str = "docs/agent.toml";
@@ -19,8 +19,6 @@ pub struct AgentConfig {
     pub cluster: ClusterName,
     /// The name of the instance.
     pub instance: InstanceId,
-    /// Its failure domain.
-    pub zone: Zone,
     /// Where the peers answer, `host:port` each.
     pub peers: Vec<String>,
     /// The agent's own state: promise, leash, sockets, passwords. Never inside the data folder, and
@@ -251,7 +249,6 @@ mod tests {
     const GOOD: &str = r#"
         cluster = "main"
         instance = "pg-a"
-        zone = "a"
         peers = ["127.0.0.1:7001"]
         folder = "/var/lib/primacy/pg-a"
         data = "/var/lib/postgresql/pg-a"
@@ -282,7 +279,7 @@ mod tests {
                 "host = \"10.1.2.3\"",
                 "insecure_listen",
             ),
-            ("zone = ", "zoen = ", "zoen"),
+            ("host = ", "hots = ", "hots"),
             ("port = ", "access = [\"all\"]\nport = ", "`access`"),
             ("port = ", "access = [\"::/129\"]\nport = ", "`access`"),
         ] {

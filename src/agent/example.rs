@@ -29,7 +29,6 @@ pub fn tools(root: &Path) -> Tools {
         r#"
         cluster = "main"
         instance = "pg-a"
-        zone = "a"
         peers = ["127.0.0.1:1"]
         folder = "{shown}/state"
         data = "{shown}/data"

@@ -13,6 +13,17 @@ use crate::model::{Order, Timestamp};
 /// How long a new leash may take until it answers.
 const BORN_WITHIN: Duration = Duration::from_secs(2);
 
+/// How the end of a lease gets to the leash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Beside that of another lease of the same order and process: the later one stays.
+    Extend,
+    /// In place of what an earlier process left behind under the same order.
+    Replace,
+    /// In place of that of a lease of another order, after this order was noted.
+    Anew,
+}
+
 /// Keeps the leash of one instance.
 #[derive(Debug, Clone)]
 pub struct LeashKeeper {
@@ -46,22 +57,23 @@ impl LeashKeeper {
         let Ok(Hold::Armed(until)) = self.client.state().await else {
             return None;
         };
-        let note = durable::read(&self.note).ok().flatten()?;
+        let path = self.note.clone();
+        let note = blocking(move || durable::read(&path)).await;
+        let note = note.ok().flatten()?;
         let order: Order = serde_json::from_str(&note).ok()?;
         Some(Lease { order, until })
     }
 
-    /// Has the leash hold the end of this lease, and returns when it echoed it. `is_new` says that the
-    /// last lease was of another order: whatever deadline that left behind, this one takes its place. Errors: in words.
-    pub async fn arm(&self, lease: Lease, is_new: bool) -> Result<(), String> {
-        if is_new {
+    /// Has the leash hold the end of this lease, and returns when it echoed it. Errors: in words.
+    pub async fn arm(&self, lease: Lease, way: Way) -> Result<(), String> {
+        if way == Way::Anew {
             let note = self.note.clone();
             let text = serde_json::to_vec(&lease.order).expect("plain fields become JSON");
             blocking(move || durable::write(&note, &text))
                 .await
                 .map_err(|error| chain(&error))?;
         }
-        match self.hold(lease, is_new).await {
+        match self.hold(lease, way).await {
             Ok(_) => return Ok(()),
             Err(leash::Error::Io { .. }) => {}
             Err(error) => return Err(chain(&error)),
@@ -74,7 +86,7 @@ impl LeashKeeper {
         leash::spawn(&self.program, &args, Some(self.account)).map_err(|error| chain(&error))?;
         let ready = async {
             loop {
-                match self.hold(lease, is_new).await {
+                match self.hold(lease, way).await {
                     Err(leash::Error::Io { .. }) => {
                         tokio::time::sleep(Duration::from_millis(5)).await;
                     }
@@ -87,11 +99,10 @@ impl LeashKeeper {
             .unwrap_or_else(|_| Err("the leash did not start".to_owned()))
     }
 
-    async fn hold(&self, lease: Lease, is_new: bool) -> Result<Timestamp, leash::Error> {
-        if is_new {
-            self.client.exchange(lease.until).await
-        } else {
-            self.client.arm(lease.until).await
+    async fn hold(&self, lease: Lease, way: Way) -> Result<Timestamp, leash::Error> {
+        match way {
+            Way::Extend => self.client.arm(lease.until).await,
+            Way::Replace | Way::Anew => self.client.exchange(lease.until).await,
         }
     }
 

@@ -39,6 +39,7 @@ use lane::Lane;
 use leash::LeashKeeper;
 use perform::Tools;
 use session::{Incoming, Sessions};
+use start::DataLock;
 use worker::{Outlets, Worker};
 
 /// How many messages of all peers may wait for the worker; more make the peers wait.
@@ -63,11 +64,20 @@ pub enum AgentError {
     Program(#[source] std::io::Error),
 }
 
+/// The locks of an agent on its folders. To be dropped after the runtime: that waits a moment for writes which nobody
+/// else waits for any more, and none of them may come after those of another agent.
+#[derive(Debug, Default)]
+pub struct Locks {
+    state: Option<FolderLock>,
+    data: Option<DataLock>,
+}
+
 /// Runs an agent until `shutdown` completes and, if it holds the primary lease, a longer one was granted or was
-/// waited for in vain. PostgreSQL and the leash outlive it.
+/// waited for in vain. PostgreSQL and the leash outlive it; `locks` are held until the caller drops them.
 /// Errors: [`AgentError`], only before PostgreSQL was touched; [`AgentError::Refused`] before anything was.
 pub async fn run(
     config: AgentConfig,
+    locks: &mut Locks,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), AgentError> {
     let program = match &config.leash {
@@ -80,9 +90,9 @@ pub async fn run(
         Some(lock) => lock,
         None => FolderLock::take(&config.folder)?,
     };
+    locks.state = Some(lock.clone());
+    locks.data = Some(fit.data);
     let promise = PromiseStore::open(&config.folder, lock)?;
-    // Held for as long as the agent runs.
-    let _data = fit.data;
     let (address, listener) = (config.health, fit.listener);
     let tools = Tools {
         provider: Arc::new(Postgres::new(Endpoint {

@@ -43,6 +43,19 @@ pub struct Running {
     pub look_at: Timestamp,
     /// What may have to pause, and when it was begun last.
     begun: Option<(std::mem::Discriminant<Act>, Timestamp)>,
+    /// What failed last, and why, if nothing was done since.
+    failed: Option<(std::mem::Discriminant<Act>, String)>,
+}
+
+/// An act that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failed {
+    /// After something else.
+    Newly,
+    /// The same act as before, for another reason.
+    Again,
+    /// As it failed before.
+    AsBefore,
 }
 
 /// A server that ends right after its start is not started again before this has passed, nor is a copy noted
@@ -71,6 +84,7 @@ impl Running {
             log_from,
             look_at: now,
             begun: None,
+            failed: None,
         })
     }
 
@@ -106,6 +120,19 @@ impl Running {
         ) {
             self.deadline = now.after(patience(&self.action));
         }
+    }
+
+    /// Notes how an act ended: why it failed, or none.
+    pub fn note(&mut self, act: &Act, failed: Option<&String>) -> Option<Failed> {
+        let kind = std::mem::discriminant(act);
+        let failed = failed.map(|why| (kind, why.clone()));
+        let before = std::mem::replace(&mut self.failed, failed);
+        let (_, why) = self.failed.as_ref()?;
+        Some(match before {
+            Some((same, before)) if same == kind && before == *why => Failed::AsBefore,
+            Some((same, _)) if same == kind => Failed::Again,
+            Some(_) | None => Failed::Newly,
+        })
     }
 
     /// Whether an act must wait a moment because the same was done just before.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::agent::{AgentConfig, AgentError};
+use crate::agent::{AgentConfig, AgentError, Locks};
 use crate::leash;
 use crate::server::{self, Config, ServerError};
 use crate::{http, telemetry};
@@ -34,9 +34,13 @@ pub(super) fn agent(path: &Path, insecure_listen: bool) -> Result<(), Failure> {
     let text = configuration(path, "an agent's")?;
     let config =
         AgentConfig::parse(&text, insecure_listen).map_err(|error| refused(path, error))?;
-    runtime()?.block_on(async {
+    let mut locks = Locks::default();
+    // Dropped before the locks.
+    let runtime = runtime()?;
+    runtime.block_on(async {
         let shutdown = shutdown()?;
-        crate::agent::run(config, shutdown).await.map_err(|error| {
+        let ended = crate::agent::run(config, &mut locks, shutdown).await;
+        ended.map_err(|error| {
             let cause = std::error::Error::source(&error)
                 .map_or(String::new(), |cause| format!(": {cause}"));
             let text = format!("{error}{cause}");

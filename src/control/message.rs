@@ -30,7 +30,7 @@ pub enum AgentMessage {
         /// Comes back with the answer.
         serial: u64,
     },
-    /// Asks for the present epoch: the agent has no readable promise.
+    /// Asks for the present order: the agent has no readable promise, or would know which stops may be recorded.
     Adopt {
         /// Comes back with the answer.
         serial: u64,
@@ -47,8 +47,8 @@ pub enum AgentMessage {
         /// Comes back with the answer.
         serial: u64,
     },
-    /// Asks for the primary lease as [`AgentMessage::Renew`] does, and says that the longer lease of a planned stop
-    /// is not held any more.
+    /// Asks for the primary lease as [`AgentMessage::Renew`] does, and says that no longer lease of a planned stop up
+    /// to this one is held any more.
     RenewAfterStop {
         /// Comes back with the answer.
         serial: u64,

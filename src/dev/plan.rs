@@ -194,12 +194,11 @@ fn agent_toml(home: &Path, name: &str, node: &Node, binaries: &Path, peers: &[St
     let peers: Vec<_> = peers.iter().map(|peer| format!("\"{peer}\"")).collect();
     let home = home.display();
     format!(
-        "cluster = \"{CLUSTER}\"\ninstance = \"{name}\"\nzone = \"{}\"\npeers = [{}]\n\
+        "cluster = \"{CLUSTER}\"\ninstance = \"{name}\"\npeers = [{}]\n\
          folder = \"{home}/agent\"\ndata = \"{home}/data\"\nhost = \"127.0.0.1\"\nport = {}\n\
          health = \"127.0.0.1:{}\"\nbinaries = \"{}\"\n\n\
          [replication]\npassword_file = \"{home}/replication.password\"\n\n\
          [application]\nuser = \"app\"\npassword_file = \"{home}/application.password\"\n",
-        node.zone,
         peers.join(", "),
         node.port,
         node.health.unwrap_or_default(),

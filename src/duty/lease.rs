@@ -50,26 +50,54 @@ impl Lease {
 #[derive(Debug, Clone, Default)]
 pub struct LeaseKeeper {
     held: Option<Lease>,
-    /// Whether it was taken over and not renewed yet, so that it says nothing of the length to come.
-    is_taken_over: bool,
+    /// Whether the leash still held a lease when this process began.
+    took_over: bool,
+    /// Whether the leash has echoed a lease of this process, which took the place of whatever it held before.
+    is_own: bool,
     length: Duration,
     sent: BTreeMap<u64, Timestamp>,
     last_sent: Timestamp,
     serial: u64,
     /// The requests for the longer lease of a planned stop.
     stop_asked: BTreeSet<u64>,
-    /// The order of that lease, once it was granted.
-    stop: Option<Order>,
+    /// The orders under which that lease was granted. The leash may refuse one and take the next.
+    stops: BTreeSet<Order>,
     /// The stop whose longer lease was taken over from the leash and exchanged for an ordinary one.
     given_up: Option<Order>,
+    /// What the record had come to before this process asked for any stop: those up to this one were asked for by
+    /// earlier processes.
+    earlier: Option<Order>,
 }
 
 impl LeaseKeeper {
     /// Takes over a lease that the leash still holds from before a restart, to be renewed at once.
     pub fn take_over(&mut self, lease: Lease, now: Timestamp) {
         self.length = lease.until.since(now) * 2;
-        self.is_taken_over = true;
+        self.took_over = true;
         self.held = Some(lease);
+    }
+
+    /// Whether the leash has echoed a lease of this process. The first one takes the place of whatever the leash
+    /// holds, even of a lease of the same order.
+    pub fn is_own(&self) -> bool {
+        self.is_own
+    }
+
+    /// Whether the order that the record has come to is worth asking for: a stop may be recorded whose lease no
+    /// process ever held, or of which the leash was never told.
+    pub fn asks_for_present(&self) -> bool {
+        self.took_over
+            && self.held.is_some()
+            && self.earlier.is_none()
+            && self.stop_asked.is_empty()
+    }
+
+    /// Notes what the record has come to, as a linearizable read that began after this process did. Ignored once a
+    /// stop was asked for: it might be among those recorded.
+    pub fn note_present(&mut self, order: Order) {
+        if self.stop_asked.is_empty() {
+            self.earlier = self.earlier.max(Some(order));
+        }
     }
 
     /// The lease, if it is live and of the highest epoch promised.
@@ -92,7 +120,8 @@ impl LeaseKeeper {
     pub fn renew_at(&self) -> Option<Timestamp> {
         let lease = self.held?;
         let again = self.last_sent.after(self.retry());
-        if self.is_taken_over {
+        if !self.is_own {
+            // One that was taken over says nothing of the length to come.
             return Some(again);
         }
         Some(lease.renew_at(self.length).max(again))
@@ -136,12 +165,15 @@ impl LeaseKeeper {
 
     /// Whether the longer lease of a planned stop is held: the agent may end, and takes no other lease.
     pub fn may_stop(&self) -> bool {
-        self.held.is_some_and(|held| Some(held.order) == self.stop)
+        self.held
+            .is_some_and(|held| self.stops.contains(&held.order))
     }
 
-    /// The stop whose longer lease is no longer held: the leash holds the end of an ordinary one.
+    /// No longer lease of any stop up to this one is held any more, nor will be: the leash holds the end of an
+    /// ordinary one instead, and none of those stops was asked for by this process.
     pub fn given_up(&self) -> Option<Order> {
-        self.given_up
+        let is_told = self.held.is_some() && self.is_own;
+        self.given_up.max(self.earlier).filter(|_| is_told)
     }
 
     /// The lease that a grant gives, counted from the sending of the request; none for a request that
@@ -152,24 +184,22 @@ impl LeaseKeeper {
             return None;
         }
         if self.stop_asked.contains(&serial) {
-            if self.stop.is_some() {
-                return None;
-            }
-            self.stop = Some(order);
+            self.stops.insert(order);
         }
         self.length = length;
         Some(Lease::granted(order, sent, length))
     }
 
     /// Holds a lease that the leash echoed; `false` if a better one is held. One of the same order is never
-    /// shortened. One of another order takes its place, because the leash then holds exactly its end.
+    /// shortened. One of another order or of an earlier process makes way, because the leash then holds exactly the
+    /// end of the new one.
     pub fn hold(&mut self, lease: Lease) -> bool {
         let Some(held) = self.held else {
             self.held = Some(lease);
-            self.is_taken_over = false;
+            self.is_own = true;
             return true;
         };
-        let is_better = if lease.order == held.order {
+        let is_better = if lease.order == held.order && self.is_own {
             lease.until > held.until
         } else {
             lease.order.epoch >= held.order.epoch && !self.may_stop()
@@ -180,7 +210,7 @@ impl LeaseKeeper {
                 self.given_up = Some(held.order);
             }
             self.held = Some(lease);
-            self.is_taken_over = false;
+            self.is_own = true;
         }
         is_better
     }
@@ -237,15 +267,77 @@ mod tests {
         let again = keeper.request_stop(Timestamp(1_501));
         let longer = keeper.granted(stop, STOP, LONG).unwrap();
         assert_eq!(longer.until, Timestamp(61_001));
-        assert_eq!(keeper.granted(again, STOP, LONG), None, "one is enough");
         // On its way to the leash, it does not keep the agent from renewing.
         let ordinary = keeper.granted(renewal, ELECTED, SHORT).unwrap();
         assert!(keeper.hold(ordinary) && !keeper.may_stop());
         assert!(keeper.hold(longer) && keeper.may_stop());
         assert!(!keeper.hold(ordinary), "an echo that comes late");
-        assert_eq!(keeper.granted(renewal, ELECTED, SHORT), None);
+        for late in [renewal, again] {
+            assert_eq!(keeper.granted(late, ELECTED, SHORT), None, "one is enough");
+        }
         assert_eq!(keeper.given_up(), None);
         assert_eq!(keeper.ends_at(), Some(Timestamp(61_001)));
+    }
+
+    #[test]
+    fn a_longer_lease_that_the_leash_did_not_take_spoils_no_later_one() {
+        let mut keeper = LeaseKeeper::default();
+        let renewal = keeper.request(Timestamp(1_000)).unwrap();
+        let ordinary = keeper.granted(renewal, ELECTED, SHORT).unwrap();
+        assert!(keeper.hold(ordinary));
+        let stop = keeper.request_stop(Timestamp(1_100));
+        assert!(keeper.granted(stop, STOP, LONG).is_some(), "never echoed");
+        let again = keeper.request_stop(Timestamp(1_600));
+        let later = Order { number: 10, ..STOP };
+        let longer = keeper.granted(again, later, LONG).unwrap();
+        assert!(!keeper.may_stop());
+        assert!(keeper.hold(longer) && keeper.may_stop());
+    }
+
+    #[test]
+    fn who_is_back_speaks_for_stops_that_nobody_held() {
+        let later = Order { number: 10, ..STOP };
+        let until = Timestamp(3_000);
+        let taken = [ELECTED, STOP].map(|order| Lease { order, until });
+        for taken in taken {
+            let mut keeper = LeaseKeeper::default();
+            assert!(!keeper.asks_for_present());
+            keeper.take_over(taken, Timestamp(2_000));
+            assert!(keeper.asks_for_present());
+            keeper.note_present(later);
+            assert!(!keeper.asks_for_present());
+            let serial = keeper.request(Timestamp(2_000)).unwrap();
+            assert_eq!(keeper.given_up(), None, "the leash was not told yet");
+            // The leash held more under that order than an ordinary lease is long.
+            let ordinary = keeper
+                .granted(serial, ELECTED, Duration::from_millis(500))
+                .unwrap();
+            assert!(!keeper.is_own() && keeper.hold(ordinary) && keeper.is_own());
+            assert_eq!(keeper.ends_at(), Some(Timestamp(2_500)));
+            assert_eq!(keeper.given_up(), Some(later));
+            // Its own stop is another, whatever it hears now.
+            keeper.request_stop(Timestamp(2_100));
+            let own = Order { number: 11, ..STOP };
+            keeper.note_present(own);
+            assert_eq!(keeper.given_up(), Some(later));
+            keeper.drop_it();
+            assert_eq!(keeper.given_up(), None);
+        }
+    }
+
+    #[test]
+    fn who_has_asked_for_a_stop_speaks_for_no_other() {
+        let mut keeper = LeaseKeeper::default();
+        let until = Timestamp(3_000);
+        let order = ELECTED;
+        keeper.take_over(Lease { order, until }, Timestamp(2_000));
+        let serial = keeper.request(Timestamp(2_000)).unwrap();
+        keeper.request_stop(Timestamp(2_001));
+        assert!(!keeper.asks_for_present());
+        keeper.note_present(STOP);
+        let ordinary = keeper.granted(serial, ELECTED, SHORT).unwrap();
+        assert!(keeper.hold(ordinary));
+        assert_eq!(keeper.given_up(), None);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct Tenure {
     granted: BTreeMap<ClusterName, Timestamp>,
     /// When the last request for a longer lease arrived.
     stops: BTreeMap<ClusterName, Timestamp>,
-    /// The last stop whose longer lease its agent gave up.
+    /// The last stop of which its agent said: no longer lease of it, or of any before it, is held any more.
     given_up: BTreeMap<ClusterName, Order>,
 }
 
@@ -57,7 +57,7 @@ impl Tenure {
         self.term == term
     }
 
-    /// Notes what the agent of the primary says: the longer lease of this stop is not held any more.
+    /// Notes what the agent of the primary says: no longer lease of this stop or of an earlier one is held any more.
     pub fn gave_up(&mut self, cluster: &ClusterName, stop: Order) {
         note(&mut self.given_up, cluster, stop);
     }
@@ -80,12 +80,13 @@ impl Tenure {
     /// Whether nobody holds the longer lease of the recorded planned stop any more, nor ever will, so that its
     /// record may be withdrawn. Either its agent gave it up, or it has ended.
     ///
-    /// *Given up.* An agent says so of a lease of exactly this stop's order, after its leash has echoed an
-    /// ordinary deadline in place of the longer one. It took the longer one over from the leash, so the process
-    /// that had asked for it is gone (the lock on the state folder has one owner, and the leash hears words in
-    /// their order), and with it the session over which another grant could come. A process that asks never says
-    /// this of its own stop: once it holds the longer lease it takes no other, and then it ends. Another stop, even
-    /// of the same agent a moment later, is recorded under another order; what is said of this one does not end that.
+    /// *Given up.* An agent says so of this stop's order or of a later one, after its leash has echoed an ordinary
+    /// deadline in place of whatever it held. The order is that of a longer lease which it took over from the leash,
+    /// or what the record had come to before it asked for any stop itself. Either way whoever asked for the stops up
+    /// to there is gone (the lock on the state folder has one owner, and the leash hears words in their order), and
+    /// with it the session over which another grant could come: also for a stop whose lease nobody ever held. A
+    /// process that asks never says this of its own stop, which is recorded under a higher order than any that it
+    /// may name: what is said of earlier ones does not end that.
     ///
     /// *Ended.* The agent counts from the sending of its request. A request that this leader granted arrived, and was
     /// noted, before the record was proposed. One that an earlier leader granted was sent before this tenure began:
@@ -93,7 +94,7 @@ impl Tenure {
     /// length and the margin after it, bound every grant of the record by this peer's own monotonic clock.
     pub fn stop_is_over(&self, cluster: &Cluster, now: Timestamp) -> bool {
         cluster.planned_stop.as_ref().is_some_and(|stop| {
-            self.given_up.get(&cluster.name) == Some(&stop.order)
+            self.given_up.get(&cluster.name) >= Some(&stop.order)
                 || now > self.stop_lapses_at(cluster, stop)
         })
     }
@@ -169,6 +170,7 @@ mod tests {
         tenure.gave_up(&planned(9).name, order(1, 9));
         assert!(tenure.stop_is_over(&planned(9), now));
         assert!(!tenure.stop_is_over(&planned(12), now));
+        assert!(tenure.stop_is_over(&planned(8), now), "an earlier one");
         tenure.gave_up(&planned(12).name, order(1, 12));
         tenure.gave_up(&planned(12).name, order(1, 9));
         assert!(tenure.stop_is_over(&planned(12), now));

@@ -22,13 +22,22 @@ const NAME: &str = "primacy.probe";
 /// Errors: a disk refuses, in words for the operator. What speaks of the agent and not of the disk (too many open
 /// files, a missing right) is none.
 pub fn write(data: &Path) -> Result<(), String> {
+    match has_database(data) {
+        Ok(true) => try_folder(data)?,
+        Ok(false) => return Ok(()),
+        Err(error) => return judge(data, error),
+    }
     let wal = data.join("pg_wal");
-    try_folder(data)?;
     match is_elsewhere(&wal, data) {
         Ok(true) => try_folder(&wal),
         Ok(false) => Ok(()),
         Err(error) => judge(&wal, error),
     }
+}
+
+/// Whoever is about to fill the folder asks for an empty one.
+fn has_database(data: &Path) -> io::Result<bool> {
+    data.join("PG_VERSION").try_exists()
 }
 
 fn try_folder(folder: &Path) -> Result<(), String> {
@@ -96,13 +105,16 @@ mod tests {
     fn a_write_leaves_nothing_behind() {
         let data = tempfile::tempdir().unwrap();
         fs::create_dir(data.path().join("pg_wal")).unwrap();
+        assert!(!has_database(data.path()).unwrap());
+        fs::write(data.path().join("PG_VERSION"), "15").unwrap();
+        assert!(has_database(data.path()).unwrap());
         assert_eq!(write(data.path()), Ok(()));
         let mut file = named(data.path()).unwrap();
         file.write_all(&PAGE).unwrap();
         drop(file);
         let left = fs::read_dir(data.path()).unwrap();
         let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left, ["pg_wal"]);
+        assert!(!left.iter().any(|name| name == NAME) && left.len() == 2);
         assert_eq!(write(&data.path().join("absent")), Ok(()));
     }
 

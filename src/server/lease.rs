@@ -159,7 +159,7 @@ pub(super) async fn plan_stop(
     }
 }
 
-/// Notes what an agent says with its renewal: that it gave up the longer lease of this stop.
+/// Notes what an agent says with its renewal: that no longer lease of a stop up to this one is held any more.
 pub(super) fn gave_up(peer: &Peer, cluster: &ClusterName, instance: &InstanceId, stop: Order) {
     let is_its_own = peer.consensus.read(|state| {
         let planned = state.clusters.get(cluster)?.cluster.planned_stop.as_ref();
@@ -170,7 +170,8 @@ pub(super) fn gave_up(peer: &Peer, cluster: &ClusterName, instance: &InstanceId,
     }
 }
 
-/// Answers an agent that has no readable promise.
+/// Answers an agent that has no readable promise, or has only just begun and holds a lease: with what the record has
+/// come to.
 pub(super) async fn adopt(
     peer: &Peer,
     cluster: &ClusterName,

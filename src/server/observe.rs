@@ -88,14 +88,20 @@ impl Board {
         });
     }
 
+    /// What an agent says over its session. Ignored if another session took that one's place.
     pub(super) fn report(
         &self,
         cluster: &ClusterName,
         instance: &InstanceId,
+        session: u64,
         at: Timestamp,
         report: Report,
     ) {
-        self.change(cluster, instance, |seen| seen.report = Some((at, report)));
+        self.change(cluster, instance, |seen| {
+            if seen.session == Some(session) {
+                seen.report = Some((at, report));
+            }
+        });
     }
 
     pub(super) fn answer(
@@ -197,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_session_that_ends_does_not_hide_the_new_one() {
+    fn an_old_session_neither_hides_the_new_one_nor_speaks_for_it() {
         let board = Board::default();
         let (cluster, a) = (
             ClusterName::new("demo").unwrap(),
@@ -209,7 +215,10 @@ mod tests {
         board.connected(&cluster, &a, 2);
         assert!(is_new("two"), "it connected anew");
         board.disconnected(&cluster, &a, 1);
-        board.report(&cluster, &a, Timestamp(5), report());
+        let report = |session| board.report(&cluster, &a, session, Timestamp(5), report());
+        report(1);
+        assert!(!board.hears(&cluster, &a, Timestamp(6)), "it came late");
+        report(2);
         assert!(board.hears(&cluster, &a, Timestamp(6)));
         board.disconnected(&cluster, &a, 2);
         assert!(!board.hears(&cluster, &a, Timestamp(6)));

@@ -102,10 +102,15 @@ async fn a_clone_that_cannot_be_noted_is_noted_later_and_not_made_again() {
         incarnation: Incarnation(1),
         keep_old: false,
     };
-    let asked = rig.peer.begin(&b, order(1, 3), rebuild).await;
+    let asked = rig.peer.begin(&b, order(1, 3), rebuild.clone()).await;
     let fifo = hangs.join().unwrap();
-    // Longer than one change of files may take.
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    // One change of files has failed, and then the next: it is told, and goes on.
+    let outcome = rig.peer.outcome(asked).await;
+    assert!(
+        matches!(&outcome, Outcome::Failed(why) if why.contains("answer")),
+        "{outcome:?}"
+    );
+    let asked = rig.peer.begin(&b, order(1, 3), rebuild).await;
     drop(fifo);
     let outcome = rig.peer.outcome(asked).await;
     assert!(

@@ -85,7 +85,7 @@ impl Site {
     fn agent(&self, name: &str) -> Process {
         let root = self.root.path().display();
         let config = format!(
-            "cluster = \"main\"\ninstance = \"pg-a\"\nzone = \"z\"\npeers = [\"127.0.0.1:{}\"]\n\
+            "cluster = \"main\"\ninstance = \"pg-a\"\npeers = [\"127.0.0.1:{}\"]\n\
              folder = \"{root}/{name}/state\"\ndata = \"{root}/{name}/data\"\nhost = \"127.0.0.1\"\nport = {}\n\
              health = \"127.0.0.1:{}\"\nbinaries = \"/usr/lib/postgresql/15/bin\"\nrun_as = \"postgres\"\n\
              [replication]\npassword_file = \"{root}/password\"\n",

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use primacy::agent::{self, Locks};
 use primacy::duty::Outcome;
 use primacy::duty::gate::Refusal;
+use primacy::gate::{FolderLock, GateError};
 use primacy::host::processes;
 use primacy::model::*;
 use primacy::recovery::{Action, Evidence};
 
 use crate::now;
+use crate::peer::Peer;
 use crate::rig::{Rig, id, order};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,6 +131,43 @@ async fn an_agent_gives_the_longer_lease_of_its_planned_stop_up_when_it_is_back(
     assert!(rig.postmaster(&a) == postmaster);
     tokio::time::sleep(Duration::from_millis(2_200)).await;
     assert!(processes::of(&rig.config(&a).data).unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_back_speaks_for_stops_that_were_never_granted() {
+    let mut rig = Rig::new().await;
+    let a = id("pg-a");
+    rig.primary(&a, "").await;
+    // The peers record its request, but the grant is lost.
+    rig.stop(&a).await;
+    rig.peer.adopt_at(Some(order(1, 9)));
+    rig.start(&a);
+    let given_up = |peer: &Peer| peer.given_up(&a).filter(|stop| *stop == order(1, 9));
+    rig.peer.until("it speaks for the stop", given_up).await;
+    assert!(rig.postmaster(&a).is_some());
+    // The leash holds an ordinary lease: it ends as one.
+    rig.peer.grant_no_more();
+    let ended = |report: &Report| report.database == Database::Stopped(Stopped::LeaseEnded);
+    rig.peer.until_reported("the lease ends", &a, ended).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_locks_of_an_agent_outlive_it() {
+    let mut rig = Rig::new().await;
+    let config = rig.config(&id("pg-a"));
+    let folder = config.folder.clone();
+    let mut locks = Locks::default();
+    let ended = agent::run(config.clone(), &mut locks, std::future::ready(()));
+    ended.await.unwrap();
+    let second = FolderLock::take(&folder);
+    assert!(
+        matches!(second, Err(GateError::Locked { .. })),
+        "{second:?}"
+    );
+    drop(locks);
+    let mut locks = Locks::default();
+    let ended = agent::run(config, &mut locks, std::future::ready(()));
+    ended.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

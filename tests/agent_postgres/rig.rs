@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use primacy::agent::{self, AgentConfig, Role};
+use primacy::agent::{self, AgentConfig, Locks, Role};
 use primacy::duty::Outcome;
 use primacy::host::processes;
 use primacy::model::*;
@@ -104,7 +104,6 @@ impl Rig {
             .or_insert_with(|| AgentConfig {
                 cluster: ClusterName::new("main").unwrap(),
                 instance: instance.clone(),
-                zone: Zone::new("z").unwrap(),
                 peers: vec![self.address.clone()],
                 folder: root.join(format!("state/{instance}")),
                 data: root.join(format!("{instance}-data")),
@@ -138,7 +137,8 @@ impl Rig {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            agent::run(config, shutdown).await.unwrap();
+            let mut locks = Locks::default();
+            agent::run(config, &mut locks, shutdown).await.unwrap();
         });
         self.agents.insert(instance.clone(), Agent { stop, tasks });
     }

@@ -45,7 +45,7 @@ impl Site {
         let root = self.root.path().display();
         let [port, health] = self.ports;
         format!(
-            "cluster = \"main\"\ninstance = \"pg-a\"\nzone = \"z\"\npeers = [\"127.0.0.1:1\"]\n\
+            "cluster = \"main\"\ninstance = \"pg-a\"\npeers = [\"127.0.0.1:1\"]\n\
              folder = \"{root}/state/agent\"\ndata = \"{root}/data\"\nhost = \"127.0.0.1\"\nport = {port}\n\
              health = \"127.0.0.1:{health}\"\nbinaries = \"{BIN}\"\nrun_as = \"postgres\"\n\
              [replication]\npassword_file = \"{root}/password\"\n"
@@ -172,7 +172,7 @@ fn a_configuration_that_cannot_work_is_refused() {
     let site = Site::new();
     let good = site.config();
     for (from, to, words) in [
-        ("zone =", "zonne =", &["`zonne`", "line 3"][..]),
+        ("peers =", "peeers =", &["`peeers`", "line 3"][..]),
         ("peers = [\"127.0.0.1:1\"]", "peers = []", &["`peers`"]),
         ("/state/agent", "/data/agent", &["`folder`", "`data`"]),
         ("run_as = \"postgres\"\n", "", &["`run_as`", "root"]),

@@ -15,7 +15,6 @@ peers = {1 = "127.0.0.1:7001"}
 
 const AGENT: &str = r#"cluster = "main"
 instance = "pg-a"
-zone = "z1"
 peers = ["127.0.0.1:7001"]
 folder = "/nonexistent/agent"
 data = "/nonexistent/data"
@@ -96,13 +95,13 @@ fn an_agent_with_a_bad_configuration() {
             "port = 5432",
             "port = 65536",
             format!(
-                "line 8: `port`: invalid value: integer `65536`, expected u16; correct it, {shows}"
+                "line 7: `port`: invalid value: integer `65536`, expected u16; correct it, {shows}"
             ),
         ),
         (
             "\"127.0.0.1:8008\"",
             "\"here:8008\"",
-            format!("line 9: `health`: invalid socket address syntax; correct it, {shows}"),
+            format!("line 8: `health`: invalid socket address syntax; correct it, {shows}"),
         ),
         (
             "\"pg-a\"",

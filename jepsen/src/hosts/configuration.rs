@@ -36,13 +36,12 @@ pub fn agent(layout: &Layout, host: &Host, home: &Path) -> String {
         .collect();
     let (home, address) = (home.display(), host.address);
     format!(
-        "cluster = \"{CLUSTER}\"\ninstance = \"{}\"\nzone = \"z{}\"\npeers = [{}]\n\
+        "cluster = \"{CLUSTER}\"\ninstance = \"{}\"\npeers = [{}]\n\
          folder = \"{home}/agent\"\ndata = \"{home}/data\"\nhost = \"{address}\"\nport = {DATABASE_PORT}\n\
          health = \"{address}:{HEALTH_PORT}\"\ninsecure_listen = true\n\n\
          [replication]\npassword_file = \"{home}/replication.password\"\n\n\
          [application]\nuser = \"{APPLICATION}\"\npassword_file = \"{home}/application.password\"\n",
         host.name,
-        host.zone,
         peers.join(", "),
     )
 }

@@ -126,7 +126,6 @@ mod tests {
     const CONFIG: &str = r#"
         cluster = "main"
         instance = "pg-a"
-        zone = "a"
         peers = ["127.0.0.1:7001"]
         folder = "/var/lib/primacy/pg-a"
         data = "/var/lib/postgresql/pg-a"

@@ -24,7 +24,7 @@ use super::observe::blocking;
 use crate::gate::{self, FolderLock, GateError};
 use crate::host::data_folder::{self, Content};
 use crate::host::{Account, Binaries, Error, Place, processes};
-use folders::DataLock;
+pub use folders::DataLock;
 
 /// How long the names in `listen` may take to resolve.
 const RESOLVED_WITHIN: Duration = Duration::from_secs(2);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Acting, BUSY_LOOK, Done, PATIENT_LOOK, Worker};
 use crate::agent::chain;
 use crate::agent::perform::perform;
+use crate::agent::running::Failed;
 use crate::clock;
 use crate::duty::{Act, Local, Outcome};
 use crate::model::Stopped;
@@ -83,6 +84,7 @@ impl Worker {
         let now = clock::boottime();
         running.look_at = now;
         running.progressed(now);
+        let failure = running.note(&acting.act, result.as_ref().err());
         if acting.command != self.commands {
             // What an older command brought is no answer to this one, which looks for itself.
             return;
@@ -91,11 +93,29 @@ impl Worker {
             Ok(None) => {}
             Ok(Some(outcome)) => self.finish(outcome),
             Err(why) => {
-                tracing::warn!(act = ?acting.act, why, "an act failed");
-                if let Some(outcome) = running.duty.failed(&acting.act, &why) {
-                    self.finish(outcome);
+                match failure {
+                    Some(Failed::AsBefore) => tracing::debug!(why, "an act failed again"),
+                    _ => tracing::warn!(act = ?acting.act, why, "an act failed"),
+                }
+                match running.duty.failed(&acting.act, &why) {
+                    Some(outcome) => self.finish(outcome),
+                    None if matches!(failure, Some(Failed::Again | Failed::AsBefore)) => {
+                        self.say_why(why);
+                    }
+                    None => {}
                 }
             }
+        }
+    }
+
+    /// What fails again and again is tried for as long as it takes. Whoever waits learns why, and joins when it asks
+    /// again.
+    fn say_why(&mut self, why: String) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        for waiter in std::mem::take(&mut running.waiters) {
+            self.send(waiter, Outcome::Failed(why.clone()));
         }
     }
 

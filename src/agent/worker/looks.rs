@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
-use super::{Done, Question, Worker};
+use super::{Done, QUESTIONS, Question, Worker};
 use crate::agent::observe::{Ask, look};
+use crate::agent::session::SessionId;
 use crate::clock;
 use crate::model::Timestamp;
 use crate::recovery::Action;
 
 /// How often to look while nothing is to be done.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
-/// A look that failed is tried again after this.
+/// A look that failed is tried again after this, and after twice the time whenever it fails again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// But after no longer than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often the data folder is read while nothing is to be done.
 const FOLDER_EVERY: Duration = Duration::from_secs(5);
 /// How long SQL may take in a look for reports.
@@ -50,7 +53,9 @@ impl Worker {
         }
         let ask = Ask {
             number: self.looks,
-            new_session: is_for_duty || asked,
+            // A server whose disk hangs may never be done with a new session, so none is opened for a question as
+            // long as looks fail.
+            new_session: is_for_duty || (asked && self.trouble.is_none()),
             sql_within: match &self.running {
                 Some(running) if is_for_duty => running.patience().sql,
                 _ if asked => Duration::from_millis(300),
@@ -79,6 +84,24 @@ impl Worker {
         self.look_at = now.after(IDLE_LOOK);
     }
 
+    /// Has a question answered from a look that begins now, or when the next one is due if the last one failed.
+    pub(super) fn wait_for_look(&mut self, question: Question) {
+        if self.trouble.is_none() {
+            self.look_anew();
+        }
+        let peers = &self.peers;
+        let stands = |id: SessionId| peers.get(&id.peer).is_some_and(|peer| peer.session == id);
+        self.questions.retain(|earlier| stands(earlier.session()));
+        let of = question.session();
+        let is_its = |earlier: &Question| earlier.session() == of;
+        if self.questions.iter().filter(|it| is_its(it)).count() >= QUESTIONS
+            && let Some(oldest) = self.questions.iter().position(is_its)
+        {
+            self.questions.remove(oldest);
+        }
+        self.questions.push(question);
+    }
+
     /// A look under way is of no use for what came meanwhile: begin another.
     pub(super) fn look_anew(&mut self) {
         if let Some(looking) = self.looking.take() {
@@ -90,7 +113,11 @@ impl Worker {
 
     /// A look that failed says nothing: look again, and say so once.
     pub(super) fn look_failed(&mut self, why: String) {
-        let again = clock::boottime().after(LOOK_AGAIN);
+        self.look_pause = match self.trouble {
+            None => LOOK_AGAIN,
+            Some(_) => (self.look_pause * 2).min(LONGEST_PAUSE),
+        };
+        let again = clock::boottime().after(self.look_pause);
         self.look_at = again;
         if let Some(running) = &mut self.running {
             running.look_at = again;

@@ -2,7 +2,8 @@
 //!
 //! It never waits for PostgreSQL, the data disk or a peer: looks and acts run beside it, so that
 //! renewals, reports, a dead postmaster and the end of a lease are always dealt with at once. What it
-//! waits for is the fsync of the promise and, for half a second at most, the removal of a `promote` file.
+//! waits for is its own state folder (the fsync of the promise; looks at PostgreSQL's log and, at its start, at the
+//! note of the lease) and, for half a second at most, the removal of a `promote` file.
 
 mod barrier;
 mod duties;
@@ -16,14 +17,16 @@ mod slots;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+use crate::agent::hands::Hands;
 use crate::agent::health::Health;
-use crate::agent::observe::Seen;
+use crate::agent::observe::{Seen, blocking};
 use crate::agent::perform::Tools;
 use crate::agent::report::Known;
 use crate::agent::running::{Running, Waiter};
@@ -46,8 +49,10 @@ const PATIENT_LOOK: Duration = Duration::from_millis(15);
 /// A worker that did not turn for this long, four times its longest pause, was frozen or got no processor. How
 /// long others have said nothing meanwhile, it cannot tell.
 const GAP: Duration = Duration::from_secs(2);
-/// How long the worker itself waits for the data folder.
+/// How long the worker itself waits for the data folder, or for PostgreSQL's log.
 const FOLDER_WITHIN: Duration = Duration::from_millis(500);
+/// Questions of one session that wait for a look; of more than these the asker has given the first ones up.
+const QUESTIONS: usize = 8;
 
 /// Where the worker says what it knows.
 #[derive(Debug)]
@@ -72,6 +77,14 @@ struct Peer {
 enum Question {
     Ask(Waiter, Epoch),
     Locate(Waiter, Order),
+}
+
+impl Question {
+    fn session(&self) -> SessionId {
+        match self {
+            Question::Ask(waiter, _) | Question::Locate(waiter, _) => waiter.session,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -113,6 +126,8 @@ pub struct Worker {
     /// Looks before this one say nothing about what runs now.
     first_trusted: u64,
     look_at: Timestamp,
+    /// How long to wait after a look that failed.
+    look_pause: Duration,
     folder_read_at: Timestamp,
     death: Option<(i32, Death)>,
     /// The highest timeline that the present postmaster was seen to replay.
@@ -171,6 +186,7 @@ impl Worker {
             looks: 0,
             first_trusted: 0,
             look_at: Timestamp::default(),
+            look_pause: Duration::ZERO,
             folder_read_at: Timestamp::default(),
             death: None,
             timeline: Timeline::default(),
@@ -231,7 +247,7 @@ impl Worker {
 
     fn wake_at(&self) -> Timestamp {
         let mut wake = self.publish_at.min(self.look_due());
-        if self.promise.record().is_none() {
+        if self.asks_for_order() {
             wake = wake.min(self.adopt_at);
         }
         let asks_at = self.leaving.as_ref().map(Leaving::ask_at);
@@ -259,6 +275,10 @@ impl Worker {
         self.lease.renew_at().filter(|_| needed)
     }
 
+    fn asks_for_order(&self) -> bool {
+        self.promise.record().is_none() || self.lease.asks_for_present()
+    }
+
     async fn drive(&mut self) {
         let now = clock::boottime();
         if now.since(self.turned_at) > GAP {
@@ -266,7 +286,7 @@ impl Worker {
             self.known.answered_at = now;
         }
         self.turned_at = now;
-        if self.promise.record().is_none() && now >= self.adopt_at {
+        if self.asks_for_order() && now >= self.adopt_at {
             self.adopt_at = now.after(REPORT_EVERY);
             self.adopt_serial += 1;
             let serial = self.adopt_serial;
@@ -283,7 +303,7 @@ impl Worker {
             self.renew(now);
         }
         self.prepare_stop(now);
-        self.give_up_late(now);
+        self.give_up_late(now).await;
         if self.looking.is_none() && now >= self.look_due() {
             self.begin_look(now);
         }
@@ -311,9 +331,15 @@ impl Worker {
     }
 
     /// An act of an older command holds up whatever would be done for a newer one, and never its answer.
-    fn give_up_late(&mut self, now: Timestamp) {
+    async fn give_up_late(&mut self, now: Timestamp) {
         let late = |running: &Running| !self.acts_for_it() && now >= running.deadline;
-        if !self.running.as_ref().is_some_and(late) || self.begins_again(now) {
+        let from = match self.running.as_ref().filter(|running| late(running)) {
+            Some(running) => running.log_from,
+            None => return,
+        };
+        let said = self.in_log(move |hands| (hands.last_words(), hands.never_streams(from)));
+        let (last_words, never_streams) = said.await;
+        if self.begins_again(never_streams.as_deref(), now) {
             return;
         }
         if let Some(running) = &self.running {
@@ -323,7 +349,7 @@ impl Worker {
                 (Some(_), _) => "what was begun for an older command has not ended".to_owned(),
                 (None, Some(trouble)) => trouble.clone(),
                 (None, None) => {
-                    let words = self.tools.hands.last_words().unwrap_or_default();
+                    let words = last_words.unwrap_or_default();
                     format!("PostgreSQL's log ends with: {words}")
                 }
             };
@@ -333,7 +359,7 @@ impl Worker {
                 Action::Promote { .. } => {
                     Outcome::Evidence(Evidence::CannotPromote { instance, why })
                 }
-                Action::Follow { .. } => match self.tools.hands.never_streams(running.log_from) {
+                Action::Follow { .. } => match never_streams {
                     Some(why) => Outcome::Evidence(Evidence::CannotFollow { instance, why }),
                     None => Outcome::Failed(why),
                 },
@@ -344,19 +370,28 @@ impl Worker {
     }
 
     /// Whether a rebuild that cannot stream replaces the data once more, in which case it gets new time.
-    fn begins_again(&mut self, now: Timestamp) -> bool {
+    fn begins_again(&mut self, never_streams: Option<&str>, now: Timestamp) -> bool {
         let Some(running) = self.running.as_mut().filter(|_| self.acting.is_none()) else {
             return false;
         };
         let Duty::Rebuild(duty) = &mut running.duty else {
             return false;
         };
-        let why = self.tools.hands.never_streams(running.log_from);
-        let begins = why.is_some_and(|why| duty.begin_again(&why));
+        let begins = never_streams.is_some_and(|why| duty.begin_again(why));
         if begins {
             running.progressed(now);
         }
         begins
+    }
+
+    /// Reads PostgreSQL's log. What cannot be read in time is as good as empty.
+    async fn in_log<T: Default + Send + 'static>(
+        &self,
+        read: impl FnOnce(&Hands) -> T + Send + 'static,
+    ) -> T {
+        let hands = Arc::clone(&self.tools.hands);
+        let read = timeout(FOLDER_WITHIN, blocking(move || read(&hands)));
+        read.await.unwrap_or_default()
     }
 
     fn publish(&mut self) {

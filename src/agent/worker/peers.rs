@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::leaving::Leaving;
 use super::{Done, Peer, Question, Worker};
 use crate::agent::chain;
+use crate::agent::leash::Way;
 use crate::agent::perform::is_droppable;
 use crate::agent::running::{Running, Waiter};
 use crate::agent::session::{Incoming, SessionId};
@@ -101,6 +102,7 @@ impl Worker {
 
     pub(super) async fn on_adopted(&mut self, group: String, order: Order) {
         if self.promise.record().is_some() {
+            self.lease.note_present(order);
             return;
         }
         match self.promise.adopt(&group, order).await {
@@ -134,10 +136,14 @@ impl Worker {
                 return;
             }
         }
-        let is_new = self.armed != Some(order);
+        let way = match self.armed == Some(order) {
+            true if self.lease.is_own() => Way::Extend,
+            true => Way::Replace,
+            false => Way::Anew,
+        };
         let (leash, releases) = (self.tools.leash.clone(), self.releases);
         self.tasks
-            .spawn(async move { Done::Armed(releases, lease, leash.arm(lease, is_new).await) });
+            .spawn(async move { Done::Armed(releases, lease, leash.arm(lease, way).await) });
     }
 
     pub(super) async fn on_command(&mut self, waiter: Waiter, step: Step) {
@@ -152,8 +158,7 @@ impl Worker {
             return;
         }
         if let Action::Ask { epoch } = action {
-            self.questions.push(Question::Ask(waiter, epoch));
-            self.look_anew();
+            self.wait_for_look(Question::Ask(waiter, epoch));
             return;
         }
         let admission = match self.promise.admit(order).await {
@@ -175,8 +180,7 @@ impl Worker {
         // A newer epoch voids the lease: the health endpoint says so at once.
         self.publish();
         if let Action::Locate { .. } = action {
-            self.questions.push(Question::Locate(waiter, order));
-            self.look_anew();
+            self.wait_for_look(Question::Locate(waiter, order));
             return;
         }
         if let Some(running) = &mut self.running {
@@ -189,7 +193,19 @@ impl Worker {
         }
         let now = clock::boottime();
         self.want_slots(&action, Arc::clone(&admission));
-        let log_from = self.tools.hands.log_length();
+        let log_from = match &action {
+            Action::Follow { .. } | Action::Rebuild { .. } => {
+                let length = self.in_log(|hands| Some(hands.log_length())).await;
+                // Words of before speak of another command: without a beginning, none is read.
+                length.unwrap_or(u64::MAX)
+            }
+            Action::Ask { .. }
+            | Action::Fence
+            | Action::Promote { .. }
+            | Action::Initialise { .. }
+            | Action::Configure { .. }
+            | Action::Locate { .. } => 0,
+        };
         self.commands += 1;
         self.running = Running::new(action, admission, waiter, now, self.looks + 1, log_from);
         self.look_anew();

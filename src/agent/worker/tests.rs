@@ -4,7 +4,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::*;
 use crate::agent::example::{order, promise, tools};
-use crate::recovery::{Promise, Step};
+use crate::model::{Address, Incarnation, InstanceId, Lineage};
+use crate::recovery::{Promise, Source, Step};
 
 async fn worker(root: &tempfile::TempDir) -> Worker {
     let tools = tools(root.path());
@@ -42,8 +43,62 @@ impl Worker {
         });
     }
 
+    /// A session with a peer, and what is said over it.
+    fn session(&mut self, number: u64) -> (SessionId, mpsc::Receiver<AgentMessage>) {
+        let session = SessionId { peer: 0, number };
+        let (outbox, said) = mpsc::channel(64);
+        let peer = Peer {
+            session,
+            outbox,
+            group: Some("g".to_owned()),
+        };
+        self.peers.insert(0, peer);
+        (session, said)
+    }
+
+    async fn told(&mut self, waiter: Waiter, order: Order, action: Action) {
+        let step = Step {
+            instance: self.tools.hands.instance().clone(),
+            order,
+            action,
+        };
+        self.on_command(waiter, step).await;
+    }
+
+    /// Settling what was copied ended like this.
+    async fn settled(&mut self, result: Result<Option<Outcome>, String>) {
+        let act = Act::Settle {
+            incarnation: Incarnation(2),
+            source: source(),
+        };
+        let handle = self.tasks.spawn(std::future::pending());
+        self.acting = Some(Acting {
+            command: self.commands,
+            act,
+            handle,
+        });
+        self.on_acted(result).await;
+    }
+
     fn obeys(&self) -> Option<Order> {
         self.running.as_ref().map(|it| it.admission.order())
+    }
+}
+
+fn source() -> Source {
+    Source {
+        instance: InstanceId::new("pg-b").unwrap(),
+        address: Address {
+            host: "127.0.0.1".to_owned(),
+            port: 1,
+        },
+        identity: None,
+        epoch: Epoch(2),
+        application_name: String::new(),
+        lineage: Lineage {
+            current: Timeline(2),
+            left_at: BTreeMap::new(),
+        },
     }
 }
 
@@ -81,12 +136,85 @@ async fn an_act_that_hangs_holds_up_no_answer_to_a_newer_command() {
     worker.fence(2).await;
     worker.scan();
     let late = clock::boottime().after(Duration::from_secs(3600));
-    worker.give_up_late(late);
+    worker.give_up_late(late).await;
     assert_eq!(worker.obeys(), Some(order(2, 1)), "its own has a deadline");
     worker.fence(3).await;
-    worker.give_up_late(clock::boottime());
+    worker.give_up_late(clock::boottime()).await;
     assert_eq!(worker.obeys(), Some(order(3, 1)), "in time");
-    worker.give_up_late(late);
+    worker.give_up_late(late).await;
     assert_eq!(worker.obeys(), None);
     assert!(worker.acting.is_some(), "nothing is begun beside it");
+}
+
+#[tokio::test]
+async fn what_fails_again_and_again_is_told_and_goes_on() {
+    let root = tempfile::tempdir().unwrap();
+    let mut worker = worker(&root).await;
+    let (session, mut said) = worker.session(1);
+    let rebuild = Action::Rebuild {
+        source: source(),
+        incarnation: Incarnation(2),
+        keep_old: false,
+    };
+    let full = || Err("no space".to_owned());
+    let waiter = |id| Waiter { session, id };
+    worker.told(waiter(1), order(2, 1), rebuild.clone()).await;
+    worker.settled(full()).await;
+    assert!(
+        said.try_recv().is_err(),
+        "once may be no more than a moment"
+    );
+    for id in 1..4 {
+        worker.settled(full()).await;
+        let outcome = Outcome::Failed("no space".to_owned());
+        assert_eq!(
+            said.try_recv().ok(),
+            Some(AgentMessage::Outcome { id, outcome })
+        );
+        assert!(said.try_recv().is_err());
+        assert_eq!(worker.obeys(), Some(order(2, id as u32)), "it goes on");
+        let again = order(2, id as u32 + 1);
+        worker.told(waiter(id + 1), again, rebuild.clone()).await;
+    }
+    worker.settled(Ok(None)).await;
+    worker.settled(full()).await;
+    assert!(said.try_recv().is_err(), "it went well in between");
+}
+
+#[tokio::test]
+async fn questions_do_not_pile_up_while_nothing_can_be_seen() {
+    let root = tempfile::tempdir().unwrap();
+    let mut worker = worker(&root).await;
+    worker.look_failed("the disk hangs".to_owned());
+    for session in [1, 2] {
+        let (session, mut said) = worker.session(session);
+        for id in 0..1_000 {
+            let epoch = Epoch(2);
+            let ask = Action::Ask { epoch };
+            let waiter = Waiter { session, id };
+            worker.told(waiter, order(1, 0), ask).await;
+            assert!(said.try_recv().is_err());
+        }
+        let waiting = worker.questions.iter().map(|question| match question {
+            Question::Ask(waiter, _) | Question::Locate(waiter, _) => (waiter.session, waiter.id),
+        });
+        let newest = (992..1_000).map(|id| (session, id));
+        assert!(waiting.eq(newest), "{:?}", worker.questions);
+    }
+}
+
+#[tokio::test]
+async fn looks_that_fail_become_rarer() {
+    let root = tempfile::tempdir().unwrap();
+    let mut worker = worker(&root).await;
+    for pause in [50, 100, 200, 400, 800, 1_000, 1_000] {
+        let now = clock::boottime();
+        worker.look_failed("the disk hangs".to_owned());
+        let pause = Duration::from_millis(pause);
+        assert_eq!(worker.look_pause, pause);
+        assert!(worker.look_due() >= now.after(pause));
+    }
+    worker.trouble = None;
+    worker.look_failed("it hangs again".to_owned());
+    assert_eq!(worker.look_pause, Duration::from_millis(50));
 }

@@ -4,8 +4,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
-use tokio::sync::mpsc;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{Sink, SinkExt, StreamExt};
+use raft::View;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -22,36 +24,84 @@ const QUIET_FOR: Duration = Duration::from_secs(5);
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
 /// Renewals of one agent that are answered at once; further ones are declined.
 const RENEWALS: usize = 4;
+const REPLACED: &str = "the agent connected anew, or another took its place";
+const STOPS: &str = "the peer stops";
 
 /// Serves one session and says why it ended.
+///
+/// It reads and writes at the same time: an agent that is slow to read is heard meanwhile, or it would pass for a silent
+/// one and make room for another.
 pub(super) async fn converse(
     registered: &Registered,
-    mut stream: Stream,
+    stream: Stream,
+    outbox: mpsc::Receiver<PeerMessage>,
+) -> &'static str {
+    let (sink, frames) = stream.split();
+    tokio::select! {
+        biased;
+        () = registered.session.replaced.cancelled() => REPLACED,
+        why = listen(registered, frames) => why,
+        why = speak(registered, sink, outbox) => why,
+    }
+}
+
+/// Says what is to be said, the welcome first and whenever the leader changes.
+async fn speak(
+    registered: &Registered,
+    mut sink: SplitSink<Stream, Bytes>,
     mut outbox: mpsc::Receiver<PeerMessage>,
 ) -> &'static str {
     let peer = &registered.peer;
     let mut watch = peer.consensus.watch();
     let mut leader = watch.borrow_and_update().leader;
-    if send(&mut stream, &welcome(peer)).await.is_err() {
-        return "it could not be written to";
+    let mut message = welcome(peer);
+    loop {
+        if send(&mut sink, &message).await.is_err() {
+            return "it could not be written to";
+        }
+        message = tokio::select! {
+            message = outbox.recv() => match message {
+                Some(message) => message,
+                None => return STOPS,
+            },
+            is_changed = leader_changes(&mut watch, &mut leader) => match is_changed {
+                true => welcome(peer),
+                false => return STOPS,
+            },
+        };
     }
-    let mut grants = JoinSet::new();
+}
+
+/// Returns once another leader is known; `false` if the peer stops. Cancel-safe.
+async fn leader_changes(watch: &mut watch::Receiver<View>, leader: &mut Option<u64>) -> bool {
+    while watch.changed().await.is_ok() {
+        let now = watch.borrow_and_update().leader;
+        if now != *leader {
+            *leader = now;
+            return true;
+        }
+    }
+    false
+}
+
+/// Takes in what the agent says.
+async fn listen(registered: &Registered, mut frames: SplitStream<Stream>) -> &'static str {
+    let session = &registered.session;
+    let mut requests = Requests::default();
     let mut quiet_until = tokio::time::Instant::now() + QUIET_FOR;
     loop {
-        let message = tokio::select! {
-            () = registered.session.replaced.cancelled() => return "the agent connected anew, or another took its place",
-            frame = stream.next() => {
+        let answer = tokio::select! {
+            frame = frames.next() => {
+                if session.replaced.is_cancelled() {
+                    return REPLACED;
+                }
                 quiet_until = tokio::time::Instant::now() + QUIET_FOR;
-                let heard_at = clock::monotonic().0;
-                registered.session.heard_at.store(heard_at, Ordering::Relaxed);
+                session.heard_at.store(clock::monotonic().0, Ordering::Relaxed);
                 match frame {
                     None => return "the agent closed it",
                     Some(Err(_)) => return "the connection broke",
                     Some(Ok(frame)) => match decode::<AgentMessage>(&frame) {
-                        Ok(message) => match hear(registered, message, &mut grants) {
-                            Some(answer) => answer,
-                            None => continue,
-                        },
+                        Ok(message) => hear(registered, message, &mut requests),
                         Err(error) => {
                             tracing::warn!(%error, "an agent was not understood");
                             return "a frame was not understood";
@@ -59,29 +109,31 @@ pub(super) async fn converse(
                     },
                 }
             }
-            message = outbox.recv() => match message {
-                Some(message) => message,
-                None => return "the peer stops",
-            },
-            Some(granted) = grants.join_next() => match expect_no_panic(granted) {
-                Some(message) => message,
-                None => continue,
-            },
-            changed = watch.changed() => {
-                if changed.is_err() {
-                    return "the peer stops";
-                }
-                let now = watch.borrow_and_update().leader;
-                if now == leader {
-                    continue;
-                }
-                leader = now;
-                welcome(peer)
-            }
+            Some(granted) = requests.renewals.join_next() => expect_no_panic(granted),
+            Some(granted) = requests.stops.join_next() => expect_no_panic(granted),
             () = tokio::time::sleep_until(quiet_until) => return "the agent was quiet for too long",
         };
-        if send(&mut stream, &message).await.is_err() {
-            return "it could not be written to";
+        if let Some(answer) = answer {
+            // Full: it does not read, and will ask again.
+            let _ = session.outbox.try_send(answer);
+        }
+    }
+}
+
+/// Requests of one agent that are not answered yet. Another one beyond the limits is declined.
+#[derive(Default)]
+struct Requests {
+    /// At most [`RENEWALS`].
+    renewals: JoinSet<PeerMessage>,
+    /// At most one: the next would be recorded under an order of its own, and the agent takes the first that is granted.
+    stops: JoinSet<PeerMessage>,
+}
+
+impl Requests {
+    fn are_too_many(&self, for_stop: bool) -> bool {
+        match for_stop {
+            true => !self.stops.is_empty(),
+            false => self.renewals.len() >= RENEWALS,
         }
     }
 }
@@ -90,15 +142,23 @@ pub(super) async fn converse(
 fn hear(
     registered: &Registered,
     message: AgentMessage,
-    grants: &mut JoinSet<PeerMessage>,
+    requests: &mut Requests,
 ) -> Option<PeerMessage> {
     let (cluster, instance) = registered.key.clone();
     let peer = registered.peer.clone();
     let now = clock::monotonic();
+    let declined = |serial| {
+        Some(PeerMessage::Declined {
+            serial,
+            why: "earlier requests are not answered yet".to_owned(),
+            lasting: false,
+        })
+    };
     match message {
         AgentMessage::Hello { .. } => None,
         AgentMessage::Report(report) => {
-            peer.board.report(&cluster, &instance, now, report);
+            let session = registered.session.number;
+            peer.board.report(&cluster, &instance, session, now, report);
             None
         }
         AgentMessage::Outcome { id, outcome } => {
@@ -108,37 +168,37 @@ fn hear(
             }
             None
         }
+        AgentMessage::PlanStop { serial } if requests.are_too_many(true) => declined(serial),
+        AgentMessage::PlanStop { serial } => {
+            requests.stops.spawn(async move {
+                lease::plan_stop(&peer, &cluster, &instance, serial, now).await
+            });
+            None
+        }
         AgentMessage::Renew { serial }
         | AgentMessage::RenewAfterStop { serial, .. }
-        | AgentMessage::PlanStop { serial }
         | AgentMessage::Adopt { serial }
-            if grants.len() >= RENEWALS =>
+            if requests.are_too_many(false) =>
         {
-            Some(PeerMessage::Declined {
-                serial,
-                why: "earlier requests are not answered yet".to_owned(),
-                lasting: false,
-            })
+            declined(serial)
         }
         AgentMessage::Renew { serial } => {
-            grants
+            requests
+                .renewals
                 .spawn(async move { lease::renew(&peer, &cluster, &instance, serial, now).await });
             None
         }
         AgentMessage::RenewAfterStop { serial, stop } => {
             lease::gave_up(&peer, &cluster, &instance, stop);
-            grants
+            requests
+                .renewals
                 .spawn(async move { lease::renew(&peer, &cluster, &instance, serial, now).await });
             None
         }
-        AgentMessage::PlanStop { serial } => {
-            grants.spawn(
-                async move { lease::plan_stop(&peer, &cluster, &instance, serial, now).await },
-            );
-            None
-        }
         AgentMessage::Adopt { serial } => {
-            grants.spawn(async move { lease::adopt(&peer, &cluster, &instance, serial).await });
+            requests
+                .renewals
+                .spawn(async move { lease::adopt(&peer, &cluster, &instance, serial).await });
             None
         }
     }
@@ -152,9 +212,12 @@ pub(super) fn welcome(peer: &Peer) -> PeerMessage {
     }
 }
 
-pub(super) async fn send(stream: &mut Stream, message: &PeerMessage) -> Result<(), ()> {
+pub(super) async fn send(
+    sink: &mut (impl Sink<Bytes> + Unpin),
+    message: &PeerMessage,
+) -> Result<(), ()> {
     let frame = encode(message).map_err(|error| tracing::error!(%error, "encode a message"))?;
-    match timeout(WRITE_WITHIN, stream.send(Bytes::from(frame))).await {
+    match timeout(WRITE_WITHIN, sink.send(Bytes::from(frame))).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(()),
     }
