@@ -284,9 +284,11 @@ fn folder_error(config: &Config, error: StartError) -> ServerError {
         }
         StartError::InUse => "; stop the other process or choose another folder",
         StartError::LogLost => {
-            "; give this peer a new id: one that forgot its votes is dangerous to the others"
+            "; put its disk back or leave it stopped: a peer that forgot its votes is dangerous to the others"
         }
-        StartError::Unmarked => "; choose an empty folder",
+        StartError::Unmarked => {
+            "; put the file `identity` back, or choose an empty folder if this peer was never part of the group"
+        }
         StartError::Config(_)
         | StartError::Folder(_)
         | StartError::Identity(_)
