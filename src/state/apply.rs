@@ -25,6 +25,7 @@ impl State {
             if self.clusters.contains_key(&name) {
                 return Err(Rejection::Exists(format!("cluster {name}")));
             }
+            self.check_vacant(&new)?;
             let state = ClusterState::create(name.clone(), new, at)?;
             let order = state.order();
             self.clusters.insert(name, state);
@@ -54,6 +55,24 @@ impl State {
             } => state.plan_stop(instance, order, length, at),
             Change::EndStop { order } => state.end_stop(order),
         }
+    }
+}
+
+impl State {
+    /// A server belongs to one cluster: its agent obeys no second one.
+    fn check_vacant(&self, new: &NewCluster) -> Result<(), Rejection> {
+        for (id, member) in &new.members {
+            for (name, state) in &self.clusters {
+                let mut others = state.cluster.members.iter();
+                if let Some((other, _)) = others.find(|(_, it)| it.address == member.address) {
+                    return Err(Rejection::Invalid(format!(
+                        "members.{id}: {other} of cluster {name} has the address {} too",
+                        member.address
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 }
 

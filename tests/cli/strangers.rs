@@ -15,14 +15,19 @@ fn an_agent_of_no_member_says_so_everywhere() {
     }
     let peers = Peers::start(1);
     let api = peers.api();
-    let create = |name: &str| {
-        let member = "a=127.0.0.1:5432/8008@z1";
+    let try_create = |name: &str, member: &str| {
         let new = ["cluster", "create", name, "--durability", "async"];
-        let arguments = [&["--api", &api][..], &new, &["--member", member]].concat();
-        let (code, _, errors) = run(&arguments);
+        run(&[&["--api", &api][..], &new, &["--member", member]].concat())
+    };
+    let create = |name: &str, member: &str| {
+        let (code, _, errors) = try_create(name, member);
         assert_eq!(code, Some(0), "{errors}");
     };
-    create("main");
+    create("main", "a=127.0.0.1:5432/8008@z1");
+    let (code, _, errors) = try_create("again", "b=127.0.0.1:5432/8009@z1");
+    assert_eq!(code, Some(2), "{errors}");
+    let why = "members.b: a of cluster main has the address 127.0.0.1:5432 too";
+    assert!(errors.contains(why), "{errors}");
     let port = || {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()
@@ -77,7 +82,7 @@ fn an_agent_of_no_member_says_so_everywhere() {
     until("the agent says it", || read(&log).contains(why));
     until("the peer says it", || read(&peers.log(0)).contains(why));
     // Asked again and again, said once.
-    create("other");
+    create("other", "a=127.0.0.1:5433/8009@z1");
     let why = "cluster other has no member x, only a";
     until("the agent says the next", || read(&log).contains(why));
     for reason in ["there is no cluster other", why] {

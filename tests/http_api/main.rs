@@ -201,6 +201,7 @@ async fn every_peer_answers_for_the_group() {
     change("durability", json!("sometimes"), "bad-body", 400);
     change("first", json!("z"), "invalid", 422);
     change("unknown", json!(1), "bad-body", 400);
+    change("name", json!("other-with-the-same-servers"), "invalid", 422);
     change("members", json!({}), "invalid", 422);
     for (code, status, body) in cases {
         let (found, problem) = group.post(follower, "/api/v1/clusters", &body).await;
@@ -349,6 +350,10 @@ async fn the_fields_of_a_new_cluster_are_those_of_the_document() {
         let required: Vec<String> = serde_json::from_value(schema["required"].clone()).unwrap();
         for field in schema["properties"].as_object().unwrap().keys() {
             let mut body = demo(&format!("without-{}", field.replace('_', "-")));
+            // No server belongs to two clusters.
+            for member in ["a", "b", "c"] {
+                body["members"][member]["host"] = json!(format!("{member}.{field}.test"));
+            }
             body["members"]["a"]["health_host"] = json!("127.0.0.1");
             body["reads"] = json!("strict");
             let whole = if is_member {
