@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout, messages to stderr (`output`). Exit codes are stable: see [`Exit`].
 
+mod answer;
 mod api;
 mod arguments;
 mod daemons;

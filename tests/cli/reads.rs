@@ -1,6 +1,5 @@
 //! A peer that hangs delays nobody who can ask another.
 
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::sync_channel;
@@ -10,41 +9,15 @@ use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, listen,
 use rustix::net::{SocketFlags, sockopt::set_socket_reuseaddr};
 use rustix::process::Signal;
 
+use crate::fakes::{answer, hear, listeners};
 use crate::rig::{Peers, WITHIN, run};
 
 const LEADER: &str = r#"{"leader":1,"address":"somewhere:1","term":7,"answered_by":1}"#;
-
-/// Hears a request whole and leaves the connection open.
-fn hear(listener: &TcpListener) -> TcpStream {
-    let (mut stream, _) = listener.accept().unwrap();
-    stream.set_read_timeout(Some(WITHIN)).unwrap();
-    let mut heard = Vec::new();
-    while !heard.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        heard.push(byte[0]);
-    }
-    stream
-}
-
-fn answer(mut stream: TcpStream, status: &str, body: &str) {
-    let length = body.len();
-    let text = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");
-    stream.write_all(text.as_bytes()).unwrap();
-}
 
 fn is_open(stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
     let nothing_came = stream.peek(&mut [0]);
     nothing_came.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
-}
-
-fn listeners() -> (TcpListener, TcpListener, String) {
-    let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
-    let (first, second) = (listener(), listener());
-    let address = |listener: &TcpListener| listener.local_addr().unwrap();
-    let api = format!("{},{}", address(&first), address(&second));
-    (first, second, api)
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! While nobody leads, a change waits for the election. And addresses where no peer is.
+
+use std::net::TcpListener;
+use std::thread;
+
+use crate::fakes::{answer_as_stranger, hear, listeners, refuse};
+use crate::rig::{Peers, run};
+
+const CREATE: &[&str] = &[
+    "cluster",
+    "create",
+    "main",
+    "--durability",
+    "async",
+    "--member",
+    "a=127.0.0.1:5432/8008@z1",
+];
+
+fn create(api: &str) -> (Option<i32>, String, String) {
+    run(&[&["--api", api][..], CREATE].concat())
+}
+
+#[test]
+fn a_change_that_was_not_proposed_goes_to_the_next_peer() {
+    let peers = Peers::start(1);
+    let first = TcpListener::bind("127.0.0.1:0").unwrap();
+    let api = format!("{},{}", first.local_addr().unwrap(), peers.api());
+    let fake = thread::spawn(move || refuse(hear(&first), 503, "no-leader"));
+    let (code, text, errors) = create(&api);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    assert_eq!(text, "main created, epoch 1\n");
+    fake.join().unwrap();
+}
+
+#[test]
+fn a_change_is_tried_again_while_nobody_leads() {
+    let alone = TcpListener::bind("127.0.0.1:0").unwrap();
+    let api = alone.local_addr().unwrap().to_string();
+    let fake = thread::spawn(move || {
+        refuse(hear(&alone), 503, "no-leader");
+        refuse(hear(&alone), 409, "exists");
+    });
+    let (code, _, errors) = create(&api);
+    assert_eq!((code, errors.as_str()), (Some(7), "error: why (exists)\n"));
+    fake.join().unwrap();
+}
+
+#[test]
+fn a_change_whose_outcome_is_unknown_is_not_sent_twice() {
+    let (first, second, api) = listeners();
+    let fake = thread::spawn(move || {
+        refuse(hear(&first), 503, "outcome-unknown");
+        (first, second)
+    });
+    let (code, _, errors) = create(&api);
+    assert_eq!(code, Some(5));
+    assert!(errors.starts_with("error: why (outcome-unknown)\n"));
+    let (first, second) = fake.join().unwrap();
+    for listener in [first, second] {
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err(), "it was sent again");
+    }
+}
+
+#[test]
+fn another_server_is_passed_over() {
+    let peers = Peers::start(1);
+    for status in ["404 Not Found", "200 OK"] {
+        for verb in [&["leader"][..], CREATE] {
+            let first = TcpListener::bind("127.0.0.1:0").unwrap();
+            let api = format!("{},{}", first.local_addr().unwrap(), peers.api());
+            let fake = thread::spawn(move || answer_as_stranger(hear(&first), status));
+            let (code, _, errors) = run(&[&["--api", &api][..], verb].concat());
+            assert!(matches!(code, Some(0 | 7)), "{errors}");
+            fake.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_address_that_was_tried_is_named() {
+    for verb in [&["leader"][..], &["status"], CREATE] {
+        let (first, second, _) = listeners();
+        let (stranger, closed) = (first.local_addr().unwrap(), second.local_addr().unwrap());
+        drop(second);
+        let fake = thread::spawn(move || {
+            answer_as_stranger(hear(&first), "404 Not Found");
+            first
+        });
+        let api = format!("{stranger},{closed}");
+        let (code, text, errors) = run(&[&["--api", &api][..], verb].concat());
+        assert_eq!((code, text.as_str()), (Some(5), ""), "{verb:?}");
+        let expected = format!(
+            "error: no peer answers: {stranger} is no peer of Primacy (it says 404), {closed} cannot be reached\n"
+        );
+        assert!(errors.starts_with(&expected), "{errors}");
+        drop(fake.join().unwrap());
+    }
+}
+
+#[test]
+fn what_is_no_address_is_refused() {
+    for bad in ["nonsense", "127.0.0.1", "127.0.0.1:99999"] {
+        let (code, _, errors) = run(&["--api", bad, "leader"]);
+        assert_eq!(code, Some(2));
+        let expected = format!(
+            "error: --api or PRIMACY_API: {bad} is not host:port\n\
+             hint: write for example 10.0.0.1:7001,10.0.0.2:7001\n"
+        );
+        assert_eq!(errors, expected);
+    }
+}
