@@ -11,11 +11,12 @@ use http_body_util::Full;
 use hyper::http::uri::Authority;
 use hyper::{Request, Response};
 use serde::de::DeserializeOwned;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+use crate::http::views::PeerView;
 use crate::server::calls::Calls;
 
-use super::answer::{self, Answer, understood};
+use super::answer::{self, Answer, answered_by, understood};
 use super::{Exit, Failure};
 
 /// Longer than a peer takes for its own deadlines.
@@ -27,11 +28,22 @@ const NEXT_AFTER: Duration = Duration::from_millis(300);
 const ELECTED_WITHIN: Duration = Duration::from_secs(5);
 /// Between two rounds of the addresses.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// How long peers that know no leader may take to say what they last saw.
+const STALE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Where to ask.
 pub(super) struct Api {
     addresses: Vec<String>,
     calls: Calls,
+}
+
+/// What one peer last saw, without any leader to confirm it.
+pub(super) struct Stale {
+    /// The number of the peer.
+    pub from: String,
+    pub body: Bytes,
+    /// The peers, as this one reaches them.
+    pub peers: Vec<PeerView>,
 }
 
 impl Api {
@@ -65,6 +77,23 @@ impl Api {
     pub(super) async fn text(&self, path: &str) -> Result<Bytes, Failure> {
         let (_, response) = self.ask(path).await?;
         Ok(response.into_body())
+    }
+
+    /// Gets `path` as some peer last saw it; none if no peer tells within [`STALE_WITHIN`].
+    pub(super) async fn stale(&self, path: &str) -> Option<Stale> {
+        let told = async {
+            let (address, response) = self.ask(&format!("{path}?consistency=stale")).await.ok()?;
+            let from = answered_by(&response)?.to_owned();
+            let (_, Answer::Good(peers)) = self.read(address, "/api/v1/peers").await else {
+                return None;
+            };
+            Some(Stale {
+                from,
+                body: response.into_body(),
+                peers: understood(peers.body()).ok()?,
+            })
+        };
+        timeout(STALE_WITHIN, told).await.ok()?
     }
 
     /// Gets `path`, and says where from. The next address is asked when one knows no answer or takes long; those

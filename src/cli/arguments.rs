@@ -37,6 +37,8 @@ pub(super) enum Output {
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// What the clusters do, and why
+    ///
+    /// Without a leader it shows what some peer last saw, says so in a WARN line above it, and ends with 5.
     #[command(before_long_help = "Examples:
   primacy status
   primacy status orders --output json")]

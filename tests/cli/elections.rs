@@ -1,10 +1,11 @@
-//! While nobody leads, a change waits for the election. And addresses where no peer is.
+//! While nobody leads: a change waits for the election, and the status says what is left. And addresses where no peer
+//! is.
 
 use std::net::TcpListener;
 use std::thread;
 
 use crate::fakes::{answer_as_stranger, hear, listeners, refuse};
-use crate::rig::{Peers, run};
+use crate::rig::{Peers, Running, run, until};
 
 const CREATE: &[&str] = &[
     "cluster",
@@ -60,6 +61,41 @@ fn a_change_whose_outcome_is_unknown_is_not_sent_twice() {
         listener.set_nonblocking(true).unwrap();
         assert!(listener.accept().is_err(), "it was sent again");
     }
+}
+
+#[test]
+fn a_peer_without_a_majority_says_what_it_last_saw() {
+    let mut peers = Peers::plan(3);
+    let alone = peers.command(1).stderr(std::process::Stdio::null()).spawn();
+    peers.running.push(Running(alone.unwrap()));
+    let api = peers.api();
+    until("it answers", || run(&["--api", &api, "peers"]).0 == Some(0));
+
+    let (code, text, errors) = run(&["--api", &api, "status"]);
+    let (first, third) = (&peers.addresses[0], &peers.addresses[2]);
+    let expected = format!(
+        "\
+WARN  stale, from peer 2; 1 of 3 peers answer, a majority is missing: no failover, and the primary stops when its lease ends
+no clusters yet
+peers 1/3 (no leader)
+WARN  peer 1 at {first} does not answer
+WARN  peer 3 at {third} does not answer
+"
+    );
+    assert_eq!((code, text), (Some(5), expected));
+    let error = "error: this peer knows of no leader: a majority of the peers cannot be reached (no-leader)\n";
+    assert!(errors.starts_with(error), "{errors}");
+
+    let (code, text, errors) = run(&["--api", &api, "status", "--output", "json"]);
+    assert_eq!((code, text.as_str()), (Some(5), "[]\n"));
+    assert!(errors.starts_with(error), "{errors}");
+    // Nobody is invented.
+    let (code, text, _) = run(&["--api", &api, "status", "main"]);
+    assert_eq!((code, text.as_str()), (Some(5), ""));
+
+    let (code, _, errors) = create(&api);
+    assert_eq!(code, Some(5));
+    assert!(errors.starts_with(error), "{errors}");
 }
 
 #[test]
