@@ -73,7 +73,12 @@ pub(super) async fn peers(api: Api, output: Output) -> Result<(), Failure> {
     }
 }
 
-pub(super) async fn primary(api: Api, cluster: Option<String>, dsn: bool) -> Result<(), Failure> {
+pub(super) async fn primary(
+    api: Api,
+    cluster: Option<String>,
+    dsn: bool,
+    output: Output,
+) -> Result<(), Failure> {
     // A `dev` knows it without its peers.
     if dsn && let Some(dsn) = crate::dev::dsn_of(cluster.as_deref()) {
         return Ok(output::line(dsn)?);
@@ -86,7 +91,11 @@ pub(super) async fn primary(api: Api, cluster: Option<String>, dsn: bool) -> Res
     let text = api
         .text(&format!("/api/v1/clusters/{name}/primary"))
         .await?;
-    Ok(output::line(String::from_utf8_lossy(&text))?)
+    let address = String::from_utf8_lossy(&text);
+    match output {
+        Output::Json => print_json(&serde_json::json!({"cluster": name, "address": address})),
+        Output::Table => Ok(output::line(address)?),
+    }
 }
 
 pub(super) async fn history(
