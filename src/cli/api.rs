@@ -24,6 +24,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(12);
 /// How long a read waits before it asks the next address too: longer than a healthy peer takes, the way to its
 /// leader included, and short for whoever waits.
 const NEXT_AFTER: Duration = Duration::from_millis(300);
+/// How long a read waits for slower peers once one has said that it cannot answer now; one that hangs says nothing.
+const OTHERS_WITHIN: Duration = Duration::from_secs(2);
 /// How long a change that no peer could propose is tried again: an election is over by then if a majority lives.
 const ELECTED_WITHIN: Duration = Duration::from_secs(5);
 /// Between two rounds of the addresses.
@@ -97,11 +99,13 @@ impl Api {
     }
 
     /// Gets `path`, and says where from. The next address is asked when one knows no answer or takes long; those
-    /// that were asked before stay asked, and the first good answer counts.
+    /// that were asked before stay asked, and the first good answer counts. Once one has said "not now", the others
+    /// have [`OTHERS_WITHIN`].
     async fn ask(&self, path: &str) -> Result<(&str, Response<Bytes>), Failure> {
         let mut addresses = self.addresses.iter();
         let mut asked = FuturesUnordered::new();
         let (mut not_now, mut nobody) = (None, vec![]);
+        let mut is_over = pin!(sleep(ANSWER_WITHIN));
         loop {
             if let Some(address) = addresses.next() {
                 asked.push(self.read(address, path));
@@ -111,12 +115,20 @@ impl Api {
                 answer = asked.next() => match answer {
                     Some((address, Answer::Good(response))) => return Ok((address, response)),
                     Some((_, Answer::Final(failure))) => return Err(failure),
-                    Some((_, Answer::NotNow(failure))) => not_now = not_now.or(Some(failure)),
+                    Some((_, Answer::NotNow(failure))) => {
+                        if not_now.is_none() {
+                            is_over.set(sleep(OTHERS_WITHIN));
+                        }
+                        not_now = not_now.or(Some(failure));
+                    }
                     Some((_, Answer::Nobody(why))) => nobody.push(why),
                     // A peer that answers says more than an address where nobody does.
                     None => return Err(not_now.unwrap_or_else(|| answer::nobody(&nobody))),
                 },
                 () = sleep(NEXT_AFTER), if !is_last => {}
+                () = &mut is_over, if is_last && not_now.is_some() => {
+                    return Err(not_now.expect("this arm waits for one"));
+                }
             }
         }
     }

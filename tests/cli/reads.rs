@@ -4,12 +4,14 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::sync_channel;
 use std::thread;
+use std::time::Duration;
 
+use primacy::clock;
 use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, listen, socket_with};
 use rustix::net::{SocketFlags, sockopt::set_socket_reuseaddr};
 use rustix::process::Signal;
 
-use crate::fakes::{answer, hear, listeners};
+use crate::fakes::{answer, hear, listeners, refuse};
 use crate::rig::{Peers, WITHIN, run};
 
 const LEADER: &str = r#"{"leader":1,"address":"somewhere:1","term":7,"answered_by":1}"#;
@@ -75,6 +77,24 @@ fn a_refusal_is_not_asked_for_twice() {
     let second = peers.join().unwrap();
     second.set_nonblocking(true).unwrap();
     assert!(second.accept().is_err(), "the second was asked too");
+}
+
+#[test]
+fn a_peer_that_hangs_is_not_waited_for_long_once_another_has_said_not_now() {
+    let (silent, second, api) = listeners();
+    let peers = thread::spawn(move || {
+        let silent = hear(&silent);
+        refuse(hear(&second), 503, "no-leader");
+        // Held until the verb has ended.
+        silent
+    });
+    let began = clock::monotonic();
+    let (code, _, errors) = run(&["--api", &api, "leader"]);
+    let took = clock::monotonic().since(began);
+    assert_eq!(code, Some(5));
+    assert!(errors.starts_with("error: why (no-leader)\n"), "{errors}");
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    drop(peers.join().unwrap());
 }
 
 /// An address whose host drops what is sent to it: its queue of connections is full.
