@@ -18,6 +18,9 @@ const QUEUE: usize = 1024;
 /// How long the end of the process waits for its last lines; a reader that hangs would have it wait for ever.
 const LAST_LINES_WITHIN: Duration = Duration::from_millis(500);
 
+/// What is logged where `RUST_LOG` does not say. openraft warns of every heartbeat that a dead peer does not answer.
+const DEFAULT: &str = "info,openraft=error";
+
 enum Entry {
     Line(Vec<u8>),
     /// Everything before it was written.
@@ -60,9 +63,9 @@ impl Drop for Log {
     }
 }
 
-/// Installs the log writer; `default` counts where `RUST_LOG` is not set.
-pub fn start(default: &str) -> Log {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+/// Installs the log writer. `RUST_LOG` says what is logged; without it, everything that changes a state.
+pub fn start() -> Log {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     let (queue, entries) = sync_channel(QUEUE);
     let lost = Arc::new(AtomicU64::new(0));
     let log = Log {
@@ -127,6 +130,37 @@ mod tests {
         write_all(&mut written, &entries, &lost);
         let text = String::from_utf8(written).unwrap();
         let expected = "line 1\n3 log lines were lost: nobody read them in time\nline 2\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn openraft_tells_errors_alone() {
+        let written = Arc::new(std::sync::Mutex::new(Vec::new()));
+        struct To(Arc<std::sync::Mutex<Vec<u8>>>);
+        impl Write for To {
+            fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(line);
+                Ok(line.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let to = written.clone();
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new(DEFAULT))
+            .with_writer(move || To(to.clone()))
+            .with_ansi(false)
+            .without_time()
+            .finish();
+        tracing::subscriber::with_default(log, || {
+            tracing::warn!(target: "openraft::core::heartbeat::worker", "every 100 ms");
+            tracing::error!(target: "openraft::core", "storage failed");
+            tracing::info!(target: "primacy", "peer serves");
+            tracing::debug!(target: "primacy", "details");
+        });
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        let expected = "ERROR openraft::core: storage failed\n INFO primacy: peer serves\n";
         assert_eq!(text, expected);
     }
 }

@@ -1,19 +1,22 @@
 //! Calls of the HTTP API. A read asks one address after the other, without giving up those that are slow; a
-//! change goes to one at a time.
+//! change goes to one at a time, and to another only while it was certainly not proposed.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http_body_util::Full;
+use hyper::http::uri::Authority;
 use hyper::{Request, Response};
 use serde::de::DeserializeOwned;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use crate::http::problem::Problem;
-use crate::server::calls::{CallError, Calls};
+use crate::http::views::PeerView;
+use crate::server::calls::Calls;
 
+use super::answer::{self, Answer, answered_by, understood};
 use super::{Exit, Failure};
 
 /// Longer than a peer takes for its own deadlines.
@@ -21,6 +24,14 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(12);
 /// How long a read waits before it asks the next address too: longer than a healthy peer takes, the way to its
 /// leader included, and short for whoever waits.
 const NEXT_AFTER: Duration = Duration::from_millis(300);
+/// How long a read waits for slower peers once one has said that it cannot answer now; one that hangs says nothing.
+const OTHERS_WITHIN: Duration = Duration::from_secs(2);
+/// How long a change that no peer could propose is tried again: an election is over by then if a majority lives.
+const ELECTED_WITHIN: Duration = Duration::from_secs(5);
+/// Between two rounds of the addresses.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// How long peers that know no leader may take to say what they last saw.
+const STALE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Where to ask.
 pub(super) struct Api {
@@ -28,29 +39,20 @@ pub(super) struct Api {
     calls: Calls,
 }
 
-/// What one address brought.
-enum Answer {
-    Good(Bytes),
-    /// Another address would say the same.
-    Final(Failure),
-    /// Another address may know more.
-    NotNow(Failure),
-    /// Nobody answers there.
-    Nobody(Failure),
+/// What one peer last saw, without any leader to confirm it.
+pub(super) struct Stale {
+    /// The number of the peer.
+    pub from: String,
+    pub body: Bytes,
+    /// The peers, as this one reaches them.
+    pub peers: Vec<PeerView>,
 }
 
 impl Api {
     /// The addresses given, else those of a running `dev`.
     pub(super) fn find(given: Option<String>) -> Result<Api, Failure> {
-        let addresses: Vec<String> = match given {
-            Some(text) => text
-                .split([',', ' '])
-                .filter(|address| !address.is_empty())
-                .map(|address| {
-                    let plain = address.strip_prefix("http://").unwrap_or(address);
-                    plain.trim_end_matches('/').to_owned()
-                })
-                .collect(),
+        let addresses = match given {
+            Some(text) => parsed(&text)?,
             None => crate::dev::running_peers(),
         };
         if addresses.is_empty() {
@@ -70,16 +72,40 @@ impl Api {
 
     /// Gets `path` as JSON.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let body = self.text(path).await?;
-        understood(body.as_ref())
+        understood(&self.text(path).await?)
     }
 
-    /// Gets `path` as it is. The next address is asked when one knows no answer or takes long; those that were
-    /// asked before stay asked, and the first good answer counts.
+    /// Gets `path` as it is.
     pub(super) async fn text(&self, path: &str) -> Result<Bytes, Failure> {
+        let (_, response) = self.ask(path).await?;
+        Ok(response.into_body())
+    }
+
+    /// Gets `path` as some peer last saw it; none if no peer tells within [`STALE_WITHIN`].
+    pub(super) async fn stale(&self, path: &str) -> Option<Stale> {
+        let told = async {
+            let (address, response) = self.ask(&format!("{path}?consistency=stale")).await.ok()?;
+            let from = answered_by(&response)?.to_owned();
+            let (_, Answer::Good(peers)) = self.read(address, "/api/v1/peers").await else {
+                return None;
+            };
+            Some(Stale {
+                from,
+                body: response.into_body(),
+                peers: understood(peers.body()).ok()?,
+            })
+        };
+        timeout(STALE_WITHIN, told).await.ok()?
+    }
+
+    /// Gets `path`, and says where from. The next address is asked when one knows no answer or takes long; those
+    /// that were asked before stay asked, and the first good answer counts. Once one has said "not now", the others
+    /// have [`OTHERS_WITHIN`].
+    async fn ask(&self, path: &str) -> Result<(&str, Response<Bytes>), Failure> {
         let mut addresses = self.addresses.iter();
         let mut asked = FuturesUnordered::new();
-        let (mut not_now, mut nobody) = (None, None);
+        let (mut not_now, mut nobody) = (None, vec![]);
+        let mut is_over = pin!(sleep(ANSWER_WITHIN));
         loop {
             if let Some(address) = addresses.next() {
                 asked.push(self.read(address, path));
@@ -87,32 +113,39 @@ impl Api {
             let is_last = addresses.len() == 0;
             tokio::select! {
                 answer = asked.next() => match answer {
-                    Some(Answer::Good(body)) => return Ok(body),
-                    Some(Answer::Final(failure)) => return Err(failure),
-                    Some(Answer::NotNow(failure)) => not_now = not_now.or(Some(failure)),
-                    Some(Answer::Nobody(failure)) => nobody = nobody.or(Some(failure)),
+                    Some((address, Answer::Good(response))) => return Ok((address, response)),
+                    Some((_, Answer::Final(failure))) => return Err(failure),
+                    Some((_, Answer::NotNow(failure))) => {
+                        if not_now.is_none() {
+                            is_over.set(sleep(OTHERS_WITHIN));
+                        }
+                        not_now = not_now.or(Some(failure));
+                    }
+                    Some((_, Answer::Nobody(why))) => nobody.push(why),
                     // A peer that answers says more than an address where nobody does.
-                    None => return Err(not_now.or(nobody).expect("there is at least one address")),
+                    None => return Err(not_now.unwrap_or_else(|| answer::nobody(&nobody))),
                 },
                 () = sleep(NEXT_AFTER), if !is_last => {}
+                () = &mut is_over, if is_last && not_now.is_some() => {
+                    return Err(not_now.expect("this arm waits for one"));
+                }
             }
         }
     }
 
-    async fn read(&self, address: &str, path: &str) -> Answer {
-        let request = match Request::get(path).body(Full::default()) {
-            Ok(request) => request,
-            Err(error) => return Answer::Final(Failure::new(Exit::Usage, error.to_string())),
+    async fn read<'a>(&self, address: &'a str, path: &str) -> (&'a str, Answer) {
+        let answer = match Request::get(path).body(Full::default()) {
+            Ok(request) => {
+                let told = self.calls.send(address, request, ANSWER_WITHIN).await;
+                answer::to_read(address, told)
+            }
+            Err(error) => Answer::Final(Failure::new(Exit::Usage, error.to_string())),
         };
-        match self.calls.send(address, request, ANSWER_WITHIN).await {
-            Ok(response) if response.status().is_success() => Answer::Good(response.into_body()),
-            Ok(response) if response.status().as_u16() == 503 => Answer::NotNow(refused(&response)),
-            Ok(response) => Answer::Final(refused(&response)),
-            Err(error) => Answer::Nobody(unreachable(&error)),
-        }
+        (address, answer)
     }
 
-    /// Posts JSON to `path`: a change, tried elsewhere only while nothing was sent.
+    /// Posts JSON to `path`. While no peer knows a leader, nothing was proposed: then it is tried again, until
+    /// [`ELECTED_WITHIN`] is over.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -121,93 +154,83 @@ impl Api {
         let usage = |error: String| Failure::new(Exit::Usage, error);
         let body = serde_json::to_vec(body).map_err(|error| usage(error.to_string()))?;
         let body = Bytes::from(body);
-        let mut first = None;
-        for address in &self.addresses {
-            let request = Request::post(path)
-                .header("content-type", "application/json")
-                .body(Full::new(body.clone()))
-                .map_err(|error| usage(error.to_string()))?;
-            match self.calls.send(address, request, ANSWER_WITHIN).await {
-                Ok(response) if response.status().is_success() => {
-                    return understood(response.body());
+        let mut is_over = pin!(sleep(ELECTED_WITHIN));
+        loop {
+            let (mut not_now, mut nobody) = (None, vec![]);
+            for address in &self.addresses {
+                let request = Request::post(path)
+                    .header("content-type", "application/json")
+                    .body(Full::new(body.clone()))
+                    .map_err(|error| usage(error.to_string()))?;
+                let told = self.calls.send(address, request, ANSWER_WITHIN).await;
+                match answer::to_change(address, told) {
+                    Answer::Good(response) => return understood(response.body()),
+                    Answer::Final(failure) => return Err(failure),
+                    Answer::NotNow(failure) => not_now = not_now.or(Some(failure)),
+                    Answer::Nobody(why) => nobody.push(why),
                 }
-                Ok(response) => return Err(refused(&response)),
-                Err(error @ CallError::Unreachable { .. }) => {
-                    first = first.or(Some(unreachable(&error)));
-                }
-                Err(error) => return Err(unanswered(&error)),
+            }
+            let Some(failure) = not_now else {
+                return Err(answer::nobody(&nobody));
+            };
+            tokio::select! {
+                biased;
+                () = &mut is_over => return Err(failure),
+                () = sleep(AGAIN_AFTER) => {}
             }
         }
-        Err(first.expect("there is at least one address"))
     }
 }
 
-fn unreachable(error: &CallError) -> Failure {
-    Failure {
-        exit: Exit::NoQuorum,
-        text: format!("no peer answers: {error}"),
-        hint: Some(
-            "check the addresses in --api or PRIMACY_API, and that the peers run".to_owned(),
-        ),
-    }
+/// The addresses as they are typed: `host:port`, also as `http://host:port/`, separated by commas or spaces.
+fn parsed(text: &str) -> Result<Vec<String>, Failure> {
+    let typed = text.split([',', ' ']).filter(|typed| !typed.is_empty());
+    typed
+        .map(|typed| {
+            let plain = typed.strip_prefix("http://").unwrap_or(typed);
+            let plain = plain.trim_end_matches('/');
+            if is_address(plain) {
+                return Ok(plain.to_owned());
+            }
+            Err(Failure {
+                exit: Exit::Usage,
+                text: format!("--api or PRIMACY_API: {typed} is not host:port"),
+                hint: Some("write for example 10.0.0.1:7001,10.0.0.2:7001".to_owned()),
+            })
+        })
+        .collect()
 }
 
-/// A change was sent, and may have been made.
-fn unanswered(error: &CallError) -> Failure {
-    Failure {
-        exit: Exit::NoQuorum,
-        text: format!("whether the change was made is not known: {error}"),
-        hint: Some("look with primacy status before trying again".to_owned()),
-    }
-}
-
-fn refused(response: &Response<Bytes>) -> Failure {
-    let status = response.status().as_u16();
-    let exit = match status {
-        400 | 405 | 413 | 422 => Exit::Usage,
-        404 => Exit::NotFound,
-        409 => Exit::Conflict,
-        412 => Exit::Refused,
-        503 => Exit::NoQuorum,
-        _ => Exit::Failed,
-    };
-    match serde_json::from_slice::<Problem>(response.body()) {
-        Ok(problem) => Failure {
-            // A cluster without a primary is no matter of the peers.
-            exit: if &*problem.code == "no-primary" {
-                Exit::Failed
-            } else {
-                exit
-            },
-            hint: hint(&problem),
-            text: format!("{} ({})", problem.detail, problem.code),
-        },
-        Err(_) => Failure {
-            exit,
-            text: format!("what answers there is no peer of this version: it says {status}"),
-            hint: Some("check the addresses in --api or PRIMACY_API".to_owned()),
-        },
-    }
-}
-
-/// The next step as it is typed here, where the API's own speaks of requests.
-fn hint(problem: &Problem) -> Option<String> {
-    let typed = match &*problem.code {
-        "unknown-cluster" => "primacy status lists the clusters",
-        "no-primary" => "primacy status says what is waited for",
-        "no-leader" => {
-            "primacy peers says who answers; a new leader is elected within seconds if a majority does"
-        }
-        "outcome-unknown" => "look with primacy status before trying again",
-        _ => return problem.hint.clone(),
-    };
-    Some(typed.to_owned())
-}
-
-fn understood<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|error| Failure {
-        exit: Exit::Failed,
-        text: format!("the answer is not understood: {error}"),
-        hint: Some("use the same version as the peers".to_owned()),
+fn is_address(text: &str) -> bool {
+    let authority = text.parse::<Authority>();
+    authority.is_ok_and(|it| {
+        !it.host().is_empty() && !text.contains('@') && it.port_u16().is_some_and(|port| port > 0)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_address_is_a_usage_error_that_names_it() {
+        let good = parsed("127.0.0.1:7001, http://h.example:1/ [::1]:7001").unwrap();
+        assert_eq!(good, ["127.0.0.1:7001", "h.example:1", "[::1]:7001"]);
+        for bad in [
+            "nonsense",
+            "127.0.0.1",
+            "127.0.0.1:99999",
+            "127.0.0.1:0",
+            "h:x",
+            ":7001",
+            "me@h:7001",
+            "h:7001/path",
+            "https://h:7001",
+        ] {
+            let failure = parsed(&format!("h:1,{bad}")).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            let expected = format!("--api or PRIMACY_API: {bad} is not host:port");
+            assert_eq!(failure.text, expected);
+        }
+    }
 }

@@ -11,6 +11,7 @@ use crate::dev::DevVerb;
     name = "primacy",
     version,
     about = "High availability for PostgreSQL: one primary, always.",
+    after_long_help = super::exit_codes(),
     before_long_help = "Examples:
   primacy dev up                         three peers and three PostgreSQL servers on this machine
   primacy status                         what every cluster does, and why
@@ -37,6 +38,8 @@ pub(super) enum Output {
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// What the clusters do, and why
+    ///
+    /// Without a leader it shows what some peer last saw, says so in a WARN line above it, and ends with 5.
     #[command(before_long_help = "Examples:
   primacy status
   primacy status orders --output json")]
@@ -69,6 +72,14 @@ pub(super) enum Verb {
         /// Print a connection string that finds the primary by itself
         #[arg(long)]
         dsn: bool,
+        #[arg(
+            long,
+            short,
+            value_enum,
+            default_value = "table",
+            conflicts_with = "dsn"
+        )]
+        output: Output,
     },
     /// What happened to a cluster, newest first
     #[command(before_long_help = "Examples:

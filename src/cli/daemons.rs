@@ -13,7 +13,7 @@ use crate::{http, telemetry};
 use super::{Exit, Failure, runtime};
 
 pub(super) fn server(path: &Path, insecure_listen: bool) -> Result<(), Failure> {
-    let _log = telemetry::start("info,openraft=warn");
+    let _log = telemetry::start();
     let text = configuration(path, "a peer's")?;
     let config = Config::parse(&text, insecure_listen).map_err(|error| refused(path, error))?;
     runtime()?.block_on(async {
@@ -30,7 +30,7 @@ pub(super) fn server(path: &Path, insecure_listen: bool) -> Result<(), Failure> 
 }
 
 pub(super) fn agent(path: &Path, insecure_listen: bool) -> Result<(), Failure> {
-    let _log = telemetry::start("info");
+    let _log = telemetry::start();
     let text = configuration(path, "an agent's")?;
     let config =
         AgentConfig::parse(&text, insecure_listen).map_err(|error| refused(path, error))?;

@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout, messages to stderr (`output`). Exit codes are stable: see [`Exit`].
 
+mod answer;
 mod api;
 mod arguments;
 mod daemons;
@@ -20,23 +21,62 @@ use crate::output;
 
 use arguments::{Arguments, ClusterVerb, Verb};
 
-/// How a verb ended, as the exit code says it.
+/// How a verb failed, as the exit code says it. The codes are stable; [`Exit::meaning`] says each in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// 1: failed, without effect.
+    /// The verb did not do what it should.
     Failed = 1,
-    /// 2: usage or configuration; nothing changed.
+    /// What was typed or configured cannot work.
     Usage = 2,
-    /// 3: refused by a precondition.
+    /// A precondition does not hold.
     Refused = 3,
-    /// 4: there is no such thing.
+    /// What was named is not there.
     NotFound = 4,
-    /// 5: no peer could be reached, or no majority of them.
+    /// The peers cannot answer.
     NoQuorum = 5,
-    /// 6: still under way when the time was over.
+    /// Not done yet.
     StillRunning = 6,
-    /// 7: something else holds it.
+    /// Taken already.
     Conflict = 7,
+}
+
+impl Exit {
+    /// All of them, in the order of their codes.
+    const ALL: [Exit; 7] = [
+        Exit::Failed,
+        Exit::Usage,
+        Exit::Refused,
+        Exit::NotFound,
+        Exit::NoQuorum,
+        Exit::StillRunning,
+        Exit::Conflict,
+    ];
+
+    /// What the code says, in words for `primacy --help` and the README.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Exit::Failed => "failed, without effect; also: no primary at the moment",
+            Exit::Usage => "usage or configuration; nothing was changed",
+            Exit::Refused => "refused by a precondition",
+            Exit::NotFound => "there is no such thing",
+            Exit::NoQuorum => "no peer could be reached, or no majority of them",
+            Exit::StillRunning => "still under way when the time was over",
+            Exit::Conflict => "something else holds it",
+        }
+    }
+}
+
+/// What code 0 says.
+const DONE: &str = "done; `status` says so whatever state it shows";
+
+/// Every exit code in a line of its own.
+fn exit_codes() -> String {
+    let failed = Exit::ALL.map(|exit| (exit as u8, exit.meaning()));
+    let codes = [(0, DONE)].into_iter().chain(failed);
+    let lines: Vec<_> = codes
+        .map(|(code, what)| format!("  {code}  {what}"))
+        .collect();
+    format!("Exit codes:\n{}", lines.join("\n"))
 }
 
 /// Why a verb failed: one sentence, perhaps a hint, and the exit code.
@@ -127,7 +167,11 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         }
         Verb::Leader { output } => asked(verbs::leader(api::Api::find(api)?, output)),
         Verb::Peers { output } => asked(verbs::peers(api::Api::find(api)?, output)),
-        Verb::Primary { cluster, dsn } => asked(verbs::primary(api::Api::find(api)?, cluster, dsn)),
+        Verb::Primary {
+            cluster,
+            dsn,
+            output,
+        } => asked(verbs::primary(api::Api::find(api)?, cluster, dsn, output)),
         Verb::History { cluster, output } => {
             asked(verbs::history(api::Api::find(api)?, cluster, output))
         }
@@ -166,4 +210,17 @@ fn runtime() -> Result<Runner, Failure> {
         .build()
         .map(|runtime| Runner(Some(runtime)))
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_names_every_exit_code() {
+        let readme = include_str!("../../README.md");
+        for line in exit_codes().lines() {
+            assert!(readme.contains(line), "README.md lacks: {line}");
+        }
+    }
 }

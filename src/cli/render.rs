@@ -37,6 +37,22 @@ pub(super) fn clusters(clusters: &[ClusterView], peers: &[PeerView]) -> String {
     text
 }
 
+/// What peer `from` last saw, below a line that says what that means.
+pub(super) fn stale(from: &str, seen: &[ClusterView], mut peers: Vec<PeerView>) -> String {
+    let all = peers.len();
+    let answer = peers.iter().filter(|peer| peer.reachable).count();
+    let so = match 2 * answer > all {
+        true => "none leads: no failover until one is elected",
+        false => "a majority is missing: no failover, and the primary stops when its lease ends",
+    };
+    // Whoever believes that it leads could not prove it.
+    for peer in peers.iter_mut().filter(|peer| peer.role == "leader") {
+        peer.role = "unconfirmed".to_owned();
+    }
+    let view = clusters(seen, &peers);
+    format!("WARN  stale, from peer {from}; {answer} of {all} peers answer, {so}\n{view}")
+}
+
 /// One cluster.
 pub fn cluster(view: &ClusterView) -> String {
     let health = health(view);
@@ -367,6 +383,24 @@ peers 1/2 (leader 1, term 3)
 WARN  peer 2 at h:7002 does not answer
 WARN  of a peer
 ";
-        assert_eq!(clusters(&[clustered], &peers), expected);
+        assert_eq!(clusters(std::slice::from_ref(&clustered), &peers), expected);
+
+        let heading = "WARN  stale, from peer 1; 1 of 2 peers answer, a majority is missing: no failover, \
+            and the primary stops when its lease ends\n";
+        let unled = expected.replace("(leader 1, term 3)", "(no leader)");
+        let text = stale("1", &[clustered], peers.to_vec());
+        assert_eq!(text, format!("{heading}{unled}"));
+        let text = stale(
+            "1",
+            &[],
+            vec![peer(1, true, "leader"), peer(2, true, "candidate")],
+        );
+        let expected = "\
+WARN  stale, from peer 1; 2 of 2 peers answer, none leads: no failover until one is elected
+no clusters yet
+peers 2/2 (no leader)
+WARN  of a peer
+";
+        assert_eq!(text, expected);
     }
 }

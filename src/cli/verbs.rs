@@ -7,6 +7,7 @@ use crate::http::views::{ClusterView, LeaderView, PeerView, RecoveryView};
 use crate::model::{ClusterName, Reads};
 use crate::output;
 
+use super::answer::understood;
 use super::api::Api;
 use super::arguments::{NewCluster, Output};
 use super::{Exit, Failure, render};
@@ -16,21 +17,41 @@ pub(super) async fn status(
     cluster: Option<String>,
     output: Output,
 ) -> Result<(), Failure> {
-    let clusters: Vec<ClusterView> = match &cluster {
-        Some(name) => {
-            let name = checked(name)?;
-            vec![api.get(&format!("/api/v1/clusters/{name}")).await?]
-        }
-        None => api.get("/api/v1/clusters").await?,
+    let path = match &cluster {
+        Some(name) => format!("/api/v1/clusters/{}", checked(name)?),
+        None => "/api/v1/clusters".to_owned(),
     };
-    match output {
-        Output::Json if cluster.is_some() => print_json(&clusters[0]),
-        Output::Json => print_json(&clusters),
-        Output::Table => {
+    let clusters = |body: &[u8]| match &cluster {
+        Some(_) => understood(body).map(|one| vec![one]),
+        None => understood::<Vec<ClusterView>>(body),
+    };
+    let json = |clusters: &[ClusterView]| match (&cluster, clusters) {
+        (Some(_), [one]) => print_json(one),
+        (_, all) => print_json(&all),
+    };
+    let failure = match api.text(&path).await {
+        Ok(body) => {
+            let clusters = clusters(&body)?;
+            if output == Output::Json {
+                return json(&clusters);
+            }
             let peers: Vec<PeerView> = api.get("/api/v1/peers").await?;
-            Ok(output::print(render::clusters(&clusters, &peers))?)
+            return Ok(output::print(render::clusters(&clusters, &peers))?);
+        }
+        Err(failure) => failure,
+    };
+    if failure.exit == Exit::NoQuorum
+        && let Some(stale) = api.stale(&path).await
+    {
+        let clusters = clusters(&stale.body)?;
+        match output {
+            Output::Json => json(&clusters)?,
+            Output::Table => {
+                output::print(render::stale(&stale.from, &clusters, stale.peers))?;
+            }
         }
     }
+    Err(failure)
 }
 
 pub(super) async fn leader(api: Api, output: Output) -> Result<(), Failure> {
@@ -52,7 +73,12 @@ pub(super) async fn peers(api: Api, output: Output) -> Result<(), Failure> {
     }
 }
 
-pub(super) async fn primary(api: Api, cluster: Option<String>, dsn: bool) -> Result<(), Failure> {
+pub(super) async fn primary(
+    api: Api,
+    cluster: Option<String>,
+    dsn: bool,
+    output: Output,
+) -> Result<(), Failure> {
     // A `dev` knows it without its peers.
     if dsn && let Some(dsn) = crate::dev::dsn_of(cluster.as_deref()) {
         return Ok(output::line(dsn)?);
@@ -65,7 +91,11 @@ pub(super) async fn primary(api: Api, cluster: Option<String>, dsn: bool) -> Res
     let text = api
         .text(&format!("/api/v1/clusters/{name}/primary"))
         .await?;
-    Ok(output::line(String::from_utf8_lossy(&text))?)
+    let address = String::from_utf8_lossy(&text);
+    match output {
+        Output::Json => print_json(&serde_json::json!({"cluster": name, "address": address})),
+        Output::Table => Ok(output::line(address)?),
+    }
 }
 
 pub(super) async fn history(

@@ -64,6 +64,16 @@ impl Layout {
         serde_json::from_slice(&fs::read(file).ok()?).ok()
     }
 
+    /// Takes the folder for this `dev`: writes its `dev.json`. Fails with `AlreadyExists` if another has one there.
+    pub(super) fn claim(&self) -> std::io::Result<()> {
+        fs::OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(self.folder.join("dev.json"))?;
+        self.save()
+    }
+
     pub(super) fn save(&self) -> std::io::Result<()> {
         let draft = self.folder.join("dev.json.new");
         let mut file = fs::OpenOptions::new()

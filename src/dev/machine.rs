@@ -79,6 +79,38 @@ pub(super) fn account() -> Result<Option<(u32, u32)>, DevError> {
     })
 }
 
+/// Refuses a folder that the account could not come to; the user itself is refused by the kernel. `folder` need
+/// not exist yet.
+pub(super) fn check_reach(folder: &Path, account: Option<(u32, u32)>) -> Result<(), DevError> {
+    let Some((user, group)) = account else {
+        return Ok(());
+    };
+    // Links are followed: what counts is where they lead.
+    let exists = folder.ancestors().find_map(|it| it.canonicalize().ok());
+    // What is to be made is open, and so is the folder itself: its mode is set.
+    let above = exists.iter().flat_map(|it| it.ancestors());
+    let closed = above.filter(|it| *it != folder).find(|it| {
+        fs::metadata(it).is_ok_and(|found| {
+            let needed = match () {
+                () if found.uid() == user => 0o100,
+                () if found.gid() == group => 0o010,
+                () => 0o001,
+            };
+            found.mode() & needed == 0
+        })
+    });
+    match closed {
+        None => Ok(()),
+        Some(closed) => Err(DevError::usage(
+            format!(
+                "everything of a dev of root runs as postgres, and {} is closed to it",
+                closed.display()
+            ),
+            "choose a folder below one that everybody may enter, such as /tmp, with --folder",
+        )),
+    }
+}
+
 /// The newest PostgreSQL of this machine.
 pub(super) fn find_postgres() -> Result<PathBuf, DevError> {
     let packaged = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
@@ -125,5 +157,28 @@ mod tests {
     fn a_folder_that_cannot_be_ours_is_refused() {
         assert!(check_folder(Path::new("dev")).unwrap_err().is_usage);
         assert!(check_folder(Path::new("/etc")).unwrap_err().is_usage);
+    }
+
+    #[test]
+    fn a_folder_that_the_account_cannot_come_to_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        let mode = |mode| {
+            fs::set_permissions(root.path(), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let folder = root.path().join("some/dev");
+        // Nobody that any file here belongs to.
+        let account = Some((54_321, 54_321));
+        mode(0o755);
+        assert!(check_reach(&folder, account).is_ok());
+        mode(0o700);
+        assert!(check_reach(&folder, None).is_ok());
+        let error = check_reach(&folder, account).unwrap_err();
+        assert!(error.is_usage);
+        let expected = format!(
+            "everything of a dev of root runs as postgres, and {} is closed to it",
+            root.path().canonicalize().unwrap().display()
+        );
+        assert_eq!(error.text, expected);
     }
 }

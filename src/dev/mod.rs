@@ -3,6 +3,7 @@
 //! Everything lives in one folder, with `dev.json` naming it all. Nothing is restarted by `dev` itself:
 //! what was killed stays dead until it is started. The group is reached through the CLI's own verbs.
 
+mod ending;
 mod layout;
 mod machine;
 mod nodes;
@@ -19,7 +20,7 @@ use layout::Layout;
 /// The verbs of `primacy dev`.
 #[derive(Debug, Subcommand)]
 pub enum DevVerb {
-    /// Start everything; Ctrl-C takes it down again
+    /// Start everything; Ctrl-C takes it down again, and so does the end of the terminal
     #[command(before_long_help = "Examples:
   primacy dev up
   primacy dev up --no-view --durability async

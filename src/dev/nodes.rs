@@ -119,14 +119,16 @@ pub(super) fn kill(layout: &Layout, node: &str, only: Option<Part>) -> Result<()
             found.len()
         }
         None => processes::kill_all(&layout.home(node)).map_err(|left| {
-            DevError::failed(format!("{} processes of {node} do not end", left.len()))
+            let left = processes::counted(left.len());
+            DevError::failed(format!("{left} of {node} would not end"))
         })?,
     };
     if count == 0 {
         return Err(DevError::failed(format!("nothing of {node} runs")));
     }
     Ok(output::line(format_args!(
-        "{node}: {count} processes killed"
+        "{node}: {} killed",
+        processes::counted(count)
     ))?)
 }
 
@@ -139,8 +141,8 @@ pub(super) fn freeze(layout: &Layout, node: &str, only: Option<Part>) -> Result<
         }
     }
     Ok(output::line(format_args!(
-        "{node}: {} processes frozen",
-        selected(layout, node, only).len()
+        "{node}: {} frozen",
+        processes::counted(selected(layout, node, only).len())
     ))?)
 }
 
@@ -153,8 +155,8 @@ pub(super) fn thaw(layout: &Layout, node: &str) -> Result<(), DevError> {
         process.signal(Signal::CONT);
     }
     Ok(output::line(format_args!(
-        "{node}: {} processes go on",
-        found.len()
+        "{node}: {} let go on",
+        processes::counted(found.len())
     ))?)
 }
 
@@ -211,8 +213,10 @@ pub(super) fn tear_down(layout: &Layout) -> Result<(), DevError> {
     while clock::monotonic() < deadline && !processes::of(folder).is_empty() {
         std::thread::sleep(Duration::from_millis(20));
     }
-    processes::kill_all(folder)
-        .map_err(|left| DevError::failed(format!("{} processes do not end", left.len())))?;
+    processes::kill_all(folder).map_err(|left| {
+        let left = processes::counted(left.len());
+        DevError::failed(format!("{left} would not end"))
+    })?;
     for node in layout.nodes.values() {
         if let Some((pid, since)) = node.started
             && processes::started(pid) == Some(since)

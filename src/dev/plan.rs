@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::Path;
@@ -123,10 +123,21 @@ fn random_hex(bytes: usize) -> String {
 
 /// Writes every folder and configuration. `dev.json` comes first, so that `down` can always tidy up.
 pub(super) fn write(layout: &mut Layout, binaries: &Path) -> Result<(), DevError> {
-    let failed = |error: std::io::Error| DevError::failed(format!("prepare the folder: {error}"));
+    let folder = layout.folder.display().to_string();
+    let elsewhere = "choose another folder with --folder";
+    let failed = |error: std::io::Error| DevError {
+        hint: Some(elsewhere.to_owned()),
+        ..DevError::failed(format!("cannot prepare {folder}: {error}"))
+    };
     fs::create_dir_all(&layout.folder).map_err(failed)?;
+    layout.claim().map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => DevError::usage(
+            format!("another primacy dev up has just begun in {folder}"),
+            format!("wait for it and use that one, or {elsewhere}"),
+        ),
+        _ => failed(error),
+    })?;
     fs::set_permissions(&layout.folder, fs::Permissions::from_mode(0o755)).map_err(failed)?;
-    layout.save().map_err(failed)?;
     if layout.account.is_some() {
         // The other user may not be able to reach the program where it is.
         let copy = layout.folder.join("primacy");
@@ -253,5 +264,31 @@ mod tests {
             &layout.peers(),
         );
         crate::server::Config::parse(&text, false).unwrap();
+    }
+
+    #[test]
+    fn of_two_at_once_the_second_disturbs_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("dev");
+        let mut first = plan(&folder, None, 1).unwrap();
+        write(&mut first, Path::new("/bin")).unwrap();
+        let before = fs::read(folder.join("dev.json")).unwrap();
+        let mut second = plan(&folder, None, 1).unwrap();
+        let error = write(&mut second, Path::new("/bin")).unwrap_err();
+        assert!(error.is_usage);
+        let expected = format!(
+            "another primacy dev up has just begun in {}",
+            folder.display()
+        );
+        assert_eq!(error.text, expected);
+        assert_eq!(fs::read(folder.join("dev.json")).unwrap(), before);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let mut layout = plan(Path::new("/proc/primacy"), None, 1).unwrap();
+        let error = write(&mut layout, Path::new("/bin")).unwrap_err();
+        assert!(error.text.starts_with("cannot prepare /proc/primacy: "));
+        assert!(error.hint.is_some());
     }
 }

@@ -73,6 +73,14 @@ impl Process {
     }
 }
 
+/// So many processes, in words.
+pub(super) fn counted(count: usize) -> String {
+    match count {
+        1 => "1 process".to_owned(),
+        count => format!("{count} processes"),
+    }
+}
+
 /// When a process was started; none if it is gone.
 pub(super) fn started(pid: i32) -> Option<u64> {
     Process::read(pid).map(|process| process.started)
@@ -110,5 +118,18 @@ pub(super) fn kill_all(folder: &Path) -> Result<usize, Vec<Process>> {
             process.signal(Signal::KILL);
         }
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(
+            [0, 1, 2].map(counted),
+            ["0 processes", "1 process", "2 processes"]
+        );
     }
 }

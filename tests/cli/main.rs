@@ -2,6 +2,8 @@
 //! PostgreSQL behind them.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
+mod elections;
+mod fakes;
 mod pipes;
 mod reads;
 mod refusals;

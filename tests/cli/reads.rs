@@ -1,50 +1,25 @@
 //! A peer that hangs delays nobody who can ask another.
 
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::sync_channel;
 use std::thread;
+use std::time::Duration;
 
+use primacy::clock;
 use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, listen, socket_with};
 use rustix::net::{SocketFlags, sockopt::set_socket_reuseaddr};
 use rustix::process::Signal;
 
+use crate::fakes::{answer, hear, listeners, refuse};
 use crate::rig::{Peers, WITHIN, run};
 
 const LEADER: &str = r#"{"leader":1,"address":"somewhere:1","term":7,"answered_by":1}"#;
-
-/// Hears a request whole and leaves the connection open.
-fn hear(listener: &TcpListener) -> TcpStream {
-    let (mut stream, _) = listener.accept().unwrap();
-    stream.set_read_timeout(Some(WITHIN)).unwrap();
-    let mut heard = Vec::new();
-    while !heard.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        heard.push(byte[0]);
-    }
-    stream
-}
-
-fn answer(mut stream: TcpStream, status: &str, body: &str) {
-    let length = body.len();
-    let text = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");
-    stream.write_all(text.as_bytes()).unwrap();
-}
 
 fn is_open(stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
     let nothing_came = stream.peek(&mut [0]);
     nothing_came.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
-}
-
-fn listeners() -> (TcpListener, TcpListener, String) {
-    let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
-    let (first, second) = (listener(), listener());
-    let address = |listener: &TcpListener| listener.local_addr().unwrap();
-    let api = format!("{},{}", address(&first), address(&second));
-    (first, second, api)
 }
 
 #[test]
@@ -102,6 +77,24 @@ fn a_refusal_is_not_asked_for_twice() {
     let second = peers.join().unwrap();
     second.set_nonblocking(true).unwrap();
     assert!(second.accept().is_err(), "the second was asked too");
+}
+
+#[test]
+fn a_peer_that_hangs_is_not_waited_for_long_once_another_has_said_not_now() {
+    let (silent, second, api) = listeners();
+    let peers = thread::spawn(move || {
+        let silent = hear(&silent);
+        refuse(hear(&second), 503, "no-leader");
+        // Held until the verb has ended.
+        silent
+    });
+    let began = clock::monotonic();
+    let (code, _, errors) = run(&["--api", &api, "leader"]);
+    let took = clock::monotonic().since(began);
+    assert_eq!(code, Some(5));
+    assert!(errors.starts_with("error: why (no-leader)\n"), "{errors}");
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    drop(peers.join().unwrap());
 }
 
 /// An address whose host drops what is sent to it: its queue of connections is full.
