@@ -3,15 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{
-    Cluster, ClusterName, Durability, Epoch, Incarnation, InstanceId, Lineage, Member, Order,
-    Standing, Timeline, WalPosition,
-};
+use crate::model::{Durability, Epoch, InstanceId, Lineage, Member, Order, Standing, WalPosition};
 use crate::recovery::proof::promises_needed;
 use crate::recovery::{Evidence, FenceProof, Handover, Rejection, Rejoin};
 
-use super::history::{History, Kind};
-use super::{ActiveRejoin, Change, ClusterState, Command, NewCluster, Reply, State};
+use super::history::Kind;
+use super::{ActiveRejoin, Change, ClusterState, Command, Reply, State};
 
 impl State {
     /// Applies one command.
@@ -58,92 +55,7 @@ impl State {
     }
 }
 
-impl State {
-    /// A server belongs to one cluster: its agent obeys no second one.
-    fn check_vacant(&self, new: &NewCluster) -> Result<(), Rejection> {
-        for (id, member) in &new.members {
-            for (name, state) in &self.clusters {
-                let mut others = state.cluster.members.iter();
-                if let Some((other, _)) = others.find(|(_, it)| it.address == member.address) {
-                    return Err(Rejection::Invalid(format!(
-                        "members.{id}: {other} of cluster {name} has the address {} too",
-                        member.address
-                    )));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 impl ClusterState {
-    fn create(name: ClusterName, new: NewCluster, at: u64) -> Result<Self, Rejection> {
-        let invalid = |why: &str| Err(Rejection::Invalid(why.to_owned()));
-        if !new.members.contains_key(&new.first) {
-            return invalid("the first instance is not a member");
-        }
-        if new.durability.standby_acks() >= new.members.len() {
-            return invalid("durability asks for more standbys than the cluster has");
-        }
-        let first = new.first;
-        let members: BTreeMap<InstanceId, Member> = new
-            .members
-            .into_iter()
-            .map(|(id, member)| {
-                let is_first = id == first;
-                let member = Member {
-                    address: member.address,
-                    health: member.health,
-                    zone: member.zone,
-                    incarnation: if is_first {
-                        Incarnation(1)
-                    } else {
-                        Incarnation(0)
-                    },
-                    standing: if is_first {
-                        Standing::Voter
-                    } else {
-                        Standing::Recovering
-                    },
-                };
-                (id, member)
-            })
-            .collect();
-        let epoch = Epoch(1);
-        let mut history = History::default();
-        history.begin(
-            at,
-            Kind::Creation,
-            epoch,
-            None,
-            Some(first.clone()),
-            "the cluster was created",
-        );
-        let cluster = Cluster {
-            name,
-            identity: None,
-            durability: new.durability,
-            reads: new.reads,
-            members,
-            epoch,
-            // initdb writes on timeline 1; the first primary is promoted like every other.
-            timeline: Timeline(2),
-            primary: None,
-            holders: BTreeSet::new(),
-            lineage: Lineage::default(),
-            first_commit: None,
-            planned_stop: None,
-        };
-        Ok(ClusterState {
-            cluster,
-            number: 1,
-            elected: Order::default(),
-            handover: Some(Handover::Creating { instance: first }),
-            rejoins: BTreeMap::new(),
-            history,
-        })
-    }
-
     fn begin(&mut self, seen: Epoch, cause: &str, at: u64) -> Reply {
         if self.handover.is_some() || seen != self.cluster.epoch {
             return Err(Rejection::Stale);

@@ -3,6 +3,9 @@
 
 pub mod apply;
 pub mod command;
+mod creation;
+#[cfg(test)]
+pub mod example;
 pub mod history;
 mod planned_stop;
 #[cfg(test)]

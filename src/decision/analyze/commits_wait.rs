@@ -1,6 +1,6 @@
 //! Do enough standbys stream for commits to be acknowledged?
 
-use crate::model::{Database, View};
+use crate::model::{Database, InstanceId, Member, Standing, View};
 use crate::state::ClusterState;
 
 use super::super::Finding;
@@ -14,9 +14,15 @@ pub(super) fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {
     let Some(primary) = cluster.primary.as_ref().filter(|id| serves(id)) else {
         return vec![];
     };
-    let standbys = || cluster.members.keys().filter(|id| *id != primary);
-    let streaming = standbys().filter(|id| view.streams(cluster, id)).count();
-    let silent = standbys().filter(|id| view.fresh(id).is_none()).count();
+    // Who is being rebuilt streams, and is not waited for: the primary does not count it.
+    let voters = || {
+        let members = cluster.members.iter();
+        let counts =
+            |(id, it): &(&InstanceId, &Member)| *id != primary && it.standing == Standing::Voter;
+        members.filter(counts).map(|(id, _)| id)
+    };
+    let streaming = voters().filter(|id| view.streams(cluster, id)).count();
+    let silent = voters().filter(|id| view.fresh(id).is_none()).count();
     let needed = cluster.durability.standby_acks();
     if streaming >= needed {
         return vec![];
@@ -30,10 +36,10 @@ pub(super) fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::at_rest;
     use super::*;
-    use crate::model::example::{at, cluster, primary, report, standby, view};
+    use crate::model::example::{at, cluster, id, primary, report, standby, view};
     use crate::model::{Durability, Stopped};
+    use crate::state::example::at_rest;
 
     #[test]
     fn it_is_told_when_commits_wait() {
@@ -59,6 +65,22 @@ mod tests {
         check(quorum(1), &[], &["b", "c"], wait("wait", 1, 0));
         check(quorum(1), &[], &["b"], wait("may wait", 1, 0));
         check(quorum(2), &["b"], &["c"], wait("wait", 2, 1));
+    }
+
+    #[test]
+    fn a_standby_that_is_being_rebuilt_lets_no_commit_go_on() {
+        let mut cluster = cluster(&["a", "b", "c"], Durability::Quorum { standbys: 1 });
+        for name in ["b", "c"] {
+            cluster.members.get_mut(&id(name)).unwrap().standing = Standing::Recovering;
+        }
+        let of = |name| (name, standby(&cluster, name, at(2, 50)));
+        let view = view([("a", primary(&cluster, "a")), of("b"), of("c")]);
+        let expected = Finding::CommitsWait {
+            streaming: 0,
+            needed: 1,
+            may_be_more: false,
+        };
+        assert_eq!(analyze(&at_rest(cluster), &view), [expected]);
     }
 
     #[test]

@@ -85,10 +85,10 @@ fn silent(state: &ClusterState, view: &View) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::at_rest;
     use super::*;
     use crate::model::example::{at, cluster, report, standby, view};
     use crate::model::{Durability, Incarnation, Timestamp};
+    use crate::state::example::at_rest;
 
     /// Somebody gave another host the name of the primary, whose server goes on.
     #[test]

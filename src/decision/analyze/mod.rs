@@ -22,19 +22,6 @@ const ANALYSES: &[Analysis] = &[
     weak_commits::analyze,
 ];
 
-/// The record of a cluster at rest.
-#[cfg(test)]
-fn at_rest(cluster: crate::model::Cluster) -> ClusterState {
-    ClusterState {
-        cluster,
-        number: 5,
-        elected: crate::model::example::order(1, 2),
-        handover: None,
-        rejoins: std::collections::BTreeMap::new(),
-        history: crate::state::History::default(),
-    }
-}
-
 /// Everything that is wrong, most severe first.
 pub fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {
     ANALYSES

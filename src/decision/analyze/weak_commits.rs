@@ -25,9 +25,9 @@ pub(super) fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::at_rest;
     use super::*;
     use crate::model::example::{cluster, primary, view};
+    use crate::state::example::at_rest;
 
     #[test]
     fn commits_that_do_not_wait_are_told_where_waiting_is_promised() {

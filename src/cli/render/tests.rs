@@ -1,0 +1,159 @@
+//! What people read.
+
+use super::*;
+use crate::http::views::FindingView;
+
+#[test]
+fn columns_are_aligned() {
+    let rows = vec![columns(["A", "LONG"]), columns(["longer", "b"])];
+    assert_eq!(table(&rows), "A       LONG\nlonger  b\n");
+    assert_eq!(bytes(1536), "1.5 kB");
+}
+
+#[test]
+fn a_creation_shows_its_first_primary_alone() {
+    let recovery = |kind: &str, from: Option<&str>, to: Option<&str>| RecoveryView {
+        id: 1,
+        kind: kind.to_owned(),
+        epoch: 1,
+        from: from.map(str::to_owned),
+        to: to.map(str::to_owned),
+        cause: "why".to_owned(),
+        began_at: None,
+        took_ms: None,
+        outcome: None,
+        entries: vec![],
+    };
+    let text = history(&[
+        recovery("creation", None, Some("a")),
+        recovery("handover", Some("a"), Some("b")),
+        recovery("rejoin", Some("a"), None),
+    ]);
+    let expected = "\
+WHEN  KIND      FROM -> TO  EPOCH  TOOK  WHY  OUTCOME
+-     creation  a           1      -     why  under way
+-     handover  a -> b      1      -     why  under way
+-     rejoin    a           1      -     why  under way
+";
+    assert_eq!(text, expected);
+}
+fn instance(name: &str, role: &str, state: &str) -> InstanceView {
+    InstanceView {
+        name: name.to_owned(),
+        zone: "z1".to_owned(),
+        host: "h".to_owned(),
+        port: 5432,
+        health: "h:8008".to_owned(),
+        assignment: "standby".to_owned(),
+        role: role.to_owned(),
+        state: state.to_owned(),
+        timeline: Some(2),
+        lsn: Some("0/40".to_owned()),
+        lag_bytes: Some(0),
+        lease_remaining_ms: (name == "a").then_some(7000),
+        planned_stop_until: None,
+        standing: "voter".to_owned(),
+        incarnation: 1,
+        rejoin: None,
+        age_ms: Some(100),
+        connected: true,
+        failure: None,
+    }
+}
+
+fn view(primary: Option<&str>, phase: &str, instances: Vec<InstanceView>) -> ClusterView {
+    ClusterView {
+        name: "demo".to_owned(),
+        system_identifier: None,
+        reads: "fast".to_owned(),
+        durability: "quorum 1".to_owned(),
+        standby_acks: 1,
+        epoch: 1,
+        timeline: 2,
+        primary: primary.map(str::to_owned),
+        primary_address: None,
+        phase: phase.to_owned(),
+        instances,
+        findings: vec![FindingView {
+            code: "Some".to_owned(),
+            text: "finding".to_owned(),
+        }],
+        waiting: vec![],
+        under_way: vec![],
+        warnings: vec!["of a peer".to_owned(), "of an agent".to_owned()],
+    }
+}
+
+#[test]
+fn a_primary_that_is_away_is_not_called_serving() {
+    let at = |primary, phase: &str, role: &str, state: &str| {
+        let instances = vec![
+            instance("a", role, state),
+            instance("b", "standby", "streaming"),
+        ];
+        health(&view(primary, phase, instances))
+    };
+    let a = Some("a");
+    assert_eq!(at(a, "serving", "primary", "running"), "DEGRADED");
+    assert_eq!(at(a, "serving", "none", "silent"), "PRIMARY SILENT");
+    assert_eq!(at(a, "promoting", "none", "silent"), "PROMOTING");
+    assert_eq!(at(None, "no_primary", "none", "died"), "NO PRIMARY");
+    let mut well = view(a, "serving", vec![instance("a", "primary", "running")]);
+    well.findings.clear();
+    assert_eq!(health(&well), "HEALTHY");
+}
+
+#[test]
+fn who_is_away_is_named_and_not_taken_for_present() {
+    let instances = vec![
+        instance("a", "none", "silent"),
+        instance("b", "standby", "streaming"),
+    ];
+    let clustered = view(Some("a"), "serving", instances);
+    let peer = |id: u64, reachable: bool, role: &str| PeerView {
+        id,
+        address: format!("h:700{id}"),
+        zone: None,
+        reachable,
+        role: role.to_owned(),
+        leader: Some(1),
+        term: Some(3),
+        last_log_index: None,
+        applied_index: None,
+        warnings: (id == 1)
+            .then(|| "of a peer".to_owned())
+            .into_iter()
+            .collect(),
+    };
+    let peers = [peer(1, true, "leader"), peer(2, false, "unknown")];
+    let expected = "\
+demo   PRIMARY SILENT   sys -   epoch 1   quorum 1
+INSTANCE  ZONE  ROLE            STATE      TL  LSN   LAG  LEASE     SEEN   COUNTS
+a         z1    none (primary)  silent     2   0/40  -    <= 7.0 s  0.1 s  yes
+b         z1    standby         streaming  2   0/40  0 B  -         0.1 s  yes
+WARN  Some: finding
+WARN  of an agent
+peers 1/2 (leader 1, term 3)
+WARN  peer 2 at h:7002 does not answer
+WARN  of a peer
+";
+    assert_eq!(clusters(std::slice::from_ref(&clustered), &peers), expected);
+
+    let heading = "WARN  stale, from peer 1; 1 of 2 peers answer, a majority is missing: no failover, \
+            and the primary stops when its lease ends\n";
+    let unled = expected.replace("(leader 1, term 3)", "(no leader)");
+    let text = stale("1", &[clustered], peers.to_vec());
+    assert_eq!(text, format!("{heading}{unled}"));
+    let text = stale(
+        "1",
+        &[],
+        vec![peer(1, true, "leader"), peer(2, true, "candidate")],
+    );
+    let expected = "\
+WARN  stale, from peer 1; 2 of 2 peers answer, none leads: no failover until one is elected
+no clusters yet
+peers 2/2 (no leader)
+WARN  of a peer
+";
+    assert_eq!(text, expected);
+}
