@@ -1,5 +1,5 @@
 # Thin: each target is what a user could type. All install what they need, or say what is missing.
-.PHONY: help install release broken demo bench idle jepsen soak mutants test simulation ci
+.PHONY: help install release broken demo bench bench-peers idle jepsen soak mutants test simulation ci
 
 SEEDS ?= 100000
 TRIALS ?= 20
@@ -16,7 +16,7 @@ TESTED := $(TARGET)/debug/jepsen
 MUTANT := $(TARGET)/mutants/primacy
 
 help:
-	@sed -n 's/^\([a-z]*\):.*# /\1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*# /\1\t/p' Makefile
 
 install: # PostgreSQL (Debian, as root) and a look at Rust
 	@./.ci/install
@@ -36,6 +36,14 @@ demo: release # a whole installation on this machine, and two recoveries as time
 
 bench: release # write outage, loss and rejoin under faults; TRIALS=20
 	$(JEPSEN) bench --trials $(TRIALS) --json $(TARGET)/bench.json
+
+bench-peers: # commits beside etcd's, elections, a steady load, a restart over a million entries
+	@./.ci/install etcd
+	cargo build --release --package raft-bench
+	$(TARGET)/release/raft-bench commits --folder $(TARGET)
+	$(TARGET)/release/raft-bench elections --folder $(TARGET) --trials $(TRIALS)
+	$(TARGET)/release/raft-bench restart --folder $(TARGET)
+	$(TARGET)/release/raft-bench steady --folder $(TARGET)
 
 idle: release # CPU and memory of a cluster at rest
 	$(JEPSEN) idle
