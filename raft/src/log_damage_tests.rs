@@ -119,7 +119,7 @@ async fn a_flipped_bit_is_refused_or_harmless() {
             *outcomes.entry((name, outcome)).or_default() += 1;
         }
     }
-    println!("{outcomes:#?}");
+    eprintln!("{outcomes:#?}");
     assert!(
         outcomes.contains_key(&("log/db".to_owned(), "whole")),
         "some bytes are dead"

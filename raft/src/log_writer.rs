@@ -35,8 +35,8 @@ const QUEUE: usize = 1024;
 
 /// What the writer is asked for.
 enum Work {
-    /// Entries were written, the last of them under this id.
-    Appended(LogId, IOFlushed<TypeConfig>),
+    /// Entries were written, the last of them under this id, if there was any.
+    Appended(Option<LogId>, IOFlushed<TypeConfig>),
     /// A vote was written.
     Voted(Vote, oneshot::Sender<()>),
     /// Entries after this one are about to be removed.
@@ -96,7 +96,11 @@ impl LogWriter {
     }
 
     /// Completes `flushed` when the entries up to `last`, which were written before, are on the platter.
-    pub(crate) fn appended(&self, last: LogId, flushed: IOFlushed<TypeConfig>) -> io::Result<()> {
+    pub(crate) fn appended(
+        &self,
+        last: Option<LogId>,
+        flushed: IOFlushed<TypeConfig>,
+    ) -> io::Result<()> {
         self.send(Work::Appended(last, flushed))
     }
 
@@ -182,7 +186,7 @@ impl Thread {
         let mut is_witness_urgent = false;
         for work in &group {
             match work {
-                Work::Appended(last, _) => self.testimony.last = Some(*last),
+                Work::Appended(last, _) => self.testimony.last = last.or(self.testimony.last),
                 Work::Voted(vote, _) => self.testimony.vote = Some(*vote),
                 Work::Truncate(last, _) => self.testimony.last = *last,
                 Work::Purge(last) => self.testimony.last = self.testimony.last.max(Some(*last)),
@@ -272,7 +276,9 @@ mod tests {
         assert_eq!(thread.witness.testimony().vote, Some(vote));
         assert!(thread.witness.is_synced() && thread.witness_due.is_none());
 
-        thread.flush(vec![Work::Appended(last, flushed())]).unwrap();
+        thread
+            .flush(vec![Work::Appended(Some(last), flushed())])
+            .unwrap();
         assert_eq!(thread.witness.testimony().last, Some(last));
         assert!(!thread.witness.is_synced() && thread.witness_due.is_some());
 
