@@ -47,6 +47,8 @@ const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
 /// Most bytes of one of the marks above.
 const MARK_LIMIT: usize = 1024;
+/// Most characters of a panic of sled that are repeated: some print whole keys.
+const SAID_LIMIT: usize = 100;
 
 /// The durable log and vote of a peer. Clones share one store.
 #[derive(Clone)]
@@ -85,6 +87,7 @@ impl Log {
                 .map(String::as_str)
                 .or(panic.downcast_ref::<&str>().copied())
                 .unwrap_or("nothing");
+            let said: String = said.chars().take(SAID_LIMIT).collect();
             let text =
                 format!("sled cannot make sense of its files (it panicked and said: {said})");
             Err(StartError::Log(damaged(text)))
