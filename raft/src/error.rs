@@ -41,6 +41,24 @@ pub enum StartError {
     /// The folder has held votes or entries and they are gone. This peer must come back under a fresh id.
     #[error("the log is empty, yet this folder has held data: the log is lost")]
     LogLost,
+    /// The log holds less than this peer has acknowledged: its disk lost or damaged what was flushed. This peer must
+    /// come back under a fresh id.
+    #[error("the log has lost what this peer acknowledged: {what}")]
+    LogShortened {
+        /// What was acknowledged, and what is there instead.
+        what: String,
+    },
+    /// The witness of what the log holds cannot be read or written.
+    #[error("cannot use the witness of the log")]
+    Witness(#[source] io::Error),
+    /// The log before this index was dropped in favour of a snapshot, and there is none that old.
+    #[error("the snapshot is lost: the log begins after entry {purged}, and {found}")]
+    SnapshotLost {
+        /// The last entry that the log dropped.
+        purged: u64,
+        /// What the snapshot holds, in words.
+        found: String,
+    },
     /// The log cannot be opened or does not check out.
     #[error("cannot open the log")]
     Log(#[source] io::Error),

@@ -13,14 +13,18 @@ use openraft::{
 use serde::Serialize;
 
 use crate::{
-    record,
+    log_entry, record,
     snapshot_file::Image,
     types::{CommandBytes, Entry, LogId, StoredMembership, TypeConfig, Vote},
     wire::SnapshotRequest,
+    witness::{Note, Testimony},
 };
 
 fn line(name: &str, value: &impl Serialize) -> String {
-    let bytes = record::seal(value).unwrap();
+    bytes_line(name, &record::seal(value).unwrap())
+}
+
+fn bytes_line(name: &str, bytes: &[u8]) -> String {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{name} {hex}\n")
 }
@@ -45,17 +49,27 @@ fn stored_and_sent_bytes_are_as_ever() {
         state: b"state".to_vec(),
     };
 
+    let note = Note {
+        number: 9,
+        testimony: Testimony {
+            vote: Some(vote),
+            last: Some(log_id),
+        },
+    };
+
     let lines = [
         line("vote", &vote),
         line("log-id", &log_id),
         line("committed", &Some(log_id)),
         line("blank-entry", &entry(EntryPayload::Blank)),
         line("command-entry", &command),
+        bytes_line("stored-entry", &log_entry::store(&command, 7).unwrap().0),
         line(
             "membership-entry",
             &entry(EntryPayload::Membership(membership)),
         ),
         line("snapshot", &image),
+        line("witness-note", &note),
         line(
             "append",
             &AppendEntriesRequest::<TypeConfig> {

@@ -13,12 +13,13 @@
 //! | `durable_file` | replace a small file so that a power cut leaves the old or the new one |
 //! | `group_id`, `identity` | which group and peer a folder belongs to, and whether it has held data |
 //! | `types` | openraft's types, filled in once |
-//! | `sled_files`, `log_parts`, `log`, `log_writer` | the durable log and vote |
+//! | `witness` | what the log has acknowledged, noted outside of it |
+//! | `sled_files`, `log_parts`, `log_entry`, `log_check`, `log`, `log_writer` | the durable log and vote |
 //! | `machine`, `snapshot_file` | applying committed commands; snapshots |
 //! | `wire`, `network`, `handle`, `serve` | calls between peers, sent and answered |
 //! | `config`, `start`, `consensus`, `transfer`, `status`, `error` | what a caller touches |
 //!
-//! openraft is named only in this crate. sled is named only in `sled_files` and `log`.
+//! openraft is named only in this crate. sled is named only in `sled_files`, `log_check` and `log`.
 //!
 //! Rules that keep a group sound, for whoever runs one:
 //! * The folder of a peer is never emptied and reused under the same id: a peer that forgot its vote can elect
@@ -38,6 +39,8 @@ mod group_id;
 mod handle;
 mod identity;
 mod log;
+mod log_check;
+mod log_entry;
 mod log_parts;
 mod log_writer;
 mod machine;
@@ -52,6 +55,7 @@ mod status;
 mod transfer;
 mod types;
 mod wire;
+mod witness;
 
 pub use config::{Config, Timing};
 pub use consensus::{Applied, Consensus, Leadership};

@@ -4,7 +4,8 @@
 //! recovers a prefix of what was written, over all trees, so the order of the writes is the guarantee: entries go
 //! in from low to high and come out from high to low, and the mark of a purge goes in before entries go out. A
 //! crash can then shorten the tail, never leave a hole. What this module must never do is read past damage: opening
-//! checks the whole log, and every later read checks what it reads.
+//! checks the whole log, and that it holds what the [`Witness`] knows it acknowledged, because a flipped bit can
+//! shorten the tail as well; every later read checks what it reads.
 //!
 //! Reads and writes block for microseconds at most: they touch memory or the page cache. Only flushes wait for the
 //! disk, and they do so on the thread of the writer.
@@ -13,10 +14,11 @@ use std::{
     fmt::Debug,
     io,
     ops::{Bound, RangeBounds},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -30,12 +32,14 @@ use tokio::sync::watch;
 use crate::{
     error::StartError,
     identity::IdentityFile,
+    log_check,
+    log_entry::{self, Link, damaged},
     log_parts::{self, Joiner},
     log_writer::{Flushes, LogWriter},
     record,
     sled_files::SledFiles,
     types::{Entry, LogId, TypeConfig, Vote},
-    wire::MAX_ENTRY_BYTES,
+    witness::{Testimony, Witness},
 };
 
 const VOTE: &str = "vote";
@@ -43,8 +47,8 @@ const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
 /// Most bytes of one of the marks above.
 const MARK_LIMIT: usize = 1024;
-/// Parts removed in one bite when purging: about a millisecond of work.
-const PURGE_BITE: usize = 256;
+/// Most characters of a panic of sled that are repeated: some print whole keys.
+const SAID_LIMIT: usize = 100;
 
 /// The durable log and vote of a peer. Clones share one store.
 #[derive(Clone)]
@@ -53,6 +57,10 @@ pub(crate) struct Log {
     marks: sled::Tree,
     /// First index that has not been purged.
     first: Arc<AtomicU64>,
+    /// The link of the last entry.
+    link: Arc<AtomicU32>,
+    /// Held for writing while entries are removed, so that no reader sees half of it.
+    removal: Arc<RwLock<()>>,
     /// Dropped after the trees, so that the files are closed when the writer has ended.
     writer: LogWriter,
 }
@@ -61,11 +69,35 @@ impl Log {
     /// Opens the log in `folder` and checks every entry in it. The receiver closes when the log is closed again.
     ///
     /// # Errors
-    /// [`StartError::InUse`], [`StartError::LogLost`] if `identity` knows of data and there is none, or
-    /// [`StartError::Log`] if the log is damaged.
+    /// [`StartError::InUse`], [`StartError::LogLost`] if `identity` knows of data and there is none,
+    /// [`StartError::LogShortened`] if `witness` knows of more than there is, or [`StartError::Log`] if the log is
+    /// damaged.
     pub(crate) fn open(
         folder: &Path,
         identity: IdentityFile,
+        witness: Witness,
+    ) -> Result<(Self, watch::Receiver<()>), StartError> {
+        // sled asserts where it could complain: over a damaged file it panics as often as it gives an error.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            Self::open_checked(folder, identity, witness)
+        }));
+        opened.unwrap_or_else(|panic| {
+            let said = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or(panic.downcast_ref::<&str>().copied())
+                .unwrap_or("nothing");
+            let said: String = said.chars().take(SAID_LIMIT).collect();
+            let text =
+                format!("sled cannot make sense of its files (it panicked and said: {said})");
+            Err(StartError::Log(damaged(text)))
+        })
+    }
+
+    fn open_checked(
+        folder: &Path,
+        identity: IdentityFile,
+        mut witness: Witness,
     ) -> Result<(Self, watch::Receiver<()>), StartError> {
         let files = SledFiles::open(folder).map_err(|error| match error.kind() {
             io::ErrorKind::ResourceBusy => StartError::InUse,
@@ -77,23 +109,52 @@ impl Log {
             return Err(StartError::LogLost);
         }
         let purged: Option<LogId> = read_mark(&marks, PURGED).map_err(StartError::Log)?;
+        let vote = read_mark(&marks, VOTE).map_err(StartError::Log)?;
+        read_mark::<Option<LogId>>(&marks, COMMITTED).map_err(StartError::Log)?;
         let first = purged.map_or(0, |purged| purged.index + 1);
-        repair(&entries, first).map_err(StartError::Log)?;
-        check(&entries, first).map_err(StartError::Log)?;
+        log_check::repair(&entries, first).map_err(StartError::Log)?;
+        let testimony = witness.testimony();
+        let (mut at_last, mut last) = (None, purged);
+        let link = log_check::check(&entries, first, |id| {
+            if testimony.last.is_some_and(|last| id.index <= last.index) {
+                at_last = Some(id);
+            }
+            last = Some(id);
+        })
+        .map_err(StartError::Log)?;
+        if let Some(what) = log_check::forgotten(&testimony, vote, purged, at_last) {
+            return Err(StartError::LogShortened { what });
+        }
+        // A power cut may have taken back the latest note, or the process may have died before it was written.
+        let noted = witness.note(Testimony { vote, last });
+        noted
+            .and_then(|()| witness.sync())
+            .map_err(StartError::Witness)?;
 
-        let purged_from = entries.clone();
-        let remove_some = Box::new(move |index| remove_some(&purged_from, index + 1));
+        let removal = Arc::new(RwLock::new(()));
+        let (purged_from, held) = (entries.clone(), removal.clone());
+        let remove_some = Box::new(move |index| {
+            let _held = held.write().unwrap_or_else(PoisonError::into_inner);
+            log_check::remove_some(&purged_from, index + 1)
+        });
         let (writer, closed) =
-            LogWriter::start(files, identity, remove_some).map_err(StartError::Log)?;
+            LogWriter::start(files, identity, witness, remove_some).map_err(StartError::Log)?;
         Ok((
             Self {
                 entries,
                 marks,
                 first: Arc::new(AtomicU64::new(first)),
+                link: Arc::new(AtomicU32::new(link.unwrap_or_default())),
+                removal,
                 writer,
             },
             closed,
         ))
+    }
+
+    /// The last entry that was purged.
+    pub(crate) fn purged(&self) -> io::Result<Option<LogId>> {
+        read_mark(&self.marks, PURGED)
     }
 
     /// How often this log has been flushed, and for how many writes.
@@ -112,20 +173,27 @@ impl Log {
         Ok(())
     }
 
-    fn read(&self, indexes: std::ops::Range<u64>) -> io::Result<Vec<Entry>> {
+    /// The entries at `indexes` that there are.
+    pub(crate) fn read(&self, indexes: std::ops::Range<u64>) -> io::Result<Vec<Entry>> {
+        let _held = self.removal.read().unwrap_or_else(PoisonError::into_inner);
         let start = indexes.start.max(self.first.load(Relaxed));
         if start >= indexes.end {
             return Ok(Vec::new());
         }
         let mut joiner = Joiner::default();
         let mut entries = Vec::new();
-        for part in self
-            .entries
-            .range(log_parts::first_key(start)..log_parts::first_key(indexes.end))
-        {
+        let mut link = None;
+        let range = log_parts::first_key(start)..log_parts::first_key(indexes.end);
+        for part in self.entries.range(range) {
             let (key, value) = part?;
-            if let Some((index, record)) = joiner.push(&key, &value)? {
-                entries.push(decode_entry(index, &record)?);
+            if let Some((index, stored)) = joiner.push(&key, &value)? {
+                // Only openraft's own suite begins a log with another entry than 0.
+                if entries.is_empty() && index != start && start > 0 {
+                    return Err(damaged(format!("log lacks entry {start}")));
+                }
+                let (entry, next) = log_entry::load(index, &stored, link)?;
+                entries.push(entry);
+                link = Some(next);
             }
         }
         Ok(entries)
@@ -137,17 +205,18 @@ impl Log {
             .map(|(key, _)| log_parts::index_of(&key))
             .transpose()
     }
-}
 
-fn decode_entry(index: u64, bytes: &[u8]) -> io::Result<Entry> {
-    let entry: Entry = record::unseal(bytes, MAX_ENTRY_BYTES).map_err(damaged)?;
-    if entry.log_id.index != index {
-        let found = entry.log_id.index;
-        return Err(damaged(format!(
-            "log entry {found} stands at index {index}"
-        )));
+    /// The link of the entry at `index`.
+    fn link_at(&self, index: u64) -> io::Result<Link> {
+        let mut joiner = Joiner::default();
+        for part in self.entries.range(log_parts::first_key(index)..) {
+            let (key, value) = part?;
+            if let Some((index, stored)) = joiner.push(&key, &value)? {
+                return Ok(log_entry::load(index, &stored, None)?.1);
+            }
+        }
+        Err(damaged(format!("log lacks entry {index}")))
     }
-    Ok(entry)
 }
 
 fn read_mark<T: DeserializeOwned>(marks: &sled::Tree, name: &str) -> io::Result<Option<T>> {
@@ -157,67 +226,6 @@ fn read_mark<T: DeserializeOwned>(marks: &sled::Tree, name: &str) -> io::Result<
     record::unseal(&bytes, MARK_LIMIT)
         .map(Some)
         .map_err(damaged)
-}
-
-/// Finishes what a crash interrupted: a purge, and the writing of the last entry, which nobody was told of.
-fn repair(entries: &sled::Tree, first: u64) -> io::Result<()> {
-    while !remove_some(entries, first)? {}
-    let Some((key, _)) = entries.last()? else {
-        return Ok(());
-    };
-    let last = log_parts::index_of(&key)?;
-    let mut joiner = Joiner::default();
-    for part in entries.range(log_parts::first_key(last)..) {
-        let (key, value) = part?;
-        joiner.push(&key, &value)?;
-    }
-    if joiner.unfinished().is_some() {
-        remove_from(entries, last)?;
-    }
-    Ok(())
-}
-
-/// Reads the whole log once: every entry from `first` on is there, and is what was written.
-fn check(entries: &sled::Tree, first: u64) -> io::Result<()> {
-    let mut expected = first;
-    let mut joiner = Joiner::default();
-    for part in entries {
-        let (key, value) = part?;
-        if let Some((index, record)) = joiner.push(&key, &value)? {
-            decode_entry(index, &record)?;
-            if index != expected {
-                return Err(damaged(format!(
-                    "log has entry {index} where {expected} is due"
-                )));
-            }
-            expected += 1;
-        }
-    }
-    Ok(())
-}
-
-/// Removes some of the parts below index `end`, lowest first; true when none is left.
-fn remove_some(entries: &sled::Tree, end: u64) -> io::Result<bool> {
-    let range = entries.range(..log_parts::first_key(end));
-    let keys: Vec<_> = range.keys().take(PURGE_BITE).collect::<Result<_, _>>()?;
-    for key in &keys {
-        entries.remove(key)?;
-    }
-    Ok(keys.len() < PURGE_BITE)
-}
-
-/// Removes the entries at `index` and above, highest part first.
-fn remove_from(entries: &sled::Tree, index: u64) -> io::Result<()> {
-    let range = entries.range(log_parts::first_key(index)..);
-    let keys: Vec<_> = range.keys().rev().collect::<Result<_, _>>()?;
-    for key in keys {
-        entries.remove(key)?;
-    }
-    Ok(())
-}
-
-fn damaged(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 impl RaftLogReader<TypeConfig> for Log {
@@ -251,7 +259,7 @@ impl RaftLogStorage<TypeConfig> for Log {
     }
 
     async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
-        let last_purged_log_id: Option<LogId> = read_mark(&self.marks, PURGED)?;
+        let last_purged_log_id = self.purged()?;
         let first = self.first.load(Relaxed);
         // Entries below `first` may still lie there, waiting for an idle moment of the writer.
         let last_index = self.last_index()?.filter(|index| *index >= first);
@@ -272,7 +280,7 @@ impl RaftLogStorage<TypeConfig> for Log {
         if tests::VOTES_ARE_ANSWERED_FIRST.get() {
             return Ok(());
         }
-        self.writer.flush().await
+        self.writer.voted(*vote).await
     }
 
     /// Not flushed by itself: it only spares a restarted peer some waiting, and a restarted leader stands for
@@ -290,29 +298,35 @@ impl RaftLogStorage<TypeConfig> for Log {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        let mut last = None;
         for entry in entries {
-            let record = record::seal(&entry).map_err(damaged)?;
-            if record.len() > MAX_ENTRY_BYTES {
-                return Err(damaged(format!(
-                    "log entry of {} bytes is over the limit",
-                    record.len()
-                )));
-            }
-            for (key, part) in log_parts::cut(entry.log_id.index, &record) {
+            let (stored, link) = log_entry::store(&entry, self.link.load(Relaxed))?;
+            for (key, part) in log_parts::cut(entry.log_id.index, &stored) {
                 self.entries.insert(key, part)?;
             }
+            self.link.store(link, Relaxed);
+            last = Some(entry.log_id);
         }
-        self.writer.flush_then(flushed)
+        // Without an entry too: the answers keep their order.
+        self.writer.appended(last, flushed)
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
-        remove_from(&self.entries, last.map_or(0, |last| last.index + 1))
+        self.writer.truncate(last).await?;
+        let _held = self.removal.write().unwrap_or_else(PoisonError::into_inner);
+        log_check::remove_from(&self.entries, last.map_or(0, |last| last.index + 1))?;
+        let link = match self.last_index()? {
+            Some(index) => self.link_at(index)?,
+            None => Link::default(),
+        };
+        self.link.store(link, Relaxed);
+        Ok(())
     }
 
     async fn purge(&mut self, last: LogId) -> io::Result<()> {
         self.write_mark(PURGED, &last)?;
         self.first.store(last.index + 1, Relaxed);
-        self.writer.purge(last.index)
+        self.writer.purge(last)
     }
 }
 

@@ -10,6 +10,9 @@ use openraft::{
 use tempfile::TempDir;
 
 use super::*;
+
+#[path = "log_damage_tests.rs"]
+mod damage;
 use crate::{
     GroupId, RecordError, StateMachine, View, machine::Machine, snapshot_file::SnapshotFile,
     types::CommandBytes, wire::MAX_COMMAND_BYTES,
@@ -38,7 +41,8 @@ impl StateMachine for Nothing {
 
 fn open(folder: &Path) -> Result<(Log, watch::Receiver<()>), StartError> {
     let identity = IdentityFile::open(folder, GroupId::from_bytes([1; 16]), 1)?;
-    Log::open(&folder.join("log"), identity)
+    let witness = Witness::open(folder, identity.holds_data()).map_err(StartError::Witness)?;
+    Log::open(&folder.join("log"), identity, witness)
 }
 
 async fn close(log: Log, mut closed: watch::Receiver<()>) {
@@ -163,11 +167,11 @@ async fn open_damaged(damage: impl FnOnce(&sled::Tree)) -> Result<u64, String> {
     let (mut log, closed) = open(folder.path()).unwrap();
     append(&mut log, (0..5).map(|index| entry(1, index, 10_000))).await;
     damage(&log.entries);
-    log.writer.flush().await.unwrap();
+    log.save_vote(&Vote::new(1, 1)).await.unwrap();
     close(log, closed).await;
     let describe = |error: StartError| match error {
         StartError::Log(error) => error.to_string(),
-        other => format!("unexpected: {other}"),
+        other => other.to_string(),
     };
     let (log, _) = open(folder.path()).map_err(describe)?;
     Ok(log.last_index().unwrap().unwrap())
@@ -196,10 +200,92 @@ async fn damage_to_the_log_is_noticed_when_it_is_opened() {
 #[tokio::test]
 async fn a_last_entry_cut_short_by_a_crash_is_dropped() {
     let last = open_damaged(|tree| {
-        let (key, _) = tree.last().unwrap().unwrap();
-        tree.remove(key).unwrap();
+        let (stored, _) = log_entry::store(&entry(1, 5, 10_000), 0).unwrap();
+        let (key, part) = log_parts::cut(5, &stored).next().unwrap();
+        tree.insert(key, part).unwrap();
     });
-    assert_eq!(last.await, Ok(3));
+    assert_eq!(last.await, Ok(4));
+}
+
+#[tokio::test]
+async fn a_lost_tail_is_noticed() {
+    let cut_short = open_damaged(|tree| drop(tree.pop_max().unwrap())).await;
+    let expected =
+        "the log has lost what this peer acknowledged: entry T1-N1.4, found entry T1-N1.3";
+    assert_eq!(cut_short.unwrap_err(), expected);
+    let gone = open_damaged(|tree| log_check::remove_from(tree, 0).unwrap()).await;
+    let expected = "the log has lost what this peer acknowledged: entry T1-N1.4, found none";
+    assert_eq!(gone.unwrap_err(), expected);
+}
+
+/// sled can skip a damaged part of its file in which entries were replaced, and so bring back what they were before.
+#[tokio::test]
+async fn an_older_entry_that_comes_back_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, closed) = open(folder.path()).unwrap();
+    append(&mut log, (0..5).map(|index| entry(1, index, 10))).await;
+    let key = log_parts::first_key(3);
+    let older = log.entries.get(key).unwrap().unwrap();
+    log.truncate_after(Some(log_id(1, 2))).await.unwrap();
+    append(&mut log, (3..8).map(|index| entry(2, index, 10))).await;
+    log.entries.insert(key, older).unwrap();
+    let error = log.try_get_log_entries(..).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "log entry 4 does not follow the entry before it"
+    );
+    log.save_vote(&Vote::new(2, 1)).await.unwrap();
+    close(log, closed).await;
+    let Err(StartError::Log(error)) = open(folder.path()) else {
+        panic!("the log opens");
+    };
+    assert_eq!(
+        error.to_string(),
+        "log entry 4 does not follow the entry before it"
+    );
+}
+
+#[tokio::test]
+async fn a_vote_that_is_taken_back_is_noticed() {
+    let check = async |vote: Option<Vote>| {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, closed) = open(folder.path()).unwrap();
+        append(&mut log, [entry(1, 0, 10)]).await;
+        log.save_vote(&Vote::new(3, 2)).await.unwrap();
+        match vote {
+            Some(vote) => log.write_mark(VOTE, &vote).unwrap(),
+            None => drop(log.marks.remove(VOTE).unwrap()),
+        }
+        close(log, closed).await;
+        match open(folder.path()) {
+            Err(StartError::LogShortened { what }) => Some(what),
+            Err(other) => panic!("{other}"),
+            Ok(_) => None,
+        }
+    };
+    assert_eq!(check(None).await.unwrap(), "vote <T3-N2:->, found none");
+    let older = check(Some(Vote::new(2, 3))).await;
+    assert_eq!(older.unwrap(), "vote <T3-N2:->, found <T2-N3:->");
+    assert_eq!(check(Some(Vote::new(3, 2))).await, None);
+    assert_eq!(check(Some(Vote::new_committed(3, 2))).await, None);
+    assert_eq!(check(Some(Vote::new(4, 1))).await, None);
+}
+
+/// The disk has what was truncated and what was not yet written anew: both are what a power cut may leave.
+#[tokio::test]
+async fn a_truncated_tail_is_not_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, closed) = open(folder.path()).unwrap();
+    log.save_vote(&Vote::new(1, 1)).await.unwrap();
+    append(&mut log, (0..10).map(|index| entry(1, index, 10))).await;
+    log.truncate_after(Some(log_id(1, 3))).await.unwrap();
+    close(log, closed).await;
+    let (mut log, closed) = open(folder.path()).unwrap();
+    assert_eq!(log.last_index().unwrap(), Some(3));
+    append(&mut log, (4..6).map(|index| entry(2, index, 10))).await;
+    log.truncate_after(None).await.unwrap();
+    close(log, closed).await;
+    open(folder.path()).unwrap();
 }
 
 #[tokio::test]

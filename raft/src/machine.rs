@@ -18,7 +18,7 @@ use openraft::{
 use tokio::{sync::watch, task::spawn_blocking};
 
 use crate::{
-    StateMachine, View, record,
+    StartError, StateMachine, View, record,
     snapshot_file::{Image, SnapshotFile},
     types::{
         CommandBytes, Entry, LogId, ReplyBytes, Snapshot, SnapshotMeta, StoredMembership,
@@ -89,6 +89,23 @@ impl<S: StateMachine> Machine<S> {
 
     pub(crate) fn shared(&self) -> Shared<S> {
         self.shared.clone()
+    }
+
+    /// Checks that what the log has dropped up to `purged` is in the state: without it openraft would begin anew with
+    /// an empty one.
+    pub(crate) fn reaches(&self, purged: Option<LogId>) -> Result<(), StartError> {
+        let applied = self.shared.read(|replica| replica.applied);
+        match purged {
+            Some(purged) if applied.is_none_or(|applied| applied.index < purged.index) => {
+                Err(StartError::SnapshotLost {
+                    purged: purged.index,
+                    found: applied.map_or("there is none".to_owned(), |applied| {
+                        format!("it ends at entry {}", applied.index)
+                    }),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn apply_one(&self, entry: Entry) -> io::Result<ReplyBytes> {

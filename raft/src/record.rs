@@ -92,6 +92,12 @@ pub fn unseal<T: DeserializeOwned>(record: &[u8], limit: usize) -> Result<T, Rec
         .map_err(RecordError::Body)
 }
 
+/// The link of a record that follows the one with the link `previous`: a checksum over all records so far, so that
+/// none of them can be missing or be another one, even if each checks out by itself.
+pub(crate) fn link(previous: u32, record: &[u8]) -> u32 {
+    crc32c::crc32c_append(previous, record)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,7 +14,7 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     Config, Consensus, StartError, StateMachine, View, consensus::Parts, durable_file,
     identity::IdentityFile, log::Log, machine::Machine, network::Network,
-    snapshot_file::SnapshotFile, status,
+    snapshot_file::SnapshotFile, status, witness::Witness,
 };
 
 impl<S: StateMachine> Consensus<S> {
@@ -37,7 +37,8 @@ impl<S: StateMachine> Consensus<S> {
         }
         let identity = IdentityFile::open(folder, config.group, config.id)?;
         let fresh_mark = !identity.holds_data();
-        let (log, log_closed) = Log::open(&log_folder, identity)?;
+        let witness = Witness::open(folder, identity.holds_data()).map_err(StartError::Witness)?;
+        let (log, log_closed) = Log::open(&log_folder, identity, witness)?;
         let flushes = log.flushes();
         let is_born = fresh_mark && log.is_fresh();
 
@@ -45,6 +46,7 @@ impl<S: StateMachine> Consensus<S> {
         let snapshot = SnapshotFile::new(folder);
         let machine =
             Machine::open(snapshot, initial, view.clone()).map_err(StartError::Snapshot)?;
+        machine.reaches(log.purged().map_err(StartError::Log)?)?;
         let shared = machine.shared();
         let network = Network {
             group: config.group,

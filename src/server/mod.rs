@@ -283,7 +283,10 @@ fn folder_error(config: &Config, error: StartError) -> ServerError {
             "; correct group, id or folder"
         }
         StartError::InUse => "; stop the other process or choose another folder",
-        StartError::LogLost => {
+        StartError::LogLost
+        | StartError::LogShortened { .. }
+        | StartError::Witness(_)
+        | StartError::SnapshotLost { .. } => {
             "; put its disk back or leave it stopped: a peer that forgot its votes is dangerous to the others"
         }
         StartError::Unmarked => {

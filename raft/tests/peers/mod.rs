@@ -238,6 +238,11 @@ impl Peers {
         self.configs[&id].clone()
     }
 
+    /// Where the tests themselves wait.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(async {
             tokio::time::timeout(DEADLINE, future)
