@@ -15,6 +15,7 @@
 //! | `types` | openraft's types, filled in once |
 //! | `sled_files`, `log_parts`, `log`, `log_writer` | the durable log and vote |
 //! | `machine`, `snapshot_file` | applying committed commands; snapshots |
+//! | `transport`, `connection` | how a connection between peers is made, and the one that each caller keeps |
 //! | `wire`, `network`, `handle`, `serve` | calls between peers, sent and answered |
 //! | `config`, `start`, `consensus`, `transfer`, `status`, `error` | what a caller touches |
 //!
@@ -29,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod connection;
 mod consensus;
 mod durable_file;
 mod error;
@@ -50,6 +52,7 @@ mod start;
 mod state_machine;
 mod status;
 mod transfer;
+mod transport;
 mod types;
 mod wire;
 
@@ -61,4 +64,7 @@ pub use record::{RecordError, seal, unseal};
 pub use serve::serve;
 pub use state_machine::StateMachine;
 pub use status::{Role, Status, View};
+pub use transport::{
+    Accepting, CONNECT_TIMEOUT, Connecting, Plain, Stream, Transport, VerifiedPeer, tcp,
+};
 pub use wire::{MAX_COMMAND_BYTES, MAX_SNAPSHOT_BYTES, PATH_PREFIX};
