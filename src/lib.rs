@@ -19,6 +19,7 @@
 //! shell   server (a peer) ─► http                         gather, propose, execute, answer
 //!         agent (a database host) ─► host, provider       act on files, processes and SQL
 //!         leash                                           the deadline, in a process of its own
+//!         security                                        certificates, TLS, tokens: who is who
 //!         cli, dev                                        verbs; a whole installation on one machine
 //!         config, output, telemetry                       how files are read, how people are told
 //! ```
@@ -43,6 +44,7 @@ pub mod model;
 mod output;
 pub mod provider;
 pub mod recovery;
+pub mod security;
 pub mod server;
 pub mod state;
 pub mod telemetry;

@@ -28,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "recovery",
         ],
     ),
+    ("security", &["clock", "host", "model"]),
     (
         "server",
         &[

@@ -3,7 +3,9 @@
 //! `cargo run --release -p raft --example idle_cost [seconds]` prints the processor time and the memory of each peer.
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
-use std::{collections::BTreeMap, env, fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap, env, fs, path::PathBuf, process::Command, sync::Arc, time::Duration,
+};
 
 use raft::{Config, Consensus, GroupId, RecordError, StateMachine, Timing};
 use tokio::{net::TcpListener, time::sleep};
@@ -85,6 +87,7 @@ fn peer(
             folder: folder.join(id.to_string()),
             members,
             timing: Timing::lan(),
+            transport: Arc::new(raft::Plain),
             snapshot_every: 5000,
             keep_before_snapshot: 1000,
         };

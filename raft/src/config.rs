@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::{GroupId, error::StartError, wire::MAX_APPEND_ENTRIES};
+use crate::{GroupId, error::StartError, transport::Transport, wire::MAX_APPEND_ENTRIES};
 
 /// Everything a peer needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Config {
     pub members: BTreeMap<u64, String>,
     /// How fast the group notices and decides.
     pub timing: Timing,
+    /// How the peers reach each other: [`Plain`](crate::Plain), or one that proves who is who.
+    pub transport: Arc<dyn Transport>,
     /// A snapshot is taken after this many new entries. The log before it can then be dropped.
     pub snapshot_every: u64,
     /// So many entries before the snapshot are kept, for peers that are only a little behind.

@@ -11,7 +11,8 @@ use openraft::{
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
-    Config, ConfirmError, GroupId, ProposeError, StateMachine, Status, Stopped, Timing, View,
+    Config, ConfirmError, GroupId, ProposeError, StateMachine, Status, Stopped, Timing, Transport,
+    View,
     log_writer::Flushes,
     machine::{Machine, Shared},
     record,
@@ -89,6 +90,11 @@ impl<S: StateMachine> Consensus<S> {
     /// The group of this peer.
     pub fn group(&self) -> GroupId {
         self.parts.config.group
+    }
+
+    /// How this peer reaches the others.
+    pub(crate) fn transport(&self) -> &dyn Transport {
+        self.parts.config.transport.as_ref()
     }
 
     /// The timing of the group.

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{Method, Request, Response, StatusCode, body::Body};
 
 use crate::{
-    Consensus, StateMachine, record,
+    Consensus, StateMachine, VerifiedPeer, record,
     types::Snapshot,
     wire::{Call, Misrouted, Question, Route, SnapshotRequest},
 };
@@ -46,9 +46,10 @@ impl<S: StateMachine> Consensus<S> {
     /// [`PATH_PREFIX`](crate::PATH_PREFIX).
     ///
     /// A request that is not answered gets a status and a line of text: 404 and 405 for what is no call, 400 if its
-    /// headers or body cannot be read, 408 if its body does not arrive, 413 if it is too long, 421 if it is meant for
-    /// another group or peer, 503 if this peer has stopped. Dropping the future leaves the call unanswered; its
-    /// effect may or may not take place, as with any lost answer.
+    /// headers or body cannot be read, 403 if the transport proves another caller or, although it verifies, none, 408
+    /// if its body does not arrive, 413 if it is too long, 421 if it is meant for another group or peer, 503 if this
+    /// peer has stopped. Dropping the future leaves the call unanswered; its effect may or may not take place, as with
+    /// any lost answer.
     pub async fn handle<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: Body<Data = Bytes>,
@@ -80,7 +81,9 @@ impl<S: StateMachine> Consensus<S> {
                 "calls are posted",
             ));
         }
-        Route::check(request.headers(), self.group(), self.id())?;
+        let claimed = Route::check(request.headers(), self.group(), self.id())?;
+        let proven = request.extensions().get().copied();
+        check_caller(claimed, proven, self.transport().verifies())?;
         let body = self.body(request, call.limit()).await?;
         let raft = self.raft();
         match call {
@@ -126,6 +129,21 @@ impl<S: StateMachine> Consensus<S> {
                 "body did not arrive in time",
             )),
         }
+    }
+}
+
+/// Refuses a caller that is not the peer whose name it uses: whoever speaks for two peers can vote twice.
+fn check_caller(
+    claimed: u64,
+    proven: Option<VerifiedPeer>,
+    must_be_proven: bool,
+) -> Result<(), Refusal> {
+    let refuse = |text| Err(Refusal::new(StatusCode::FORBIDDEN, text));
+    match proven {
+        Some(VerifiedPeer(peer)) if peer == claimed => Ok(()),
+        Some(VerifiedPeer(peer)) => refuse(format!("peer {peer} calls as peer {claimed}")),
+        None if must_be_proven => refuse(format!("nothing proves that this is peer {claimed}")),
+        None => Ok(()),
     }
 }
 

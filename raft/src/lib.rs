@@ -16,6 +16,7 @@
 //! | `witness` | what the log has acknowledged, noted outside of it |
 //! | `sled_files`, `log_parts`, `log_entry`, `log_check`, `log`, `log_writer` | the durable log and vote |
 //! | `machine`, `snapshot_file` | applying committed commands; snapshots |
+//! | `transport`, `connection` | how a connection between peers is made, and the one that each caller keeps |
 //! | `wire`, `network`, `handle`, `serve` | calls between peers, sent and answered |
 //! | `config`, `start`, `consensus`, `transfer`, `status`, `error` | what a caller touches |
 //!
@@ -30,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod connection;
 mod consensus;
 mod durable_file;
 mod error;
@@ -53,6 +55,7 @@ mod start;
 mod state_machine;
 mod status;
 mod transfer;
+mod transport;
 mod types;
 mod wire;
 mod witness;
@@ -65,4 +68,7 @@ pub use record::{RecordError, seal, unseal};
 pub use serve::serve;
 pub use state_machine::StateMachine;
 pub use status::{Role, Status, View};
+pub use transport::{
+    Accepting, CONNECT_TIMEOUT, Connecting, Plain, Stream, Transport, VerifiedPeer, tcp,
+};
 pub use wire::{MAX_COMMAND_BYTES, MAX_SNAPSHOT_BYTES, PATH_PREFIX};

@@ -2,16 +2,16 @@
 //!
 //! Each target has one connection for entries, one for heartbeats and one for snapshots, so that none waits behind
 //! another. Every call has the deadline that openraft gives it. An answer that is not an answer (refused, wrong
-//! group, stopped) counts as unreachable, because openraft repeats other failures at once and would spin.
+//! group, stopped) counts as unreachable, and so does a new connection that breaks, because openraft repeats other
+//! failures at once and would spin.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Request, StatusCode, Uri};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
+use http_body_util::Full;
+use hyper::{
+    Request, StatusCode, Uri,
+    header::{HOST, HeaderValue},
 };
 use openraft::{
     BasicNode, OptionalSend, RPCTypes,
@@ -24,20 +24,19 @@ use openraft::{
 };
 
 use crate::{
-    GroupId, record,
+    GroupId,
+    connection::{CallError, Connection},
+    record,
+    transport::Transport,
     types::{RpcError, Snapshot, TypeConfig, Vote},
     wire::{Call, MAX_ANSWER_BYTES, PATH_PREFIX, Question, Route, SnapshotRequest},
 };
-
-/// Limit for making a connection, besides the deadline of the call.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
-/// An unused connection is closed after this time.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Makes the callers, one for each target and purpose.
 pub(crate) struct Network {
     pub(crate) group: GroupId,
     pub(crate) id: u64,
+    pub(crate) transport: Arc<dyn Transport>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -51,6 +50,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
                 to: target,
             },
             node.addr.clone(),
+            self.transport.clone(),
         )
     }
 }
@@ -58,30 +58,19 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 /// Calls one peer.
 pub(crate) struct Caller {
     route: Route,
-    /// `host:port`.
-    address: String,
-    client: Client<HttpConnector, Full<Bytes>>,
+    connection: Connection,
 }
 
 impl Caller {
-    fn new(route: Route, address: String) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(1)
-            .build(connector);
+    fn new(route: Route, address: String, transport: Arc<dyn Transport>) -> Self {
         Self {
             route,
-            address,
-            client,
+            connection: Connection::new(transport, route.to, address),
         }
     }
 
     async fn ask<Q: Question>(
-        &self,
+        &mut self,
         call: Call,
         kind: RPCTypes,
         question: &Q,
@@ -104,31 +93,23 @@ impl Caller {
         }
     }
 
-    async fn exchange(&self, call: Call, body: Vec<u8>) -> Result<Bytes, RpcError> {
-        let uri = format!("http://{}{PATH_PREFIX}{}", self.address, call.name());
-        let uri: Uri = uri
+    async fn exchange(&mut self, call: Call, body: Vec<u8>) -> Result<Bytes, RpcError> {
+        let path: Uri = format!("{PATH_PREFIX}{}", call.name())
             .parse()
             .map_err(|error: hyper::http::uri::InvalidUri| unreachable(&error))?;
+        let host = HeaderValue::from_str(self.connection.address())
+            .map_err(|error| unreachable(&error))?;
         let mut request = Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = hyper::Method::POST;
-        *request.uri_mut() = uri;
+        *request.uri_mut() = path;
         *request.headers_mut() = self.route.headers();
+        request.headers_mut().insert(HOST, host);
 
-        let answer =
-            self.client
-                .request(request)
-                .await
-                .map_err(|error| match error.is_connect() {
-                    true => unreachable(&error),
-                    false => RpcError::Network(NetworkError::new(&error)),
-                })?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES)
-            .collect()
-            .await;
-        let body = body
-            .map_err(|error| RpcError::Network(NetworkError::from_string(error)))?
-            .to_bytes();
+        let answer = self.connection.send(request, MAX_ANSWER_BYTES).await;
+        let (status, body) = answer.map_err(|error| match error {
+            CallError::Connect(_) | CallError::Refused(_) => unreachable(&error),
+            CallError::Broken(_) => RpcError::Network(NetworkError::new(&error)),
+        })?;
         if status == StatusCode::OK {
             Ok(body)
         } else {

@@ -4,7 +4,7 @@
 
 use std::{convert::Infallible, future::Future, io};
 
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -29,7 +29,6 @@ pub async fn serve<S: StateMachine>(
             () = &mut shutdown => return Ok(()),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    stream.set_nodelay(true)?;
                     connections.spawn(connection(stream, consensus.clone()));
                 }
                 Err(error) if is_of_the_connection(&error) => {}
@@ -51,8 +50,23 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 }
 
 async fn connection<S: StateMachine>(stream: TcpStream, consensus: Consensus<S>) {
-    let service =
-        service_fn(|request| async { Ok::<_, Infallible>(consensus.handle(request).await) });
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let (stream, caller) = match consensus.transport().accept(stream).await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            tracing::warn!(peer = consensus.id(), %error, "refused a connection");
+            return;
+        }
+    };
+    let consensus = &consensus;
+    let service = service_fn(|mut request: Request<Incoming>| {
+        if let Some(caller) = caller {
+            request.extensions_mut().insert(caller);
+        }
+        async move { Ok::<_, Infallible>(consensus.handle(request).await) }
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .auto_date_header(false)

@@ -51,6 +51,7 @@ impl<S: StateMachine> Consensus<S> {
         let network = Network {
             group: config.group,
             id: config.id,
+            transport: config.transport.clone(),
         };
         let raft = Raft::new(config.id, engine, network, log, machine)
             .await

@@ -1,5 +1,6 @@
 //! Values: what the rest of the product talks about. Nothing here acts, waits or reads a clock.
 
+pub mod access;
 pub mod cluster;
 #[cfg(test)]
 pub mod example;
@@ -9,6 +10,7 @@ pub mod time;
 pub mod view;
 pub mod wal;
 
+pub use access::{AccessRole, Action, Forbidden, Scope, SecretHash, Subject, TokenRecord, permits};
 pub use cluster::{Address, Cluster, Durability, Member, PlannedStop, Reads, Standing};
 pub use ids::{
     ClusterName, Epoch, Incarnation, InstanceId, InvalidName, Order, PeerId, SystemIdentifier, Zone,

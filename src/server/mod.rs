@@ -243,6 +243,7 @@ fn raft_config(config: &Config) -> raft::Config {
             .map(|(id, address)| (id.0, address.clone()))
             .collect(),
         timing: config.timing,
+        transport: Arc::new(raft::Plain),
         snapshot_every: SNAPSHOT_EVERY,
         keep_before_snapshot: KEEP_ENTRIES,
     }

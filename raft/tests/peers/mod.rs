@@ -7,6 +7,7 @@ use std::{
     fs::File,
     future::Future,
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -143,6 +144,7 @@ impl Peers {
                 folder: folders.path().join(id.to_string()),
                 members: members.clone(),
                 timing: Timing::lan(),
+                transport: Arc::new(raft::Plain),
                 snapshot_every: 5000,
                 keep_before_snapshot: 1000,
             };

@@ -1,0 +1,90 @@
+//! Secrets of 32 random bytes: what invites a newcomer, and what a person's token is made of.
+
+use std::fmt;
+
+use data_encoding::BASE64URL_NOPAD;
+use rustix::rand::{GetRandomFlags, getrandom};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::model::SecretHash;
+
+/// 32 random bytes that nobody may see: `Debug` does not show them, and there is no `Display`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret([u8; 32]);
+
+impl Secret {
+    /// Drawn from the operating system. Errors: it has no random bytes, which no running system says.
+    pub fn draw() -> std::io::Result<Secret> {
+        let mut bytes = [0; 32];
+        random(&mut bytes)?;
+        Ok(Secret(bytes))
+    }
+
+    /// Made of these bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Secret {
+        Secret(bytes)
+    }
+
+    /// The bytes, to be shown to nobody but their owner.
+    pub fn reveal(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The bytes as 43 characters of base64url, to be shown to nobody but their owner.
+    pub fn reveal_text(&self) -> String {
+        BASE64URL_NOPAD.encode(&self.0)
+    }
+
+    /// Reads [`Secret::reveal_text`]; `None` if it is anything else.
+    pub fn from_text(text: &str) -> Option<Secret> {
+        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
+        bytes.try_into().ok().map(Secret)
+    }
+
+    /// What is kept of it: SHA-256. No slow hash with salt, which protects what people can remember: 256 random bits
+    /// cannot be guessed at any speed, and a fast hash keeps a flood of wrong tokens cheap. Two equal hashes are two
+    /// equal secrets, so a record is found by its hash and the secrets themselves are never compared.
+    pub fn hash(&self) -> SecretHash {
+        SecretHash(Sha256::digest(self.0).into())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Fills `bytes` from the operating system.
+pub(super) fn random(bytes: &mut [u8]) -> std::io::Result<()> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        filled += getrandom(&mut bytes[filled..], GetRandomFlags::empty())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_shown_to_its_owner_only() {
+        let secret = Secret::from_bytes([0xAB; 32]);
+        assert_eq!(format!("{secret:?}"), "Secret(..)");
+        assert_eq!(
+            Secret::from_text(&secret.reveal_text()),
+            Some(secret.clone())
+        );
+        assert_eq!(Secret::from_text("q6ur"), None);
+        assert_eq!(Secret::from_text(&secret.reveal_text()[1..]), None);
+        let hash = secret.hash();
+        // `printf '\253%.0s' $(seq 32) | sha256sum`
+        assert_eq!(
+            hash.to_string(),
+            "9a2db2e23f1504cd056606553ac049c5e718e8f9ce9233876df1a7a1821af885"
+        );
+        assert_ne!(Secret::draw().unwrap(), Secret::draw().unwrap());
+    }
+}
