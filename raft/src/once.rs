@@ -55,7 +55,7 @@ pub enum Once<R> {
 }
 
 /// A state machine whose commands take effect once each. Reads go straight to the machine within.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Deduplicated<S: StateMachine> {
     state: S,
     applied: BTreeMap<Key, Memory<S::Reply>>,
@@ -75,6 +75,16 @@ struct Image<R> {
     state: Vec<u8>,
     /// In the order of the log.
     applied: Vec<(u64, Key, Memory<R>)>,
+}
+
+impl<S: StateMachine + Default> Default for Deduplicated<S> {
+    fn default() -> Self {
+        Self {
+            state: S::default(),
+            applied: BTreeMap::new(),
+            order: VecDeque::new(),
+        }
+    }
 }
 
 impl<S: StateMachine> Deref for Deduplicated<S> {
