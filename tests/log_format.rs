@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use primacy::model::{
-    Address, ClusterName, Durability, Epoch, Incarnation, InstanceId, Lineage, Lsn, Order, Reads,
-    SystemIdentifier, Timeline, WalPosition, Zone,
+    Address, ClusterName, Durability, Epoch, Incarnation, InstanceId, Lineage, Lsn, Order, PeerId,
+    Reads, SystemIdentifier, Timeline, WalPosition, Zone,
 };
 use primacy::recovery::{Evidence, FenceProof, Grounds, Promise, Reason};
 use primacy::state::command::NewMember;
-use primacy::state::{Change, Command, NewCluster};
+use primacy::state::{Change, Command, Entry, NewCluster, PeersChange, PeersCommand};
+use raft::{Key, Numbered};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/commands.txt");
 
@@ -184,17 +185,57 @@ fn changes() -> Vec<(&'static str, Change)> {
     ]
 }
 
+fn peers_changes() -> Vec<(&'static str, PeersChange)> {
+    let secret = [0xab; 32];
+    vec![
+        (
+            "invite",
+            PeersChange::Invite {
+                address: "peer-d:7001".to_owned(),
+                secret,
+                at_least: 3,
+                expires_at: 1_700_000_000_001,
+            },
+        ),
+        (
+            "take",
+            PeersChange::Take {
+                secret,
+                nonce: [0xcd; 16],
+            },
+        ),
+        ("leave", PeersChange::Leave { peer: PeerId(4) }),
+    ]
+}
+
 #[test]
 fn commands_keep_their_bytes() {
     let mut written = String::new();
-    for (name, change) in changes() {
-        let command = Command {
+    let at = 1_700_000_000_000;
+    let of_cluster = |change| {
+        Entry::Cluster(Command {
             cluster: ClusterName::new("demo").unwrap(),
-            at: 1_700_000_000_000,
+            at,
             change,
+        })
+    };
+    let clusters = changes()
+        .into_iter()
+        .map(|(name, it)| (name, of_cluster(it)));
+    let peers = peers_changes().into_iter();
+    let peers = peers.map(|(name, change)| (name, Entry::Peers(PeersCommand { at, change })));
+    for (name, change) in clusters.chain(peers) {
+        let command = Numbered {
+            key: Key {
+                client: [7; 16],
+                serial: 5,
+            },
+            about: 9,
+            since: 77,
+            command: change,
         };
         let bytes = raft::seal(&command).unwrap();
-        let read: Command = raft::unseal(&bytes, raft::MAX_COMMAND_BYTES).unwrap();
+        let read: Numbered<Entry> = raft::unseal(&bytes, raft::MAX_COMMAND_BYTES).unwrap();
         assert_eq!(read, command, "{name}");
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         written.push_str(&format!("{name} {hex}\n"));

@@ -10,7 +10,10 @@ use std::{
 };
 
 /// Writes `bytes` as the file `folder/name`. Blocks for two flushes.
-pub(crate) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// Those of the filesystem; the old file is then still there, or the new one whole.
+pub fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = folder.join(format!("{name}.new"));
     let mut file = File::create(&new)?;
     file.write_all(bytes)?;
@@ -20,7 +23,10 @@ pub(crate) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()>
 }
 
 /// Reads `folder/name`; `None` if there is no such file.
-pub(crate) fn read(folder: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
+///
+/// # Errors
+/// Those of the filesystem.
+pub fn read(folder: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
     match fs::read(folder.join(name)) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -34,7 +40,10 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Creates `folder` and all above it, and puts their names on the platter.
-pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// Those of the filesystem.
+pub fn create_folder(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     for folder in folder.ancestors().take(2) {
         let folder = if folder.as_os_str().is_empty() {

@@ -147,6 +147,9 @@ pub enum TransferError {
         /// Entries it has yet to receive.
         entries: u64,
     },
+    /// No other voter answers this leader.
+    #[error("no other voter answers")]
+    Nobody,
     /// The target did not take over in time; an election decides who leads.
     #[error("peer {to} did not take over in time")]
     NotTaken {

@@ -17,8 +17,9 @@
 //! | `sled_files`, `log_parts`, `log_entry`, `log_check`, `log`, `log_writer` | the durable log and vote |
 //! | `machine`, `snapshot_file` | applying committed commands; snapshots |
 //! | `transport`, `connection` | how a connection between peers is made, and the one that each caller keeps |
+//! | `once` | commands that take effect once, however often they are proposed |
 //! | `wire`, `network`, `handle`, `serve` | calls between peers, sent and answered |
-//! | `config`, `start`, `consensus`, `transfer`, `status`, `error` | what a caller touches |
+//! | `config`, `start`, `consensus`, `membership`, `transfer`, `status`, `error` | what a caller touches |
 //!
 //! openraft is named only in this crate. sled is named only in `sled_files`, `log_check` and `log`.
 //!
@@ -26,14 +27,14 @@
 //! * The folder of a peer is never emptied and reused under the same id: a peer that forgot its vote can elect
 //!   two leaders. A peer that lost its folder comes back under a fresh id.
 //! * A term alone is no fencing token, because two leaders may share a term. The index of an applied command is.
-//! * A proposal that ended in [`ProposeError::Unknown`] may still be applied, so commands carry what their
-//!   state machine needs to recognise a repetition.
+//! * A proposal that ended in [`ProposeError::Unknown`] may still be applied. [`Deduplicated`] makes it safe to propose
+//!   it again.
 #![forbid(unsafe_code)]
 
 mod config;
 mod connection;
 mod consensus;
-mod durable_file;
+pub mod durable_file;
 mod error;
 #[cfg(test)]
 mod formats;
@@ -46,7 +47,9 @@ mod log_entry;
 mod log_parts;
 mod log_writer;
 mod machine;
+mod membership;
 mod network;
+mod once;
 mod record;
 mod serve;
 mod sled_files;
@@ -64,6 +67,8 @@ pub use config::{Config, Timing};
 pub use consensus::{Applied, Consensus, Leadership};
 pub use error::{ConfirmError, ProposeError, StartError, Stopped, TransferError};
 pub use group_id::{GroupId, InvalidGroupId};
+pub use membership::{ChangeError, Progress};
+pub use once::{Deduplicated, Key, Numbered, Once, WINDOW};
 pub use record::{RecordError, seal, unseal};
 pub use serve::serve;
 pub use state_machine::StateMachine;

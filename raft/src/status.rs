@@ -48,6 +48,8 @@ pub struct View {
     pub leader: Option<u64>,
     /// The last log index whose effects [`Consensus::read`](crate::Consensus::read) sees.
     pub applied_index: Option<u64>,
+    /// Where the latest membership stands in the log.
+    pub members_index: Option<u64>,
 }
 
 impl View {
@@ -57,6 +59,7 @@ impl View {
         term: 0,
         leader: None,
         applied_index: None,
+        members_index: None,
     };
 }
 
@@ -86,6 +89,8 @@ pub struct Status {
     pub millis_since_quorum: Option<u64>,
     /// All members, id to address, by the latest membership in the log.
     pub members: BTreeMap<u64, String>,
+    /// Where that membership stands in the log.
+    pub members_index: Option<u64>,
     /// Those of the members that have a vote.
     pub voters: Vec<u64>,
     /// Writes of entries and votes since the start.
@@ -125,6 +130,7 @@ impl Status {
                 .nodes()
                 .map(|(id, node)| (*id, node.addr.clone()))
                 .collect(),
+            members_index: metrics.membership_config.log_id().map(|id| id.index),
             voters: membership.voter_ids().collect(),
             log_writes: flushes.writes.load(Relaxed),
             log_flushes: flushes.flushes.load(Relaxed),
@@ -139,24 +145,36 @@ pub(crate) async fn follow(
     view: watch::Sender<View>,
 ) {
     loop {
-        let (role, term, leader) = {
+        let (role, term, leader, members) = {
             let server = server.borrow_watched();
+            let members = server.membership_config.log_id().map(|id| id.index);
             (
                 Role::from(server.state),
                 server.vote.leader_id.term,
                 server.current_leader,
+                members,
             )
         };
-        update(&view, role, term, leader);
+        update(&view, role, term, leader, members);
         if server.changed().await.is_err() {
-            let term = view.borrow().term;
-            update(&view, Role::Stopped, term, None);
+            let View {
+                term,
+                members_index,
+                ..
+            } = *view.borrow();
+            update(&view, Role::Stopped, term, None, members_index);
             return;
         }
     }
 }
 
-fn update(view: &watch::Sender<View>, role: Role, term: u64, leader: Option<u64>) {
+fn update(
+    view: &watch::Sender<View>,
+    role: Role,
+    term: u64,
+    leader: Option<u64>,
+    members_index: Option<u64>,
+) {
     view.send_if_modified(|view| {
         let before = *view;
         *view = View {
@@ -164,6 +182,7 @@ fn update(view: &watch::Sender<View>, role: Role, term: u64, leader: Option<u64>
             term,
             leader,
             applied_index: before.applied_index,
+            members_index,
         };
         *view != before
     });

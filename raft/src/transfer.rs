@@ -3,12 +3,14 @@
 //! From the start of a handover the old leader accepts no proposals, and if it fails the group waits for an
 //! election. So it is only tried with a target that has everything but the last few entries.
 
-use openraft::async_runtime::WatchReceiver;
+use std::time::Duration;
 
-use crate::{Consensus, StateMachine, TransferError, consensus::stopped};
+use tokio::time::{Instant, sleep};
 
-/// A target that lacks more entries than this is not ready: one append carries them.
-const MAX_BEHIND: u64 = crate::wire::MAX_APPEND_ENTRIES;
+use crate::{Consensus, StateMachine, TransferError, consensus::stopped, membership::MAX_BEHIND};
+
+/// How long a leader that finds nobody to hand over to waits before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 impl<S: StateMachine> Consensus<S> {
     /// Hands leadership to peer `to` and returns when this peer sees it lead; usually some 20 ms. Waits at most
@@ -26,7 +28,7 @@ impl<S: StateMachine> Consensus<S> {
         if to == self.id() || !status.voters.contains(&to) {
             return Err(TransferError::NotAVoter { to });
         }
-        let entries = self.entries_behind(to);
+        let entries = self.present().behind(to);
         if entries > MAX_BEHIND {
             return Err(TransferError::Behind { to, entries });
         }
@@ -43,15 +45,33 @@ impl<S: StateMachine> Consensus<S> {
         }
     }
 
-    /// How many entries of this leader's log peer `to` is not known to have.
-    fn entries_behind(&self, to: u64) -> u64 {
-        let metrics = self.raft().metrics();
-        let metrics = metrics.borrow_watched();
-        let matched = metrics
-            .replication
-            .as_ref()
-            .and_then(|targets| *targets.get(&to)?);
-        let count = |last: Option<u64>| last.map_or(0, |index| index + 1);
-        count(metrics.last_log_index).saturating_sub(count(matched.map(|id| id.index)))
+    /// Hands leadership to whichever voter answers and misses the fewest entries, and says to whom. `None` if this
+    /// peer does not lead. Waits at most `deadline` for a voter that is ready, and then as long as
+    /// [`transfer_leadership`](Self::transfer_leadership).
+    ///
+    /// # Errors
+    /// [`TransferError`]; [`TransferError::Nobody`] if no other voter answers.
+    pub async fn hand_over(&self, deadline: Duration) -> Result<Option<u64>, TransferError> {
+        let end = Instant::now() + deadline;
+        loop {
+            if self.status().leader != Some(self.id()) {
+                return Ok(None);
+            }
+            let present = self.present();
+            let refused = match present.successors().first() {
+                None if present.has_heard_all() => return Err(TransferError::Nobody),
+                None => TransferError::Nobody,
+                Some(&to) => match self.transfer_leadership(to).await {
+                    Ok(()) => return Ok(Some(to)),
+                    // An election is under way, and this peer is not to win it.
+                    Err(taken @ TransferError::NotTaken { .. }) => return Err(taken),
+                    Err(error) => error,
+                },
+            };
+            if Instant::now() + LOOK_AGAIN > end {
+                return Err(refused);
+            }
+            sleep(LOOK_AGAIN).await;
+        }
     }
 }

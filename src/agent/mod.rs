@@ -8,6 +8,7 @@
 
 pub mod claim;
 pub mod config;
+mod directory;
 #[cfg(test)]
 mod example;
 pub mod hands;
@@ -116,21 +117,22 @@ pub async fn run(
     let mut tasks: JoinSet<&'static str> = JoinSet::new();
     let run = Run::draw();
     let claim = Arc::new(Claim::default());
-    for (peer, address) in config.peers.iter().cloned().enumerate() {
-        let sessions = Sessions {
-            cluster: config.cluster.clone(),
-            instance: config.instance.clone(),
-            run,
-            claim: Arc::clone(&claim),
-            group: seen_group.clone(),
-            reports: seen_reports.clone(),
-            worker: inbox.clone(),
-        };
-        tasks.spawn(async move {
-            sessions.keep(peer, address).await;
-            "session"
-        });
-    }
+    let (named, seen_named) = watch::channel(directory::Named::read(&config.folder));
+    let sessions = Sessions {
+        cluster: config.cluster.clone(),
+        instance: config.instance.clone(),
+        run,
+        claim,
+        group: seen_group,
+        reports: seen_reports,
+        named: Arc::new(named),
+        worker: inbox.clone(),
+    };
+    let (configured, folder) = (config.peers.clone(), config.folder.clone());
+    tasks.spawn(async move {
+        directory::keep(sessions, configured, seen_named, folder).await;
+        "sessions"
+    });
     let names = health::Names {
         cluster: config.cluster.clone(),
         instance: config.instance.clone(),

@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::claim::{Claim, Verdict};
+use super::directory::Named;
 use crate::clock;
 use crate::control::{
     AgentMessage, FRAME_LIMIT, FrameError, PeerMessage, REPORT_EVERY, Run, SESSION_PATH,
@@ -75,6 +76,8 @@ pub struct Sessions {
     pub group: watch::Receiver<Option<String>>,
     /// The latest report; none before the first look.
     pub reports: watch::Receiver<Option<Report>>,
+    /// What the peers say of the group's members.
+    pub named: Arc<watch::Sender<Named>>,
     /// The worker. Bounded: a busy worker slows the peers down.
     pub worker: mpsc::Sender<Incoming>,
 }
@@ -243,6 +246,10 @@ impl Sessions {
                     let message = message?;
                     if let PeerMessage::Welcome { group, .. } = &message {
                         self.check_group(group)?;
+                    }
+                    if let PeerMessage::Peers { index, addresses } = message {
+                        Named { index, addresses }.tell(&self.named);
+                        continue;
                     }
                     tell(Incoming::Said(id, message)).await?;
                 }

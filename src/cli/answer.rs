@@ -141,6 +141,9 @@ fn hint(problem: &Problem) -> Option<String> {
         "no-leader" => {
             "primacy peers says who answers; a new leader is elected within seconds if a majority does"
         }
+        "unknown-peer" | "behind" | "silent" | "no-quorum" | "no-vote" => {
+            "primacy peers says who answers and how far each is"
+        }
         "outcome-unknown" => "look with primacy status before trying again",
         _ => return problem.hint.clone(),
     };

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http_body_util::Full;
 use hyper::http::uri::Authority;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
@@ -144,21 +144,33 @@ impl Api {
         (address, answer)
     }
 
-    /// Posts JSON to `path`. While no peer knows a leader, nothing was proposed: then it is tried again, until
-    /// [`ELECTED_WITHIN`] is over.
+    /// Posts JSON to `path`: see [`Api::change`].
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl serde::Serialize,
     ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+        self.change(Method::POST, path, body.into()).await
+    }
+
+    /// Asks for a change at `path`. While no peer knows a leader, nothing was proposed: then it is tried again, until
+    /// [`ELECTED_WITHIN`] is over.
+    pub(super) async fn change<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, Failure> {
         let usage = |error: String| Failure::new(Exit::Usage, error);
-        let body = serde_json::to_vec(body).map_err(|error| usage(error.to_string()))?;
-        let body = Bytes::from(body);
         let mut is_over = pin!(sleep(ELECTED_WITHIN));
         loop {
             let (mut not_now, mut nobody) = (None, vec![]);
             for address in &self.addresses {
-                let request = Request::post(path)
+                let request = Request::builder()
+                    .method(method.clone())
+                    .uri(path)
                     .header("content-type", "application/json")
                     .body(Full::new(body.clone()))
                     .map_err(|error| usage(error.to_string()))?;

@@ -57,9 +57,16 @@ pub(super) enum Verb {
         #[arg(long, short, value_enum, default_value = "table")]
         output: Output,
     },
-    /// All peers, each asked now; works without a leader
+    /// All peers, each asked now; works without a leader. Or: change who they are
+    #[command(before_long_help = "Examples:
+  primacy peers
+  primacy peers add 10.0.0.4:7001        prints a token: start the new peer with it, as `join` in its configuration
+  primacy peers promote 4                once it has caught up
+  primacy peers remove 2                 for example one that is dead")]
     Peers {
-        #[arg(long, short, value_enum, default_value = "table")]
+        #[command(subcommand)]
+        verb: Option<PeersVerb>,
+        #[arg(long, short, value_enum, default_value = "table", global = true)]
         output: Output,
     },
     /// Where the primary of a cluster is
@@ -145,6 +152,30 @@ impl From<LeashArguments> for crate::leash::Args {
             deadline: arguments.deadline.map(crate::model::Timestamp),
         }
     }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PeersVerb {
+    /// Invite a new peer: print the token with which it joins, once, within an hour
+    Add {
+        /// Where it will answer, host:port, as the other peers reach it
+        address: String,
+    },
+    /// Give a peer that has caught up a vote
+    Promote {
+        /// Its number
+        peer: u64,
+    },
+    /// Remove a peer for ever, or withdraw an invitation; refused if the others could not go on
+    Remove {
+        /// Its number
+        peer: u64,
+    },
+    /// Have another peer lead
+    TransferLeader {
+        /// Its number; the one that is most up to date if left out
+        peer: Option<u64>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

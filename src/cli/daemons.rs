@@ -23,8 +23,11 @@ pub(super) fn server(path: &Path, insecure_listen: bool) -> Result<(), Failure> 
             .map_err(|error| match error {
                 ServerError::Config(_)
                 | ServerError::Listen { .. }
+                | ServerError::Join(_)
                 | ServerError::Folder { .. } => refused(path, error),
-                ServerError::Stopped(_) => Failure::new(Exit::Failed, error.to_string()),
+                ServerError::Removed { .. } | ServerError::Stopped(_) => {
+                    Failure::new(Exit::Failed, error.to_string())
+                }
             })
     })
 }

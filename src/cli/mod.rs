@@ -8,6 +8,7 @@ mod arguments;
 mod daemons;
 #[cfg(feature = "mutants")]
 mod mutant;
+mod peers;
 mod render;
 mod verbs;
 
@@ -166,7 +167,11 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             asked(verbs::status(api::Api::find(api)?, cluster, output))
         }
         Verb::Leader { output } => asked(verbs::leader(api::Api::find(api)?, output)),
-        Verb::Peers { output } => asked(verbs::peers(api::Api::find(api)?, output)),
+        Verb::Peers { verb: None, output } => asked(verbs::peers(api::Api::find(api)?, output)),
+        Verb::Peers {
+            verb: Some(verb),
+            output,
+        } => asked(peers::change(api::Api::find(api)?, verb, output)),
         Verb::Primary {
             cluster,
             dsn,

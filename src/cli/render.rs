@@ -145,7 +145,7 @@ fn row(view: &ClusterView, instance: &InstanceView) -> Vec<String> {
 pub(super) fn peers(peers: &[PeerView]) -> String {
     let dash = || "-".to_owned();
     let mut rows = vec![columns([
-        "PEER", "ADDRESS", "ZONE", "ROLE", "TERM", "LAST LOG", "APPLIED",
+        "PEER", "ADDRESS", "ZONE", "ROLE", "VOTE", "BEHIND", "TERM", "LAST LOG", "APPLIED",
     ])];
     rows.extend(peers.iter().map(|peer| {
         vec![
@@ -157,6 +157,8 @@ pub(super) fn peers(peers: &[PeerView]) -> String {
             } else {
                 "unreachable".to_owned()
             },
+            if peer.vote { "yes" } else { "no" }.to_owned(),
+            peer.behind.map_or_else(dash, |entries| entries.to_string()),
             peer.term.map_or_else(dash, |term| term.to_string()),
             peer.last_log_index.map_or_else(dash, |i| i.to_string()),
             peer.applied_index.map_or_else(dash, |i| i.to_string()),

@@ -197,7 +197,7 @@ fn checked(cluster: &str) -> Result<ClusterName, Failure> {
     ClusterName::new(cluster).map_err(|error| Failure::new(Exit::Usage, error.to_string()))
 }
 
-fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).expect("a view has a JSON form");
     Ok(output::line(text)?)
 }

@@ -106,4 +106,11 @@ pub enum PeerMessage {
         /// In words.
         why: String,
     },
+    /// The members of the group: after the welcome, and again whenever they change.
+    Peers {
+        /// The place of this membership in the log.
+        index: u64,
+        /// `host:port` each.
+        addresses: Vec<String>,
+    },
 }

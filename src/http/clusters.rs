@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Address, ClusterName, Durability, InstanceId, Reads, Zone};
 use crate::recovery::Rejection;
 use crate::server::Peer;
+use crate::server::propose::Origin;
 use crate::state::command::NewMember;
 use crate::state::{Change, NewCluster};
 
+use super::membership::not_recorded;
 use super::problem::Problem;
 use super::views::{ClusterView, InstanceView, RecoveryView, cluster_view, recovery_view};
 
@@ -168,9 +170,11 @@ pub async fn history(
 }
 
 /// `POST /api/v1/clusters`: records a cluster and the permit to initialise its first instance. Answers
-/// 201 with the cluster. Fails with `bad-body`, `too-large`, `invalid`, `exists`, `no-leader`, `outcome-unknown`.
+/// 201 with the cluster. Fails with `bad-body`, `too-large`, `invalid`, `exists`, `bad-key`, `key-reused`, `no-leader`,
+/// `outcome-unknown`.
 pub async fn create(
     State(peer): State<Arc<Peer>>,
+    Extension(origin): Extension<Origin>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<ClusterView>), Problem> {
     let body = body.map_err(|_| Problem::too_large())?;
@@ -180,14 +184,8 @@ pub async fn create(
         )
     })?;
     let (name, new) = checked(body)?;
-    if peer
-        .consensus
-        .read(|state| state.clusters.contains_key(&name))
-    {
-        return Err(exists(&name));
-    }
-    let reply = peer.propose(name.clone(), Change::Create(new)).await;
-    match reply {
+    let reply = peer.propose_as(origin, name.clone(), Change::Create(new));
+    match reply.await {
         Ok(Ok(_)) => {
             tracing::info!(cluster = %name, "cluster created");
             let view = view(&peer, &name).ok_or_else(|| unknown(&name))?;
@@ -195,13 +193,7 @@ pub async fn create(
         }
         Ok(Err(Rejection::Exists(_))) => Err(exists(&name)),
         Ok(Err(rejection)) => Err(invalid(rejection.to_string())),
-        Err(raft::ProposeError::NotLeader { .. }) => Err(Problem::no_leader()),
-        Err(error) => Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "outcome-unknown",
-            format!("whether the cluster was recorded is not known: {error}"),
-        )
-        .hint(format!("GET /api/v1/clusters/{name} before trying again"))),
+        Err(error) => Err(not_recorded(error)),
     }
 }
 

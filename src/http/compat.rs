@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use raft::Role;
+use raft::{Role, Status};
 
 use crate::server::Peer;
 
@@ -36,9 +36,15 @@ pub(super) async fn ready(State(peer): State<Arc<Peer>>) -> Response {
 async fn hears_leader(peer: &Peer) -> bool {
     match peer.leader() {
         None => false,
-        Some((leader, _)) if leader == peer.config.id => true,
+        // One that lost its majority may go on believing in itself.
+        Some((leader, _)) if leader == peer.config.id => hears_majority(&peer.consensus.status()),
         Some((_, address)) => peer.calls.get(&address, "/livez", CONFIRM).await.is_ok(),
     }
+}
+
+fn hears_majority(status: &Status) -> bool {
+    let ago = status.millis_since_quorum;
+    status.voters.len() == 1 || ago.is_some_and(|ago| ago < QUORUM_WITHIN)
 }
 
 /// 200 on the peer that leads, confirmed by a majority just now; 404 on the others.
@@ -56,9 +62,7 @@ pub(super) async fn leader_check(State(peer): State<Arc<Peer>>) -> Response {
 pub(super) async fn raft_health(State(peer): State<Arc<Peer>>) -> Response {
     let status = peer.consensus.status();
     let healthy = match status.role {
-        Role::Leader => status
-            .millis_since_quorum
-            .is_some_and(|ago| ago < QUORUM_WITHIN),
+        Role::Leader => hears_majority(&status),
         Role::Follower | Role::Learner => hears_leader(&peer).await,
         Role::Candidate | Role::Stopped => false,
     };

@@ -1,10 +1,10 @@
 //! Linearizable answers come from the leader, after it made sure that it still leads. Other peers pass
-//! the request on to it, one hop.
+//! the request on to it, one hop. Changes go the way of [`change`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{CONNECTION, TRANSFER_ENCODING};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -15,11 +15,11 @@ use http_body_util::Full;
 use crate::server::Peer;
 use crate::server::calls::CallError;
 
-use super::BODY_LIMIT;
+use super::change;
 use super::problem::Problem;
 
 /// Carried by a request that was passed on: it is never passed on again.
-const FORWARDED: HeaderName = HeaderName::from_static("primacy-forwarded");
+pub(super) const FORWARDED: HeaderName = HeaderName::from_static("primacy-forwarded");
 /// How long a leader tries to make sure that it still leads.
 const CONFIRM: Duration = Duration::from_millis(1000);
 /// How long the leader may take for a request that was passed on; longer than a proposal may take.
@@ -63,23 +63,22 @@ pub(super) async fn to_leader(
         Ok(Consistency::Stale) => return next.run(request).await,
         Ok(Consistency::Linearizable) => {}
     }
+    if !request.method().is_safe() {
+        return change::make(&peer, request, next).await;
+    }
     let was_forwarded = request.headers().contains_key(FORWARDED);
     match peer.leader() {
         Some((leader, _)) if leader == peer.config.id => here(&peer, request, next).await,
-        Some(_) if !was_forwarded && request.method().is_safe() => {
+        Some(_) if !was_forwarded => {
             let answer = tokio::time::timeout(ANSWER_WITHIN, read(&peer, request, next)).await;
             answer.unwrap_or_else(|_| Problem::no_leader().into_response())
         }
-        Some((_, address)) if !was_forwarded => match change(&peer, &address, request).await {
-            Ok(response) => response,
-            Err(problem) => problem.into_response(),
-        },
         _ => Problem::no_leader().into_response(),
     }
 }
 
 /// Answers at this peer, if it still leads.
-async fn here(peer: &Peer, request: Request, next: Next) -> Response {
+pub(super) async fn here(peer: &Peer, request: Request, next: Next) -> Response {
     if crate::broken!(ConfirmedRead) {
         return next.run(request).await;
     }
@@ -117,22 +116,7 @@ async fn read(peer: &Peer, request: Request, next: Next) -> Response {
     Problem::no_leader().into_response()
 }
 
-/// Passes a change on, once.
-async fn change(peer: &Peer, address: &str, request: Request) -> Result<Response, Problem> {
-    let (head, body) = request.into_parts();
-    let body = to_bytes(body, BODY_LIMIT)
-        .await
-        .map_err(|_| Problem::too_large())?;
-    let request = hyper::Request::from_parts(head, Full::new(body));
-    let answer = send(peer, address, request).await;
-    answer.map_err(|error| match error {
-        // Nothing was sent: there was no effect.
-        CallError::Unreachable { .. } => no_answer("no-leader", &error),
-        CallError::Broken { .. } | CallError::Late { .. } => no_answer("outcome-unknown", &error),
-    })
-}
-
-async fn send(
+pub(super) async fn send(
     peer: &Peer,
     address: &str,
     mut request: hyper::Request<Full<Bytes>>,

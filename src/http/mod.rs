@@ -4,10 +4,12 @@
 //! hop. Every refusal is `application/problem+json` with a stable code and a hint. Request bodies are
 //! limited to [`BODY_LIMIT`]; request headers and their time by the server; every wait has a deadline.
 
+mod change;
 pub mod clusters;
 mod compat;
 mod forward;
 mod internal;
+pub mod membership;
 pub mod peers;
 pub mod problem;
 pub mod views;
@@ -20,10 +22,10 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 
 use crate::control::SESSION_PATH;
-use crate::server::Peer;
+use crate::server::{Peer, join};
 
 use problem::Problem;
 
@@ -44,7 +46,11 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/lb-check"),
     ("get", "/api/v1/openapi.json"),
     ("get", "/api/v1/leader"),
+    ("post", "/api/v1/leader/transfer"),
     ("get", "/api/v1/peers"),
+    ("post", "/api/v1/peers"),
+    ("delete", "/api/v1/peers/{peer}"),
+    ("post", "/api/v1/peers/{peer}/promote"),
     ("get", "/api/v1/clusters"),
     ("post", "/api/v1/clusters"),
     ("get", "/api/v1/clusters/{cluster}"),
@@ -58,6 +64,10 @@ pub const ROUTES: &[(&str, &str)] = &[
 pub fn router(peer: Arc<Peer>) -> Router {
     let led = Router::new()
         .route("/api/v1/leader", get(peers::leader))
+        .route("/api/v1/leader/transfer", post(membership::transfer))
+        .route("/api/v1/peers/{peer}", delete(membership::remove))
+        .route("/api/v1/peers/{peer}/promote", post(membership::promote))
+        .route(join::PATH, post(internal::join))
         .route(
             "/api/v1/clusters",
             get(clusters::list).post(clusters::create),
@@ -77,9 +87,15 @@ pub fn router(peer: Arc<Peer>) -> Router {
             peer.clone(),
             forward::to_leader,
         ));
+    // Asked of any peer without a leader; changed by the leader alone.
+    let invite = post(membership::invite).route_layer(middleware::from_fn_with_state(
+        peer.clone(),
+        forward::to_leader,
+    ));
     Router::new()
         .merge(led)
-        .route("/api/v1/peers", get(peers::peers))
+        .route("/api/v1/peers", invite.get(peers::peers))
+        .route("/internal/v1/peers/{peer}", get(internal::word))
         .route("/api/v1/openapi.json", get(openapi))
         .route("/livez", any(compat::alive))
         .route("/readyz", any(compat::ready))

@@ -31,7 +31,9 @@ pub async fn leader(State(peer): State<Arc<Peer>>) -> Result<Json<LeaderView>, P
 /// `GET /api/v1/peers`: every peer, each asked now. Works without a leader.
 pub async fn peers(State(peer): State<Arc<Peer>>) -> Json<Vec<PeerView>> {
     let mut asked = JoinSet::new();
-    for (id, address) in peer.config.peers.clone() {
+    let members = peer.members();
+    let (voters, progress) = (peer.voters(), peer.consensus.progress());
+    for (id, address) in members.clone() {
         if id == peer.config.id {
             continue;
         }
@@ -45,7 +47,14 @@ pub async fn peers(State(peer): State<Arc<Peer>>) -> Json<Vec<PeerView>> {
         });
     }
     let mut views = asked.join_all().await;
-    views.push(this_peer(&peer));
+    // One that was removed, or is not a member yet, is no peer of the group.
+    if members.contains_key(&peer.config.id) {
+        views.push(this_peer(&peer));
+    }
+    for view in &mut views {
+        view.vote = voters.contains(&PeerId(view.id));
+        view.behind = progress.get(&view.id).map(|progress| progress.behind);
+    }
     views.sort_by_key(|view| view.id);
     Json(views)
 }
@@ -61,6 +70,8 @@ fn unreachable_peer(id: PeerId, address: String) -> PeerView {
         term: None,
         last_log_index: None,
         applied_index: None,
+        vote: false,
+        behind: None,
         warnings: vec![],
     }
 }
@@ -71,7 +82,7 @@ pub(super) fn this_peer(peer: &Peer) -> PeerView {
     let config = &peer.config;
     PeerView {
         id: config.id.0,
-        address: config.peers.get(&config.id).cloned().unwrap_or_default(),
+        address: peer.members().remove(&config.id).unwrap_or_default(),
         zone: Some(config.zone.to_string()),
         reachable: true,
         role: format!("{:?}", status.role).to_lowercase(),
@@ -79,6 +90,8 @@ pub(super) fn this_peer(peer: &Peer) -> PeerView {
         term: Some(status.term),
         last_log_index: status.last_log_index,
         applied_index: status.applied_index,
+        vote: status.voters.contains(&config.id.0),
+        behind: None,
         warnings: config.warnings.clone(),
     }
 }

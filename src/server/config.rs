@@ -10,6 +10,8 @@ use serde::Deserialize;
 use crate::config;
 use crate::model::{PeerId, Zone};
 
+use super::token::Token;
+
 /// Shows every field.
 const SAMPLE: &str = "docs/server.toml";
 
@@ -21,7 +23,7 @@ pub struct ConfigError(pub String);
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// This peer; never used twice in its group.
+    /// This peer; never used twice in its group. 0 until it has joined.
     pub id: PeerId,
     /// The Raft group.
     pub group: GroupId,
@@ -33,6 +35,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Every peer of the group, this one included: id to `host:port`.
     pub peers: BTreeMap<PeerId, String>,
+    /// Whether this peer joins a group that there is, rather than being one of its first members.
+    pub joins: bool,
+    /// The token to join with.
+    pub token: Option<String>,
     /// The pace of the group.
     pub timing: Timing,
     /// What is allowed and should not be; shown in every status.
@@ -42,16 +48,28 @@ pub struct Config {
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    id: u64,
-    group: String,
+    id: Option<u64>,
+    group: Option<String>,
+    join: Option<String>,
     zone: String,
     folder: PathBuf,
     listen: String,
+    #[serde(default)]
     peers: BTreeMap<String, String>,
     #[serde(default)]
     insecure_listen: bool,
     #[serde(default)]
     network: Network,
+}
+
+/// Stands where a peer that joins has no group yet.
+const NO_GROUP: &str = "00000000-0000-0000-0000-000000000000";
+
+/// The port of `host:port`; none if the text is something else.
+pub fn port(address: &str) -> Option<u16> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    (!host.is_empty()).then_some(port)
 }
 
 /// How far apart the peers are.
@@ -74,10 +92,38 @@ impl Config {
 
 fn check(file: File) -> Result<Config, ConfigError> {
     let refuse = |why: String| Err(ConfigError(why));
-    let group = file.group.parse().map_err(|_| {
+    let first = (
+        file.id.is_some(),
+        file.group.is_some(),
+        !file.peers.is_empty(),
+    );
+    let joins = first == (false, false, false);
+    if !joins {
+        let field = match first {
+            (false, _, _) => "id",
+            (_, false, _) => "group",
+            (_, _, false) => "peers",
+            (true, true, true) => "",
+        };
+        if !field.is_empty() {
+            return refuse(format!("`{field}` is missing; add it, {SAMPLE} shows how"));
+        }
+        if file.join.is_some() {
+            return refuse(
+                "join: a peer that joins is given id, group and peers; leave these out, or leave join out"
+                    .to_owned(),
+            );
+        }
+    }
+    let token = file.join.filter(|_| joins);
+    if let Some(text) = &token {
+        Token::parse(text).map_err(|why| ConfigError(format!("join: {why}")))?;
+    }
+    let text = file.group.unwrap_or_else(|| NO_GROUP.to_owned());
+    let id = file.id.unwrap_or_default();
+    let group = text.parse().map_err(|_| {
         ConfigError(format!(
-            "group '{}' is not a UUID; draw one with uuidgen and give all peers the same",
-            file.group
+            "group '{text}' is not a UUID; draw one with uuidgen and give all peers the same"
         ))
     })?;
     let zone = Zone::new(&file.zone).map_err(|error| ConfigError(format!("zone: {error}")))?;
@@ -86,10 +132,7 @@ fn check(file: File) -> Result<Config, ConfigError> {
         let Ok(number) = id.parse::<u64>() else {
             return refuse(format!("peers: '{id}' is not a number; name peers 1, 2, 3"));
         };
-        let port = address
-            .rsplit_once(':')
-            .map(|(_, port)| port.parse::<u16>());
-        if !matches!(port, Some(Ok(1..))) {
+        if port(address).is_none() {
             return refuse(format!(
                 "peers.{id}: '{address}' is not host:port; write for example 10.0.0.1:7001"
             ));
@@ -104,16 +147,15 @@ fn check(file: File) -> Result<Config, ConfigError> {
             "peers: two peers have the address {address}; give each its own"
         ));
     }
-    if !matches!(peers.len(), 1 | 3 | 5) {
+    if !joins && !matches!(peers.len(), 1 | 3 | 5) {
         return refuse(format!(
             "peers: {} peers are listed; list 3 or 5, so that a majority survives a loss",
             peers.len()
         ));
     }
-    if !peers.contains_key(&PeerId(file.id)) {
+    if !joins && !peers.contains_key(&PeerId(id)) {
         return refuse(format!(
-            "peers: this peer, id {}, is not listed; add it with its address",
-            file.id
+            "peers: this peer, id {id}, is not listed; add it with its address"
         ));
     }
     let Ok(listen) = file.listen.parse::<SocketAddr>() else {
@@ -137,17 +179,22 @@ fn check(file: File) -> Result<Config, ConfigError> {
     }
     let mut warnings = vec![];
     if !is_loopback {
+        let who = match joins {
+            true => "a peer".to_owned(),
+            false => format!("peer {id}"),
+        };
         warnings.push(format!(
-            "peer {} listens on {listen} without encryption and authentication (insecure_listen)",
-            file.id
+            "{who} listens on {listen} without encryption and authentication (insecure_listen)"
         ));
     }
     if peers.len() == 1 {
         warnings.push("the group has one peer: nothing is highly available".to_owned());
     }
     Ok(Config {
-        id: PeerId(file.id),
+        id: PeerId(id),
         group,
+        joins,
+        token,
         zone,
         folder: file.folder,
         listen,
@@ -189,6 +236,25 @@ peers = {1="127.0.0.1:7001", 2="127.0.0.1:7002", 3="127.0.0.1:7003"}
     }
 
     #[test]
+    fn a_peer_that_joins_is_given_its_place() {
+        let keep = |line: &&str| {
+            ["zone", "folder", "listen"]
+                .iter()
+                .any(|it| line.starts_with(it))
+        };
+        let place: Vec<_> = GOOD.lines().filter(keep).collect();
+        let place = place.join("\n");
+        // Restarted without its token.
+        let config = Config::parse(&place, false).unwrap();
+        assert!(config.joins && config.peers.is_empty() && config.token.is_none());
+        let ConfigError(why) = Config::parse(&format!("{place}\njoin = \"x\""), false).unwrap_err();
+        assert!(why.starts_with("join: the token is cut short"), "{why}");
+        let ConfigError(why) = Config::parse(&format!("{GOOD}join = \"x\""), false).unwrap_err();
+        assert!(why.starts_with("join: "), "{why}");
+        assert!(!Config::parse(GOOD, false).unwrap().joins);
+    }
+
+    #[test]
     fn refusals_name_the_field_in_one_sentence() {
         let cases = [
             ("zone = \"z1\"", "zonne = \"z1\"", "zonne"),
@@ -212,6 +278,11 @@ peers = {1="127.0.0.1:7001", 2="127.0.0.1:7002", 3="127.0.0.1:7003"}
         let sample = include_str!("../../docs/server.toml");
         let given = config::all_given(sample);
         for field in config::fields::<File>("") {
+            if field == "join" {
+                // Instead of three others, so it is not among what may be given beside them.
+                assert!(sample.contains("\n# join = "));
+                continue;
+            }
             let is_shown = given.contains(&format!("\n{field} = "));
             let is_table = given.contains(&format!("\n[{field}]"));
             assert!(is_shown || is_table, "{field} is not shown");

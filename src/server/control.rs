@@ -238,12 +238,12 @@ fn next_silence(view: &View) -> Duration {
 /// Asks the other peers whether they hear the agent of `instance`. Ends as soon as it is certain that
 /// fewer than half of all peers do.
 async fn look(peer: Arc<Peer>, cluster: ClusterName, instance: InstanceId) -> InstanceId {
-    let others: Vec<_> = peer
-        .config
-        .peers
+    // Who has a vote counts, and nobody else.
+    let (members, voters) = (peer.members(), peer.voters());
+    let others: Vec<_> = voters
         .iter()
-        .filter(|(id, _)| **id != peer.config.id)
-        .map(|(_, address)| address.clone())
+        .filter(|id| **id != peer.config.id)
+        .filter_map(|id| members.get(id).cloned())
         .collect();
     let path = format!("/internal/v1/look/{cluster}/{instance}");
     let mut asked = JoinSet::new();
@@ -257,7 +257,7 @@ async fn look(peer: Arc<Peer>, cluster: ClusterName, instance: InstanceId) -> In
         });
     }
     let mut heard_by = 0;
-    while (heard_by + asked.len()) * 2 >= peer.config.peers.len() {
+    while (heard_by + asked.len()) * 2 >= voters.len() {
         match asked.join_next().await.map(expect_no_panic) {
             Some(Some(true)) => heard_by += 1,
             Some(Some(false) | None) => {}

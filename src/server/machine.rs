@@ -2,14 +2,14 @@
 
 use raft::{MAX_SNAPSHOT_BYTES, RecordError, StateMachine};
 
-use crate::state::{Command, Reply, State};
+use crate::state::{Answer, Entry, State};
 
 impl StateMachine for State {
-    type Command = Command;
-    type Reply = Reply;
+    type Command = Entry;
+    type Reply = Answer;
 
-    fn apply(&mut self, _index: u64, command: Command) -> Reply {
-        State::apply(self, command)
+    fn apply(&mut self, _index: u64, entry: Entry) -> Answer {
+        self.apply_entry(entry)
     }
 
     fn encode(&self) -> Vec<u8> {

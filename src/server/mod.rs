@@ -7,12 +7,17 @@ pub mod calls;
 pub mod config;
 pub mod control;
 mod execute;
+pub mod join;
 pub mod lease;
+pub mod leaving;
 mod machine;
 pub mod observe;
+pub mod propose;
 pub mod sessions;
+pub mod token;
 mod vigil;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,15 +27,16 @@ use hyper::server::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use raft::{Consensus, Role, StartError};
+use raft::{Consensus, Deduplicated, Role, StartError};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::decision::{self, Plan};
 use crate::model::{ClusterName, PeerId, View};
-use crate::state::{Change, ClusterState, Command, Reply, State};
+use crate::state::{ClusterState, State};
 
 pub use config::{Config, ConfigError};
 use sessions::Sessions;
@@ -45,6 +51,13 @@ const CONNECTIONS: usize = 4096;
 const SNAPSHOT_EVERY: u64 = 2_000;
 /// So many entries are kept for a peer that is a little behind.
 const KEEP_ENTRIES: u64 = 500;
+
+/// What the peers replicate: the state, changed once by each change however often it is proposed.
+pub type Machine = Deduplicated<State>;
+
+/// Whose word it is that this peer was removed.
+#[derive(Debug)]
+pub(crate) struct Removed(PeerId);
 
 /// Why a peer does not start, or stopped. Each is one sentence with the next step.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +81,20 @@ pub enum ServerError {
         /// Why, with the next step.
         why: String,
     },
+    /// It could not join the group.
+    #[error("join: {0}")]
+    Join(String),
+    /// It is no member any more.
+    #[error(
+        "peer {peer} was removed from its group, as peer {by} says, and its number is never given again; \
+         to come back, empty its folder and join with a new token (primacy peers add HOST:PORT)"
+    )]
+    Removed {
+        /// This peer.
+        peer: PeerId,
+        /// Who says so.
+        by: PeerId,
+    },
     /// The replicated log failed while the peer ran.
     #[error("the peer stopped: {0}; look at the folder's disk and start it again")]
     Stopped(String),
@@ -78,7 +105,7 @@ pub struct Peer {
     /// Its configuration.
     pub config: Config,
     /// The replicated state.
-    pub consensus: Consensus<State>,
+    pub consensus: Consensus<Machine>,
     /// What it has seen.
     pub board: observe::Board,
     /// Its calls to other peers.
@@ -87,6 +114,7 @@ pub struct Peer {
     leases: lease::Leases,
     under_way: execute::UnderWay,
     vigil: vigil::Vigil,
+    origins: propose::Origins,
     upgrades: mpsc::Sender<OnUpgrade>,
 }
 
@@ -100,14 +128,35 @@ impl Peer {
     /// The leader as far as this peer knows, and its address.
     pub fn leader(&self) -> Option<(PeerId, String)> {
         let leader = PeerId(self.consensus.watch().borrow().leader?);
-        Some((leader, self.config.peers.get(&leader)?.clone()))
+        Some((leader, self.members().get(&leader)?.clone()))
+    }
+
+    /// The present members, learners too: id to `host:port`. Before the group is born, those it will be born with.
+    pub fn members(&self) -> BTreeMap<PeerId, String> {
+        let members = self.consensus.status().members;
+        if members.is_empty() {
+            return self.config.peers.clone();
+        }
+        let peers = members
+            .into_iter()
+            .map(|(id, address)| (PeerId(id), address));
+        peers.collect()
+    }
+
+    /// Those of the members that have a vote.
+    pub fn voters(&self) -> Vec<PeerId> {
+        let voters = self.consensus.status().voters;
+        match voters.is_empty() {
+            true => self.config.peers.keys().copied().collect(),
+            false => voters.into_iter().map(PeerId).collect(),
+        }
     }
 
     /// The readings of one cluster now.
     pub fn view(&self, state: &ClusterState) -> View {
         let cluster = &state.cluster;
         let lapse_at = self.leases.lapse_at(cluster);
-        let peers = self.config.peers.len();
+        let peers = self.voters().len();
         let now = clock::monotonic();
         let awake = (now, self.vigil.since(now));
         View {
@@ -129,20 +178,6 @@ impl Peer {
             let plan = decision::decide(state, &view);
             Some(look(state, &view, &plan))
         })
-    }
-
-    /// Has a change recorded, stamped with this peer's wall clock.
-    pub async fn propose(
-        &self,
-        cluster: ClusterName,
-        change: Change,
-    ) -> Result<Reply, raft::ProposeError> {
-        let command = Command {
-            cluster,
-            at: clock::wall_millis(),
-            change,
-        };
-        Ok(self.consensus.propose(command).await?.reply)
     }
 
     /// The commands under way, in words: instance, action and order.
@@ -178,7 +213,8 @@ pub async fn run(
                 source,
             })?;
     check_folder(&config)?;
-    let consensus = Consensus::start(raft_config(&config), State::default())
+    let config = join::admitted(config).await?;
+    let consensus = Consensus::start(raft_config(&config), Machine::default())
         .await
         .map_err(|error| folder_error(&config, error))?;
     for warning in &config.warnings {
@@ -196,10 +232,12 @@ pub async fn run(
         leases: lease::Leases::default(),
         under_way: execute::UnderWay::default(),
         vigil: vigil::Vigil::default(),
+        origins: propose::Origins::draw(),
         upgrades,
     });
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(listener, routes(peer.clone())));
+    let leaving = CancellationToken::new();
+    tasks.spawn(serve(listener, routes(peer.clone()), leaving.clone()));
     tasks.spawn(sessions::accept(peer.clone(), accepted));
     tasks.spawn(lead(peer.clone()));
     let watcher = peer.clone();
@@ -208,6 +246,7 @@ pub async fn run(
     let stopped = watch.wait_for(|view| view.role == Role::Stopped);
     let result = tokio::select! {
         () = shutdown => Ok(()),
+        by = leaving::until_removed(&peer) => Err(ServerError::Removed { peer: peer.config.id, by: by.0 }),
         _ = stopped => {
             let why = consensus.status().stopped.unwrap_or_else(|| "its log was closed".to_owned());
             Err(ServerError::Stopped(why))
@@ -217,6 +256,14 @@ pub async fn run(
             Err(ServerError::Stopped(why))
         }
     };
+    if result.is_ok() {
+        // The control loops end with the leadership, and the others go on at once.
+        leaving::hand_over(&consensus).await;
+        leaving.cancel();
+        if let Some(ended) = tasks.join_next().await {
+            expect_no_panic(ended);
+        }
+    }
     tasks.shutdown().await;
     drop(peer);
     consensus.shutdown().await;
@@ -237,11 +284,15 @@ fn raft_config(config: &Config) -> raft::Config {
         id: config.id.0,
         group: config.group,
         folder: config.folder.clone(),
-        members: config
-            .peers
-            .iter()
-            .map(|(id, address)| (id.0, address.clone()))
-            .collect(),
+        // One that joined is no first member: the log tells it who is.
+        members: match config.joins {
+            true => BTreeMap::new(),
+            false => config
+                .peers
+                .iter()
+                .map(|(id, address)| (id.0, address.clone()))
+                .collect(),
+        },
         timing: config.timing,
         transport: Arc::new(raft::Plain),
         snapshot_every: SNAPSHOT_EVERY,
@@ -307,14 +358,15 @@ fn folder_error(config: &Config, error: StartError) -> ServerError {
     }
 }
 
-/// Answers the peer's one port.
-async fn serve(listener: TcpListener, routes: Router) -> String {
+/// Answers the peer's one port, until `leaving` and what was asked before is answered.
+async fn serve(listener: TcpListener, routes: Router, leaving: CancellationToken) -> String {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            () = leaving.cancelled() => break,
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, routes.clone()));
+                    connections.spawn(connection(stream, routes.clone(), leaving.clone()));
                 }
                 Err(error) => {
                     // Too many open files, or a connection that came to nothing: the listener lives.
@@ -327,9 +379,15 @@ async fn serve(listener: TcpListener, routes: Router) -> String {
             }
         }
     }
+    let anew = |stream, closing| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(connection(stream, routes.clone(), closing))
+    };
+    leaving::drain(listener, connections, anew).await;
+    "it was stopped".to_owned()
 }
 
-async fn connection(stream: TcpStream, routes: Router) {
+/// Serves one connection; once `closing`, what was asked on it is still answered.
+async fn connection(stream: TcpStream, routes: Router, closing: CancellationToken) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
@@ -338,9 +396,16 @@ async fn connection(stream: TcpStream, routes: Router) {
         .header_read_timeout(HEADERS_WITHIN)
         .max_buf_size(HEADERS_LIMIT)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
-        .with_upgrades()
-        .await;
-    if let Err(error) = served {
+        .with_upgrades();
+    let mut served = std::pin::pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = closing.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended");
     }
 }

@@ -4,9 +4,11 @@
 pub mod apply;
 pub mod command;
 mod creation;
+pub mod entry;
 #[cfg(test)]
 pub mod example;
 pub mod history;
+pub mod peers;
 mod planned_stop;
 #[cfg(test)]
 mod tests;
@@ -19,13 +21,17 @@ use crate::model::{Cluster, ClusterName, InstanceId, Order};
 use crate::recovery::{Handover, Rejoin};
 
 pub use command::{Change, Command, NewCluster, Reply};
+pub use entry::{Answer, Entry};
 pub use history::{History, Kind, RecoveryRecord};
+pub use peers::{Peers, PeersChange, PeersCommand, PeersRefusal};
 
 /// Everything that is replicated.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct State {
     /// By name.
     pub clusters: BTreeMap<ClusterName, ClusterState>,
+    /// Which ids were given, and who is invited.
+    pub peers: Peers,
 }
 
 /// What is replicated of one cluster.

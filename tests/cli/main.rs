@@ -4,6 +4,7 @@
 
 mod elections;
 mod fakes;
+mod members;
 mod pipes;
 mod reads;
 mod refusals;

@@ -50,11 +50,13 @@ impl Document {
             "HEAD" => "get".to_owned(),
             other => other.to_lowercase(),
         };
-        // Where no method is refused, what is said of GET holds for all.
-        let takes_all = described["get"]["responses"]["405"].is_null();
+        // Where no method is refused, what is said of GET holds for all; a refused method is told alike by all.
+        let others = described.as_object().unwrap().values();
+        let first = described.get("get").or(others.last()).unwrap();
+        let takes_all = first["responses"]["405"].is_null();
         let operation = match described.get(&wanted) {
             Some(operation) => operation,
-            None if takes_all || status == "405" => &described["get"],
+            None if takes_all || status == "405" => first,
             None => panic!("{asked}, and the document knows no such method"),
         };
         let said = &operation["responses"][&status];

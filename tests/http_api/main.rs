@@ -309,7 +309,7 @@ async fn the_openapi_document_and_the_routes_are_the_same() {
     assert_eq!(described, routed);
     for (method, path, operation) in &operations {
         let method = method.to_uppercase().parse::<Method>().unwrap();
-        let path = path.replace("{cluster}", "none");
+        let path = path.replace("{cluster}", "none").replace("{peer}", "9");
         let response = group.call(1, method.clone(), &path, "").await;
         let body: Value = serde_json::from_slice(response.body()).unwrap();
         let is_answered = response.status() != 405 && body["code"] != "not-found";

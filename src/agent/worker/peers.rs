@@ -65,7 +65,9 @@ impl Worker {
             return;
         }
         match message {
-            PeerMessage::Welcome { .. } | PeerMessage::TurnedAway { .. } => {}
+            PeerMessage::Welcome { .. }
+            | PeerMessage::TurnedAway { .. }
+            | PeerMessage::Peers { .. } => {}
             PeerMessage::Granted {
                 serial,
                 order,

@@ -120,6 +120,8 @@ fn who_is_away_is_named_and_not_taken_for_present() {
         term: Some(3),
         last_log_index: None,
         applied_index: None,
+        vote: true,
+        behind: None,
         warnings: (id == 1)
             .then(|| "of a peer".to_owned())
             .into_iter()

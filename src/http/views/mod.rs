@@ -6,6 +6,6 @@ mod recovery;
 
 pub(super) use cluster::cluster_view;
 pub use cluster::{ClusterView, FindingView, InstanceView, StepView, WaitView};
-pub use peers::{LeaderView, PeerView};
+pub use peers::{InvitedView, LeaderView, MembersView, PeerView, TransferredView};
 pub(super) use recovery::recovery_view;
 pub use recovery::{EntryView, RecoveryView};

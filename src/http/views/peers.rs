@@ -36,6 +36,43 @@ pub struct PeerView {
     pub last_log_index: Option<u64>,
     /// The last entry that it applied.
     pub applied_index: Option<u64>,
+    /// Whether it has a vote, as the asked peer knows it.
+    #[serde(default)]
+    pub vote: bool,
+    /// Entries of the log that it misses; known if the asked peer leads, and not of itself.
+    #[serde(default)]
+    pub behind: Option<u64>,
     /// What is allowed there and should not be.
     pub warnings: Vec<String>,
+}
+
+/// A place that one newcomer may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvitedView {
+    /// The number that it will have.
+    pub id: u64,
+    /// Where it will answer.
+    pub address: String,
+    /// The Raft group.
+    pub group: String,
+    /// Where the present members answer.
+    pub members: Vec<String>,
+    /// When the invitation ends, by the leader's wall clock.
+    pub expires_at: String,
+}
+
+/// Who belongs to the group after a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembersView {
+    /// Those with a vote.
+    pub voters: Vec<u64>,
+    /// Those without.
+    pub learners: Vec<u64>,
+}
+
+/// Who leads after leadership was handed over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferredView {
+    /// The new leader.
+    pub leader: u64,
 }

@@ -1,5 +1,6 @@
 //! What is said on a session that stands: reports, renewals and outcomes in, commands and grants out.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ pub(super) async fn converse(
     }
 }
 
-/// Says what is to be said, the welcome first and whenever the leader changes.
+/// Says what is to be said: the welcome first and whenever the leader changes, and who belongs to the group.
 async fn speak(
     registered: &Registered,
     mut sink: SplitSink<Stream, Bytes>,
@@ -53,35 +54,52 @@ async fn speak(
 ) -> &'static str {
     let peer = &registered.peer;
     let mut watch = peer.consensus.watch();
-    let mut leader = watch.borrow_and_update().leader;
-    let mut message = welcome(peer);
+    let mut known = *watch.borrow_and_update();
+    let mut messages = VecDeque::from([welcome(peer), members(peer)]);
     loop {
-        if send(&mut sink, &message).await.is_err() {
-            return "it could not be written to";
+        while let Some(message) = messages.pop_front() {
+            if send(&mut sink, &message).await.is_err() {
+                return "it could not be written to";
+            }
         }
-        message = tokio::select! {
+        tokio::select! {
             message = outbox.recv() => match message {
-                Some(message) => message,
+                Some(message) => messages.push_back(message),
                 None => return STOPS,
             },
-            is_changed = leader_changes(&mut watch, &mut leader) => match is_changed {
-                true => welcome(peer),
-                false => return STOPS,
-            },
-        };
+            now = group_changes(&mut watch, known) => {
+                let Some(now) = now else {
+                    return STOPS;
+                };
+                if now.leader != known.leader {
+                    messages.push_back(welcome(peer));
+                }
+                if now.members_index != known.members_index {
+                    messages.push_back(members(peer));
+                }
+                known = now;
+            }
+        }
     }
 }
 
-/// Returns once another leader is known; `false` if the peer stops. Cancel-safe.
-async fn leader_changes(watch: &mut watch::Receiver<View>, leader: &mut Option<u64>) -> bool {
+/// Returns once another leader or other members are known; none if the peer stops. Cancel-safe.
+async fn group_changes(watch: &mut watch::Receiver<View>, known: View) -> Option<View> {
     while watch.changed().await.is_ok() {
-        let now = watch.borrow_and_update().leader;
-        if now != *leader {
-            *leader = now;
-            return true;
+        let now = *watch.borrow_and_update();
+        if (now.leader, now.members_index) != (known.leader, known.members_index) {
+            return Some(now);
         }
     }
-    false
+    None
+}
+
+fn members(peer: &Peer) -> PeerMessage {
+    let status = peer.consensus.status();
+    PeerMessage::Peers {
+        index: status.members_index.unwrap_or(0),
+        addresses: status.members.into_values().collect(),
+    }
 }
 
 /// Takes in what the agent says.

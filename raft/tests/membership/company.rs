@@ -1,0 +1,421 @@
+//! A group that grows and shrinks: peers on the loopback, each on a runtime of its own so that one can be killed without
+//! grace, and clients that propose all the time and never lose count of what they were told.
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use raft::{
+    Config, Consensus, Deduplicated, GroupId, Key, Numbered, Once, ProposeError, RecordError, Role,
+    StartError, StateMachine, Timing,
+};
+use tempfile::TempDir;
+use tokio::{
+    net::TcpListener,
+    runtime::Runtime,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+/// Nothing these tests wait for takes longer on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+const GROUP: GroupId = GroupId::from_bytes(*b"a growing group.");
+
+/// Every number it was ever given, in order, repetitions included; replies with how many there are.
+#[derive(Debug, Clone, Default)]
+pub struct Tally(pub Vec<u64>);
+
+impl StateMachine for Tally {
+    type Command = u64;
+    type Reply = u64;
+
+    fn apply(&mut self, _index: u64, number: u64) -> u64 {
+        self.0.push(number);
+        self.0.len() as u64
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        raft::seal(&self.0).unwrap()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        Ok(Self(raft::unseal(bytes, raft::MAX_SNAPSHOT_BYTES)?))
+    }
+}
+
+pub type Handle = Consensus<Deduplicated<Tally>>;
+
+struct Running {
+    runtime: Runtime,
+    consensus: Handle,
+    /// Aborted with the runtime.
+    _server: JoinSet<std::io::Result<()>>,
+}
+
+/// The handles of the running peers, as clients see them.
+pub type Handles = Arc<Mutex<BTreeMap<u64, Handle>>>;
+
+pub struct Company {
+    folders: TempDir,
+    configs: BTreeMap<u64, (Config, SocketAddr)>,
+    running: BTreeMap<u64, Running>,
+    handles: Handles,
+    runtime: Runtime,
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// A port that was free a moment ago.
+fn address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// A peer whose folder goes away while it flushes ends the whole process, so the folders are removed only when nobody
+/// holds their files any more.
+impl Drop for Company {
+    fn drop(&mut self) {
+        self.handles.lock().unwrap().clear();
+        for running in std::mem::take(&mut self.running).into_values() {
+            running.runtime.shutdown_background();
+        }
+        let is_released = |(config, _): &(Config, SocketAddr)| {
+            let held = File::open(config.folder.join("log").join("db"));
+            held.map_or(true, |file| file.try_lock().is_ok())
+        };
+        for _ in 0..1000 {
+            if self.configs.values().all(is_released) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Company {
+    /// A group of `count` voters.
+    pub fn start(count: u64) -> Self {
+        Self::start_with(count, |_| {})
+    }
+
+    pub fn start_with(count: u64, change: impl Fn(&mut Config)) -> Self {
+        let mut company = Self {
+            folders: tempfile::tempdir().unwrap(),
+            configs: BTreeMap::new(),
+            running: BTreeMap::new(),
+            handles: Handles::default(),
+            runtime: runtime(),
+        };
+        let addresses: BTreeMap<u64, SocketAddr> = (1..=count).map(|id| (id, address())).collect();
+        let members: BTreeMap<u64, String> = addresses
+            .iter()
+            .map(|(id, at)| (*id, at.to_string()))
+            .collect();
+        for (id, at) in addresses {
+            let mut config = company.config(id, members.clone());
+            change(&mut config);
+            company.configs.insert(id, (config, at));
+        }
+        for id in 1..=count {
+            company.run(id);
+        }
+        company
+    }
+
+    fn config(&self, id: u64, members: BTreeMap<u64, String>) -> Config {
+        Config {
+            id,
+            group: GROUP,
+            folder: self.folders.path().join(id.to_string()),
+            members,
+            timing: Timing::lan(),
+            snapshot_every: 5000,
+            keep_before_snapshot: 1000,
+        }
+    }
+
+    /// Starts a peer that is no member yet, and says where it answers.
+    pub fn newcomer(&mut self, id: u64) -> String {
+        let at = address();
+        let config = self.config(id, BTreeMap::new());
+        self.configs.insert(id, (config, at));
+        self.run(id);
+        at.to_string()
+    }
+
+    /// Starts a peer that does not run, as soon as its folder and port are free.
+    pub fn run(&mut self, id: u64) {
+        let (config, at) = &self.configs[&id];
+        let runtime = runtime();
+        let consensus = runtime.block_on(soon(
+            "the folder is free",
+            async || match Consensus::start(config.clone(), Deduplicated::default()).await {
+                Ok(started) => Some(started),
+                Err(StartError::InUse) => None,
+                Err(error) => panic!("peer {id} does not start: {error:?}"),
+            },
+        ));
+        let listener = runtime.block_on(soon("the port is free", async || {
+            TcpListener::bind(at).await.ok()
+        }));
+        let mut server = JoinSet::new();
+        let served = raft::serve(listener, consensus.clone(), std::future::pending());
+        server.spawn_on(served, runtime.handle());
+        self.handles.lock().unwrap().insert(id, consensus.clone());
+        let running = Running {
+            runtime,
+            consensus,
+            _server: server,
+        };
+        self.running.insert(id, running);
+    }
+
+    /// Stops a peer in the middle of whatever it does.
+    pub fn kill(&mut self, id: u64) {
+        self.handles.lock().unwrap().remove(&id);
+        let running = self.running.remove(&id).unwrap();
+        running.runtime.shutdown_background();
+    }
+
+    /// Stops a peer as an operator does: if it leads, it hands over first.
+    pub fn stop(&mut self, id: u64) {
+        let Running {
+            runtime,
+            consensus,
+            _server,
+        } = self.running.remove(&id).unwrap();
+        runtime.block_on(async {
+            let handed = consensus.hand_over(Duration::from_secs(1)).await;
+            handed.unwrap_or_else(|error| panic!("peer {id} does not hand over: {error}"));
+        });
+        self.handles.lock().unwrap().remove(&id);
+        runtime.block_on(consensus.shutdown());
+        drop(_server);
+        runtime.shutdown_background();
+    }
+
+    pub fn ids(&self) -> Vec<u64> {
+        self.running.keys().copied().collect()
+    }
+
+    pub fn handles(&self) -> Handles {
+        self.handles.clone()
+    }
+
+    pub fn consensus(&self, id: u64) -> Handle {
+        self.running[&id].consensus.clone()
+    }
+
+    pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async {
+            let waited = tokio::time::timeout(DEADLINE, future).await;
+            waited.expect("not in time")
+        })
+    }
+
+    pub fn pause(&self, time: Duration) {
+        self.runtime.block_on(async { sleep(time).await });
+    }
+
+    /// The one peer that leads, as it and a majority say.
+    pub fn leader(&self) -> u64 {
+        self.wait(soon("there is a leader", async || {
+            for (id, running) in &self.running {
+                let consensus = &running.consensus;
+                let confirmed = consensus.confirm_leadership(Duration::from_secs(1));
+                if consensus.status().role == Role::Leader && confirmed.await.is_ok() {
+                    return Some(*id);
+                }
+            }
+            None
+        }))
+    }
+
+    /// What `change` gives at the leader of the moment; asked again while it is no leader's to answer.
+    pub fn at_leader<T>(
+        &self,
+        change: impl AsyncFn(Handle) -> Result<T, raft::ChangeError>,
+    ) -> Result<T, raft::ChangeError> {
+        use raft::ChangeError as E;
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let leader = self.leader();
+            match self.wait(change(self.consensus(leader))) {
+                Err(E::NotLeader { .. } | E::UnderWay | E::HandedOver { .. })
+                    if Instant::now() < deadline => {}
+                // It is being caught up, or has only just begun to lead.
+                Err(E::Behind { .. } | E::Silent { .. }) if Instant::now() < deadline => {}
+                other => return other,
+            }
+            self.pause(Duration::from_millis(10));
+        }
+    }
+
+    /// The voters by the leader's word.
+    pub fn voters(&self) -> Vec<u64> {
+        self.consensus(self.leader()).status().voters
+    }
+
+    /// All running peers come to hold each of `told` exactly once, and the same as each other.
+    pub fn all_hold(&self, told: &[u64]) {
+        let leader = self.consensus(self.leader());
+        let held = leader.read(|state| state.0.clone());
+        let mut sorted = held.clone();
+        sorted.sort_unstable();
+        let repeated: Vec<_> = sorted.windows(2).filter(|two| two[0] == two[1]).collect();
+        assert!(repeated.is_empty(), "applied twice: {repeated:?}");
+        let lost: Vec<_> = told
+            .iter()
+            .filter(|number| sorted.binary_search(number).is_err())
+            .collect();
+        assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+        for (id, running) in &self.running {
+            self.wait(soon(&format!("peer {id} has caught up"), async || {
+                let has = running.consensus.read(|state| state.0.len() >= held.len());
+                has.then_some(())
+            }));
+            let same = running
+                .consensus
+                .read(|state| state.0[..held.len()] == held[..]);
+            assert!(same, "peer {id} holds something else");
+        }
+    }
+
+    /// Clients that propose numbers until they are stopped.
+    pub fn clients(&self, count: u64) -> Clients {
+        let runtime = runtime();
+        let (stop, longest) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let mut tasks = JoinSet::new();
+        for client in 0..count {
+            let work = client_loop(client, self.handles(), stop.clone(), longest.clone());
+            tasks.spawn_on(work, runtime.handle());
+        }
+        Clients {
+            runtime,
+            tasks,
+            stop,
+            longest,
+        }
+    }
+}
+
+pub struct Clients {
+    runtime: Runtime,
+    tasks: JoinSet<Vec<u64>>,
+    stop: Arc<AtomicBool>,
+    longest: Arc<AtomicU64>,
+}
+
+impl Clients {
+    /// The longest time from the first attempt to the acknowledgement since the last question, in milliseconds.
+    pub fn longest_wait(&self) -> u64 {
+        self.longest.swap(0, Relaxed)
+    }
+
+    /// Ends them, and gives every number that was acknowledged.
+    pub fn stop(self) -> Vec<u64> {
+        self.stop.store(true, Relaxed);
+        let told = self.runtime.block_on(self.tasks.join_all());
+        self.runtime.shutdown_background();
+        told.concat()
+    }
+}
+
+async fn client_loop(
+    client: u64,
+    handles: Handles,
+    stop: Arc<AtomicBool>,
+    longest: Arc<AtomicU64>,
+) -> Vec<u64> {
+    let mut told = vec![];
+    for serial in 0.. {
+        if stop.load(Relaxed) {
+            return told;
+        }
+        let number = client * 1_000_000 + serial;
+        let began = Instant::now();
+        propose(&handles, client, number).await;
+        let waited = u64::try_from(began.elapsed().as_millis()).unwrap();
+        longest.fetch_max(waited, Relaxed);
+        told.push(number);
+        sleep(Duration::from_millis(1)).await;
+    }
+    unreachable!("the serials do not end")
+}
+
+/// Proposes one number until it is acknowledged, under one key, at whichever peer leads.
+pub async fn propose(handles: &Handles, client: u64, number: u64) {
+    let mut key = Key {
+        client: [0; 16],
+        serial: number,
+    };
+    key.client[..8].copy_from_slice(&client.to_be_bytes());
+    let mut since = None;
+    let deadline = Instant::now() + DEADLINE;
+    let mut next = None;
+    loop {
+        assert!(
+            Instant::now() < deadline,
+            "{number} is not acknowledged in time"
+        );
+        let chosen = {
+            let handles = handles.lock().unwrap();
+            let named = next.take().and_then(|id| handles.get(&id).cloned());
+            named.or_else(|| {
+                let led = handles
+                    .values()
+                    .find(|it| it.watch().borrow().role == Role::Leader);
+                led.cloned()
+            })
+        };
+        let Some(consensus) = chosen else {
+            sleep(Duration::from_millis(2)).await;
+            continue;
+        };
+        let applied = consensus.watch().borrow().applied_index.unwrap_or(0);
+        let command = Numbered {
+            key,
+            about: number,
+            since: *since.get_or_insert(applied),
+            command: number,
+        };
+        match consensus.propose(command).await {
+            Ok(applied) => match applied.reply {
+                Once::Applied(_) => return,
+                refused => panic!("{number}: {refused:?}"),
+            },
+            Err(ProposeError::NotLeader { leader }) => next = leader,
+            // Whether it was applied is not known: the same key makes it safe to ask again.
+            Err(ProposeError::Unknown | ProposeError::Stopped(_)) => {}
+            Err(error) => panic!("{number}: {error}"),
+        }
+        sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Asks until there is an answer.
+pub async fn soon<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}

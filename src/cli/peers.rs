@@ -1,0 +1,90 @@
+//! The verbs that change the peers.
+
+use hyper::Method;
+
+use crate::http::membership::{InvitationBody, TransferBody};
+use crate::http::views::{InvitedView, MembersView, TransferredView};
+use crate::output;
+use crate::server::token::{Secret, Token, hex};
+
+use super::api::Api;
+use super::arguments::{Output, PeersVerb};
+use super::verbs::print_json;
+use super::{Exit, Failure};
+
+pub(super) async fn change(api: Api, verb: PeersVerb, output: Output) -> Result<(), Failure> {
+    match verb {
+        PeersVerb::Add { address } => add(&api, address, output).await,
+        PeersVerb::Promote { peer } => {
+            let path = format!("/api/v1/peers/{peer}/promote");
+            let members: MembersView = api.post(&path, &()).await?;
+            told(&members, &format!("peer {peer} has a vote"), output)
+        }
+        PeersVerb::Remove { peer } => {
+            let path = format!("/api/v1/peers/{peer}");
+            let body = bytes::Bytes::new();
+            let members: MembersView = api.change(Method::DELETE, &path, body).await?;
+            told(&members, &format!("peer {peer} is removed"), output)
+        }
+        PeersVerb::TransferLeader { peer } => {
+            let body = TransferBody { to: peer };
+            let view: TransferredView = api.post("/api/v1/leader/transfer", &body).await?;
+            match output {
+                Output::Json => print_json(&view),
+                Output::Table => Ok(output::line(format_args!("peer {} leads", view.leader))?),
+            }
+        }
+    }
+}
+
+/// The secret is drawn here and goes nowhere but into the token.
+async fn add(api: &Api, address: String, output: Output) -> Result<(), Failure> {
+    let secret = Secret::draw();
+    let body = InvitationBody {
+        address,
+        secret_sha256: hex(&secret.digest()),
+    };
+    let view: InvitedView = api.post("/api/v1/peers", &body).await?;
+    let group = view.group.parse().map_err(|_| {
+        Failure::new(
+            Exit::Failed,
+            "the answer is not understood: it names no group",
+        )
+    })?;
+    let addresses = view.members.clone();
+    let token = Token {
+        group,
+        secret,
+        addresses,
+    }
+    .text();
+    match output {
+        Output::Json => print_json(&serde_json::json!({"invited": view, "token": token})),
+        Output::Table => {
+            output::say(format_args!(
+                "peer {} at {} may join until {}: give it this token as `join`, once; then: primacy peers promote {}",
+                view.id, view.address, view.expires_at, view.id
+            ));
+            Ok(output::line(token)?)
+        }
+    }
+}
+
+fn told(members: &MembersView, what: &str, output: Output) -> Result<(), Failure> {
+    let list = |ids: &[u64]| {
+        let ids: Vec<_> = ids.iter().map(u64::to_string).collect();
+        ids.join(", ")
+    };
+    match output {
+        Output::Json => print_json(members),
+        Output::Table if members.learners.is_empty() => Ok(output::line(format_args!(
+            "{what}; voters {}",
+            list(&members.voters)
+        ))?),
+        Output::Table => Ok(output::line(format_args!(
+            "{what}; voters {}; learners {}",
+            list(&members.voters),
+            list(&members.learners)
+        ))?),
+    }
+}

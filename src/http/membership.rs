@@ -1,0 +1,285 @@
+//! Changes of the peers themselves: invite, let in, give a vote, remove, hand leadership over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::{Extension, Json};
+use raft::{ChangeError, ProposeError, TransferError};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::model::PeerId;
+use crate::server::propose::{NotRecorded, Origin};
+use crate::server::token::unhex;
+use crate::server::{Peer, config};
+use crate::state::PeersChange;
+use crate::state::peers::Digest;
+
+use super::change::{key_reused, outcome_unknown};
+use super::problem::Problem;
+use super::views::{InvitedView, MembersView, TransferredView};
+
+/// How long an invitation lasts, in milliseconds of the leader's wall clock.
+const INVITED_FOR: u64 = 60 * 60 * 1000;
+/// How long a leader looks for a peer to hand over to.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
+/// The body of `POST /api/v1/peers`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InvitationBody {
+    /// Where the newcomer will answer, `host:port`.
+    pub address: String,
+    /// SHA-256 of its one-time secret, in hexadecimal digits: the secret itself stays with whoever drew it.
+    pub secret_sha256: String,
+}
+
+/// The body of `POST /api/v1/leader/transfer`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransferBody {
+    /// Who shall lead; the one that is most up to date if absent.
+    pub to: Option<u64>,
+}
+
+/// The peer that the path names.
+pub struct Numbered(PeerId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Numbered {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Numbered, Problem> {
+        let number = Path::<u64>::from_request_parts(parts, state).await;
+        number
+            .map(|Path(id)| Numbered(PeerId(id)))
+            .map_err(|_| unknown("a peer is named by its number".to_owned()))
+    }
+}
+
+pub(super) type Body = Result<Bytes, BytesRejection>;
+
+pub(super) fn read<T: DeserializeOwned>(body: Body, shape: &str) -> Result<T, Problem> {
+    let body = body.map_err(|_| Problem::too_large())?;
+    serde_json::from_slice(&body).map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, "bad-body", error.to_string())
+            .hint(format!("send {shape}"))
+    })
+}
+
+/// `POST /api/v1/peers`: gives the next number to whoever will show the secret. Fails with `bad-body`, `too-large`,
+/// `invalid`, `exists`, `key-reused`, `no-leader`, `outcome-unknown`.
+pub async fn invite(
+    State(peer): State<Arc<Peer>>,
+    Extension(origin): Extension<Origin>,
+    body: Body,
+) -> Result<(StatusCode, Json<InvitedView>), Problem> {
+    let body: InvitationBody = read(body, "{\"address\": \"host:port\", \"secret_sha256\"}")?;
+    let invalid = |why: &str| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", why)
+            .hint("correct the field and send it again; nothing was changed")
+    };
+    if config::port(&body.address).is_none() {
+        return Err(invalid("address: it is not host:port"));
+    }
+    let secret: Digest = unhex(&body.secret_sha256)
+        .ok_or_else(|| invalid("secret_sha256: it is not 64 hexadecimal digits"))?;
+    let members = peer.members();
+    if let Some((id, _)) = members
+        .iter()
+        .find(|(_, address)| **address == body.address)
+    {
+        let detail = format!("peer {id} has the address {}", body.address);
+        return Err(Problem::new(StatusCode::CONFLICT, "exists", detail)
+            .hint("remove it first, or give the newcomer another address"));
+    }
+    let change = PeersChange::Invite {
+        address: body.address.clone(),
+        secret,
+        at_least: members.keys().map(|id| id.0).max().unwrap_or(0),
+        expires_at: clock::wall_millis() + INVITED_FOR,
+    };
+    let id = peer
+        .propose_peers(origin, change)
+        .await
+        .map_err(not_recorded)?;
+    let id = id.map_err(|refusal| invalid(&refusal.to_string()))?;
+    let recorded = peer
+        .consensus
+        .read(|state| state.peers.invitation(id).cloned());
+    // A repetition, after it was withdrawn.
+    let recorded = recorded.ok_or_else(|| unknown(format!("the invitation {id} was withdrawn")))?;
+    tracing::info!(peer = %id, address = recorded.address, "a peer is invited");
+    let view = InvitedView {
+        id: id.0,
+        address: recorded.address,
+        group: peer.consensus.group().to_string(),
+        members: members.into_values().collect(),
+        expires_at: clock::text_of(recorded.expires_at),
+    };
+    Ok((StatusCode::CREATED, Json(view)))
+}
+
+/// `POST /api/v1/peers/{peer}/promote`: gives a learner a vote.
+pub async fn promote(
+    State(peer): State<Arc<Peer>>,
+    Numbered(id): Numbered,
+) -> Result<Json<MembersView>, Problem> {
+    match peer.consensus.promote(id.0).await {
+        // A repetition of what was done.
+        Ok(_) | Err(ChangeError::HasVote { .. }) => Ok(Json(members(&peer))),
+        Err(error) => Err(refused(&error)),
+    }
+}
+
+/// `DELETE /api/v1/peers/{peer}`: removes a peer for ever, or withdraws its invitation.
+pub async fn remove(
+    State(peer): State<Arc<Peer>>,
+    Extension(origin): Extension<Origin>,
+    Numbered(id): Numbered,
+) -> Result<Json<MembersView>, Problem> {
+    let is_member = peer.members().contains_key(&id);
+    let is_invited = peer
+        .consensus
+        .read(|state| state.peers.invitation(id).is_some());
+    let committed = peer.consensus.committed_members();
+    let is_gone = peer
+        .consensus
+        .read(|state| state.peers.is_gone(id, &committed));
+    if !is_member && !is_invited {
+        // A repetition of what was done.
+        return match is_gone {
+            true => Ok(Json(members(&peer))),
+            false => Err(refused(&ChangeError::NoMember { id: id.0 })),
+        };
+    }
+    // Its number is spent before it goes, whatever becomes of the rest.
+    let change = PeersChange::Leave { peer: id };
+    let left = peer
+        .propose_peers(origin, change)
+        .await
+        .map_err(not_recorded)?;
+    left.map_err(|refusal| unknown(refusal.to_string()))?;
+    if is_member {
+        match peer.consensus.remove(id.0).await {
+            Ok(_) | Err(ChangeError::NoMember { .. }) => {}
+            Err(error) => return Err(refused(&error)),
+        }
+    }
+    tracing::info!(peer = %id, "a peer is removed");
+    Ok(Json(members(&peer)))
+}
+
+/// `POST /api/v1/leader/transfer`: another peer leads.
+pub async fn transfer(
+    State(peer): State<Arc<Peer>>,
+    body: Body,
+) -> Result<Json<TransferredView>, Problem> {
+    let body = body.map_err(|_| Problem::too_large())?;
+    let TransferBody { to } = match body.is_empty() {
+        true => TransferBody::default(),
+        false => read(Ok(body), "{\"to\": a peer} or {}")?,
+    };
+    let handed = match to {
+        // It leads already, or it was a repetition.
+        Some(to) if to == peer.config.id.0 => Ok(to),
+        Some(to) => peer.consensus.transfer_leadership(to).await.map(|()| to),
+        None => match peer.consensus.hand_over(HAND_OVER).await {
+            Ok(Some(to)) => Ok(to),
+            Ok(None) => return Err(Problem::no_leader()),
+            Err(error) => Err(error),
+        },
+    };
+    let leader = handed.map_err(|error| transfer_refused(&error))?;
+    Ok(Json(TransferredView { leader }))
+}
+
+fn members(peer: &Peer) -> MembersView {
+    let status = peer.consensus.status();
+    let members = status.members.keys().copied();
+    MembersView {
+        learners: members.filter(|id| !status.voters.contains(id)).collect(),
+        voters: status.voters,
+    }
+}
+
+fn unknown(detail: String) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "unknown-peer", detail)
+        .hint("GET /api/v1/peers lists the peers")
+}
+
+pub(super) fn not_recorded(error: NotRecorded) -> Problem {
+    match error {
+        NotRecorded::Proposal(ProposeError::NotLeader { .. }) => Problem::no_leader(),
+        NotRecorded::KeyReused => key_reused(),
+        NotRecorded::Proposal(error) => outcome_unknown(&error.to_string()),
+    }
+}
+
+fn unmet(problem: Problem) -> Problem {
+    problem.hint("GET /api/v1/peers says who answers and how far each is; nothing was changed")
+}
+
+pub(super) fn refused(error: &ChangeError) -> Problem {
+    match error {
+        // The leader of the moment is asked again.
+        ChangeError::NotLeader { .. } | ChangeError::HandedOver { .. } => Problem::no_leader(),
+        ChangeError::UnderWay => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "under-way",
+            error.to_string(),
+        )
+        .hint("ask again in a moment"),
+        ChangeError::NoMember { .. } => unknown(error.to_string()),
+        ChangeError::Exists { .. } | ChangeError::HasVote { .. } => {
+            Problem::new(StatusCode::CONFLICT, "exists", error.to_string())
+                .hint("GET /api/v1/peers lists the peers")
+        }
+        ChangeError::Silent { .. } => unmet(Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "silent",
+            error.to_string(),
+        )),
+        ChangeError::Behind { .. } => unmet(Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "behind",
+            error.to_string(),
+        )),
+        ChangeError::LastVoter { .. } | ChangeError::NoQuorum { .. } => unmet(Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "no-quorum",
+            error.to_string(),
+        )),
+        ChangeError::Transfer(error) => transfer_refused(error),
+        ChangeError::Unknown | ChangeError::Stopped(_) => outcome_unknown(&error.to_string()),
+    }
+}
+
+fn transfer_refused(error: &TransferError) -> Problem {
+    match error {
+        TransferError::NotLeader { .. } => Problem::no_leader(),
+        TransferError::NotAVoter { .. } => unmet(Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "no-vote",
+            error.to_string(),
+        )),
+        TransferError::Behind { .. } => unmet(Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "behind",
+            error.to_string(),
+        )),
+        TransferError::Nobody => unmet(Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "silent",
+            error.to_string(),
+        )),
+        TransferError::NotTaken { .. } | TransferError::Stopped(_) => {
+            outcome_unknown(&error.to_string())
+        }
+    }
+}

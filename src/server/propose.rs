@@ -1,0 +1,140 @@
+//! Changes are proposed under a key, so that one that is proposed again takes effect once.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use raft::{Key, Numbered, Once, ProposeError};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::clock;
+use crate::model::{ClusterName, PeerId};
+use crate::state::{
+    Answer, Change, Command, Entry, PeersChange, PeersCommand, PeersRefusal, Reply,
+};
+
+use super::Peer;
+
+/// What makes a change that is asked for again the same change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// Who asks, and for which of its changes.
+    pub key: Key,
+    /// A digest of what is asked for.
+    pub about: u64,
+    /// What the first peer that was asked had applied of the log then.
+    pub since: u64,
+}
+
+/// Why a change was not recorded, or may not be.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRecorded {
+    /// As the error says.
+    #[error(transparent)]
+    Proposal(#[from] ProposeError),
+    /// Its key was used for something else.
+    #[error("the key was used for another change")]
+    KeyReused,
+}
+
+/// Numbers this peer's own changes.
+pub(super) struct Origins {
+    client: [u8; 16],
+    next: AtomicU64,
+}
+
+impl Origins {
+    /// Of this run of the process.
+    pub(super) fn draw() -> Origins {
+        Origins {
+            client: draw(),
+            next: AtomicU64::new(1),
+        }
+    }
+}
+
+/// Random bytes.
+pub fn draw<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom(&mut bytes, GetRandomFlags::empty())
+        .expect("the kernel refuses nobody a few random bytes");
+    bytes
+}
+
+impl Peer {
+    /// The last index of the log that this peer has applied.
+    pub fn applied_index(&self) -> u64 {
+        let view = *self.consensus.watch().borrow();
+        view.applied_index.unwrap_or(0)
+    }
+
+    /// Has a change of this peer's own recorded, stamped with its wall clock.
+    pub async fn propose(
+        &self,
+        cluster: ClusterName,
+        change: Change,
+    ) -> Result<Reply, ProposeError> {
+        let serial = self.origins.next.fetch_add(1, Ordering::Relaxed);
+        let origin = Origin {
+            key: Key {
+                client: self.origins.client,
+                serial,
+            },
+            about: serial,
+            since: self.applied_index(),
+        };
+        match self.propose_as(origin, cluster, change).await {
+            Ok(reply) => Ok(reply),
+            Err(NotRecorded::Proposal(error)) => Err(error),
+            // No serial is used twice.
+            Err(NotRecorded::KeyReused) => Err(ProposeError::Unknown),
+        }
+    }
+
+    /// Has a change of a cluster recorded, once however often it is proposed.
+    pub async fn propose_as(
+        &self,
+        origin: Origin,
+        cluster: ClusterName,
+        change: Change,
+    ) -> Result<Reply, NotRecorded> {
+        let at = clock::wall_millis();
+        let command = Command {
+            cluster,
+            at,
+            change,
+        };
+        match self.record(origin, Entry::Cluster(command)).await? {
+            Answer::Cluster(reply) => Ok(reply),
+            Answer::Peers(_) => Err(NotRecorded::KeyReused),
+        }
+    }
+
+    /// Has a change of the peers recorded, once however often it is proposed.
+    pub async fn propose_peers(
+        &self,
+        origin: Origin,
+        change: PeersChange,
+    ) -> Result<Result<PeerId, PeersRefusal>, NotRecorded> {
+        let at = clock::wall_millis();
+        let command = PeersCommand { at, change };
+        match self.record(origin, Entry::Peers(command)).await? {
+            Answer::Peers(reply) => Ok(reply),
+            Answer::Cluster(_) => Err(NotRecorded::KeyReused),
+        }
+    }
+
+    async fn record(&self, origin: Origin, command: Entry) -> Result<Answer, NotRecorded> {
+        let Origin { key, about, since } = origin;
+        let numbered = Numbered {
+            key,
+            about,
+            since,
+            command,
+        };
+        match self.consensus.propose(numbered).await?.reply {
+            Once::Applied(answer) => Ok(answer),
+            // Whether it was applied before is no longer known.
+            Once::Expired => Err(ProposeError::Unknown.into()),
+            Once::Reused => Err(NotRecorded::KeyReused),
+        }
+    }
+}
