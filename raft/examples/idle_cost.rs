@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, env, fs, path::PathBuf, process::Command, time::Duration};
 
-use raft::{Config, Consensus, GroupId, RecordError, StateMachine, Timing};
+use raft::{Config, Consensus, GroupId, Newborn, RecordError, StateMachine, Timing};
 use tokio::{net::TcpListener, time::sleep};
 
 const WARM_UP: Duration = Duration::from_secs(5);
@@ -88,7 +88,16 @@ fn peer(
             snapshot_every: 5000,
             keep_before_snapshot: 1000,
         };
-        let consensus = Consensus::start(config, Nothing).await?;
+        let newborn = Newborn::open(config)?;
+        let answering = newborn.clone();
+        let answer = move |request| {
+            let newborn = answering.clone();
+            async move { newborn.handle(request).await }
+        };
+        let consensus = tokio::select! {
+            started = Consensus::start(newborn, Nothing) => started?,
+            served = raft::serve(&listener, answer, std::future::pending()) => return Ok(served?),
+        };
         let measured = consensus.clone();
         let shutdown = async move {
             sleep(WARM_UP).await;
@@ -103,7 +112,11 @@ fn peer(
                 memory_kib()
             );
         };
-        raft::serve(listener, consensus, shutdown).await?;
+        let answer = move |request| {
+            let consensus = consensus.clone();
+            async move { consensus.handle(request).await }
+        };
+        raft::serve(&listener, answer, shutdown).await?;
         Ok(())
     })
 }

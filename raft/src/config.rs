@@ -1,6 +1,6 @@
 //! What a peer is told when it starts, and the timing of a group.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use crate::{GroupId, error::StartError, wire::MAX_APPEND_ENTRIES};
 
@@ -13,8 +13,9 @@ pub struct Config {
     pub group: GroupId,
     /// Where this peer keeps its log, its snapshot and its identity. Nothing else may be in there.
     pub folder: PathBuf,
-    /// The first members, id to `host:port`, the same on every first member. Used once, when the group is born;
-    /// afterwards the log says who is a member. A peer that is not among them waits to be added.
+    /// The first members, id to `host:port`, the same on every first member. Used when the group is born, for which
+    /// all of them must be up; afterwards the log says who is a member, and only a peer whose folder is empty still
+    /// asks them. A peer that is not among them waits to be added.
     pub members: BTreeMap<u64, String>,
     /// How fast the group notices and decides.
     pub timing: Timing,
@@ -79,7 +80,7 @@ impl Config {
     /// Three settings are about safety, and differ from openraft's defaults: `enable_leader_restore` off, because a
     /// leader that resumes after a restart with an older state gave stale linearizable reads; `enable_pre_vote` and
     /// `quorum_loss_probe_interval` on, so that a cut-off peer neither disturbs nor blocks the others.
-    pub(crate) fn engine(&self) -> Result<Arc<openraft::Config>, StartError> {
+    pub(crate) fn engine(&self) -> Result<openraft::Config, StartError> {
         let timing = self.timing;
         let engine = openraft::Config {
             cluster_name: self.group.to_string(),
@@ -99,10 +100,9 @@ impl Config {
             backoff: "50ms 50ms 100ms ...1s".to_owned(),
             ..openraft::Config::default()
         };
-        let engine = engine
+        engine
             .validate()
-            .map_err(|error| StartError::Config(error.to_string()))?;
-        Ok(Arc::new(engine))
+            .map_err(|error| StartError::Config(error.to_string()))
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     Config, ConfirmError, GroupId, ProposeError, StateMachine, Status, Stopped, Timing, View,
+    birth::Told,
     log_writer::Flushes,
     machine::{Machine, Shared},
     record,
@@ -42,6 +43,8 @@ pub(crate) struct Parts<S: StateMachine> {
     pub(crate) raft: Raft<TypeConfig, Machine<S>>,
     pub(crate) shared: Shared<S>,
     pub(crate) config: Arc<Config>,
+    /// What a first member with a new folder is told.
+    pub(crate) told: Told,
     pub(crate) view: watch::Receiver<View>,
     /// Closes when the log is closed.
     pub(crate) log_closed: watch::Receiver<()>,
@@ -79,6 +82,10 @@ impl<S: StateMachine> Consensus<S> {
 
     pub(crate) fn raft(&self) -> &Raft<TypeConfig, Machine<S>> {
         &self.parts.raft
+    }
+
+    pub(crate) fn told(&self) -> Told {
+        self.parts.told.clone()
     }
 
     /// This peer.

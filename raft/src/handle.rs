@@ -3,23 +3,27 @@
 //! A call is refused, in plain words, before its body is read if it is not for this peer, and before its body is
 //! decoded if it is too long. Whatever is decoded is openraft's to judge.
 
-use std::{error::Error, fmt::Display};
+use std::{error::Error, fmt::Display, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{Method, Request, Response, StatusCode, body::Body};
 
 use crate::{
-    Consensus, StateMachine, record,
+    Consensus, GroupId, StateMachine,
+    birth::BirthQuestion,
+    record,
     types::Snapshot,
     wire::{Call, Misrouted, Question, Route, SnapshotRequest},
 };
 
 /// Why a call is not answered.
 #[derive(Debug)]
-struct Refusal {
+pub(crate) struct Refusal {
     status: StatusCode,
     text: String,
+    /// It is answered a moment later: nothing for the log.
+    is_passing: bool,
 }
 
 impl Refusal {
@@ -27,7 +31,22 @@ impl Refusal {
         Self {
             status,
             text: text.to_string(),
+            is_passing: false,
         }
+    }
+
+    /// This call is for this peer, and answered once the peer has come further.
+    pub(crate) fn not_yet(text: &str) -> Self {
+        Self {
+            is_passing: true,
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+    }
+}
+
+impl Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -54,16 +73,7 @@ impl<S: StateMachine> Consensus<S> {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let (status, body) = match self.answer(request).await {
-            Ok(record) => (StatusCode::OK, record),
-            Err(refusal) => {
-                tracing::warn!(peer = self.id(), status = %refusal.status, reason = %refusal.text, "refused a call");
-                (refusal.status, refusal.text.into_bytes())
-            }
-        };
-        let mut response = Response::new(Full::new(Bytes::from(body)));
-        *response.status_mut() = status;
-        response
+        to_response(self.id(), self.answer(request).await)
     }
 
     async fn answer<B>(&self, request: Request<B>) -> Result<Vec<u8>, Refusal>
@@ -71,17 +81,8 @@ impl<S: StateMachine> Consensus<S> {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let path = request.uri().path();
-        let call = Call::at(path)
-            .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, format!("no call at {path}")))?;
-        if request.method() != Method::POST {
-            return Err(Refusal::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "calls are posted",
-            ));
-        }
-        Route::check(request.headers(), self.group(), self.id())?;
-        let body = self.body(request, call.limit()).await?;
+        let call = accept(&request, self.group(), self.id())?;
+        let body = collect(request, call.limit(), self.timing().snapshot_transfer).await?;
         let raft = self.raft();
         match call {
             Call::Append => respond(&body, call, |question| raft.append_entries(question)).await,
@@ -105,31 +106,77 @@ impl<S: StateMachine> Consensus<S> {
                 })
                 .await
             }
-        }
-    }
-
-    async fn body<B>(&self, request: Request<B>, limit: usize) -> Result<Bytes, Refusal>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
-        let body = Limited::new(request.into_body(), limit).collect();
-        match tokio::time::timeout(self.timing().snapshot_transfer, body).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("body is over {limit} bytes"),
-            )),
-            Ok(Err(error)) => Err(Refusal::new(StatusCode::BAD_REQUEST, error)),
-            Err(_) => Err(Refusal::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "body did not arrive in time",
-            )),
+            Call::Birth => {
+                let told = self.told();
+                respond(&body, call, |BirthQuestion| async {
+                    Ok::<_, Refusal>(told)
+                })
+                .await
+            }
         }
     }
 }
 
-async fn respond<Q, F, E>(
+/// Which call it is, if it is one and for peer `id` of `group`.
+pub(crate) fn accept<B>(request: &Request<B>, group: GroupId, id: u64) -> Result<Call, Refusal> {
+    let path = request.uri().path();
+    let call = Call::at(path)
+        .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, format!("no call at {path}")))?;
+    if request.method() != Method::POST {
+        return Err(Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "calls are posted",
+        ));
+    }
+    Route::check(request.headers(), group, id)?;
+    Ok(call)
+}
+
+/// The body of a call, if it is not longer than `limit` bytes and arrives within `deadline`.
+pub(crate) async fn collect<B>(
+    request: Request<B>,
+    limit: usize,
+    deadline: Duration,
+) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let body = Limited::new(request.into_body(), limit).collect();
+    match tokio::time::timeout(deadline, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("body is over {limit} bytes"),
+        )),
+        Ok(Err(error)) => Err(Refusal::new(StatusCode::BAD_REQUEST, error)),
+        Err(_) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body did not arrive in time",
+        )),
+    }
+}
+
+/// The HTTP response to a call to peer `id`.
+pub(crate) fn to_response(id: u64, answer: Result<Vec<u8>, Refusal>) -> Response<Full<Bytes>> {
+    let (status, body) = match answer {
+        Ok(record) => (StatusCode::OK, record),
+        Err(refusal) => {
+            let (status, reason) = (refusal.status, &refusal.text);
+            if refusal.is_passing {
+                tracing::debug!(peer = id, %status, reason, "refused a call for now");
+            } else {
+                tracing::warn!(peer = id, %status, reason, "refused a call");
+            }
+            (status, refusal.text.into_bytes())
+        }
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response
+}
+
+pub(crate) async fn respond<Q, F, E>(
     body: &[u8],
     call: Call,
     ask: impl FnOnce(Q) -> F,

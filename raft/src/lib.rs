@@ -12,6 +12,7 @@
 //! | `record` | the one envelope of everything stored or sent: version, checksum, body |
 //! | `durable_file` | replace a small file so that a power cut leaves the old or the new one |
 //! | `group_id`, `identity` | which group and peer a folder belongs to, and whether it has held data |
+//! | `birth`, `newborn` | how a group is born once, and an emptied folder recognised |
 //! | `types` | openraft's types, filled in once |
 //! | `sled_files`, `log_parts`, `log`, `log_writer` | the durable log and vote |
 //! | `machine`, `snapshot_file` | applying committed commands; snapshots |
@@ -22,12 +23,14 @@
 //!
 //! Rules that keep a group sound, for whoever runs one:
 //! * The folder of a peer is never emptied and reused under the same id: a peer that forgot its vote can elect
-//!   two leaders. A peer that lost its folder comes back under a fresh id.
+//!   two leaders. The others know it by its folder and refuse another; see `birth`. A peer that lost its folder
+//!   comes back under a fresh id.
 //! * A term alone is no fencing token, because two leaders may share a term. The index of an applied command is.
 //! * A proposal that ended in [`ProposeError::Unknown`] may still be applied, so commands carry what their
 //!   state machine needs to recognise a repetition.
 #![forbid(unsafe_code)]
 
+mod birth;
 mod config;
 mod consensus;
 mod durable_file;
@@ -42,6 +45,7 @@ mod log_parts;
 mod log_writer;
 mod machine;
 mod network;
+mod newborn;
 mod record;
 mod serve;
 mod sled_files;
@@ -53,10 +57,12 @@ mod transfer;
 mod types;
 mod wire;
 
+pub use birth::Waiting;
 pub use config::{Config, Timing};
 pub use consensus::{Applied, Consensus, Leadership};
 pub use error::{ConfirmError, ProposeError, StartError, Stopped, TransferError};
 pub use group_id::{GroupId, InvalidGroupId};
+pub use newborn::Newborn;
 pub use record::{RecordError, seal, unseal};
 pub use serve::serve;
 pub use state_machine::StateMachine;

@@ -24,7 +24,9 @@ use openraft::{
 };
 
 use crate::{
-    GroupId, record,
+    GroupId,
+    birth::{BirthQuestion, Told},
+    record,
     types::{RpcError, Snapshot, TypeConfig, Vote},
     wire::{Call, MAX_ANSWER_BYTES, PATH_PREFIX, Question, Route, SnapshotRequest},
 };
@@ -64,7 +66,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    fn new(route: Route, address: String) -> Self {
+    pub(crate) fn new(route: Route, address: String) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -78,6 +80,19 @@ impl Caller {
             address,
             client,
         }
+    }
+
+    /// Asks a peer how far it is in the birth of its group.
+    ///
+    /// # Errors
+    /// Words for people: it did not answer within `deadline`, or not so that it could be read.
+    pub(crate) async fn ask_birth(&self, deadline: Duration) -> Result<Told, String> {
+        let body = record::seal(&BirthQuestion).map_err(|error| error.to_string())?;
+        let answer = tokio::time::timeout(deadline, self.exchange(Call::Birth, body))
+            .await
+            .map_err(|late| late.to_string())?
+            .map_err(|error| error.to_string())?;
+        record::unseal(&answer, MAX_ANSWER_BYTES).map_err(|error| error.to_string())
     }
 
     async fn ask<Q: Question>(

@@ -1,27 +1,31 @@
 //! A small HTTP server that answers only the calls of peers.
 //!
-//! A program with a server of its own mounts [`Consensus::handle`] there instead.
+//! A program with a server of its own mounts [`Consensus::handle`](crate::Consensus::handle) there instead.
 
 use std::{convert::Infallible, future::Future, io};
 
-use hyper::{server::conn::http1, service::service_fn};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
 
-use crate::{Consensus, StateMachine};
-
-/// Answers calls on `listener` until `shutdown` resolves, then closes all connections.
+/// Answers calls on `listener` by `handle` until `shutdown` resolves, then closes all connections.
 ///
 /// # Errors
 /// The error of `accept`, when the listener is of no more use. Dropping the future closes everything.
-pub async fn serve<S: StateMachine>(
-    listener: TcpListener,
-    consensus: Consensus<S>,
+pub async fn serve<H, F>(
+    listener: &TcpListener,
+    handle: H,
     shutdown: impl Future<Output = ()>,
-) -> io::Result<()> {
+) -> io::Result<()>
+where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -30,7 +34,7 @@ pub async fn serve<S: StateMachine>(
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     stream.set_nodelay(true)?;
-                    connections.spawn(connection(stream, consensus.clone()));
+                    connections.spawn(connection(stream, handle.clone()));
                 }
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => return Err(error),
@@ -50,9 +54,15 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn connection<S: StateMachine>(stream: TcpStream, consensus: Consensus<S>) {
-    let service =
-        service_fn(|request| async { Ok::<_, Infallible>(consensus.handle(request).await) });
+async fn connection<H, F>(stream: TcpStream, handle: H)
+where
+    H: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<Full<Bytes>>>,
+{
+    let service = service_fn(move |request| {
+        let response = handle(request);
+        async { Ok::<_, Infallible>(response.await) }
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .auto_date_header(false)

@@ -27,8 +27,12 @@ pub(super) async fn ready(State(peer): State<Arc<Peer>>) -> Response {
     if hears_leader(&peer).await {
         Json("ready").into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, Json("no leader is known")).into_response()
+        not_ready().await
     }
+}
+
+pub(super) async fn not_ready() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, Json("no leader is known")).into_response()
 }
 
 /// Whether the leader that this peer knows of answers it: a follower that is cut off keeps believing in
@@ -48,8 +52,12 @@ pub(super) async fn leader_check(State(peer): State<Arc<Peer>>) -> Response {
     if leads {
         Json("OK").into_response()
     } else {
-        (StatusCode::NOT_FOUND, Json("Not leader")).into_response()
+        not_leader().await
     }
+}
+
+pub(super) async fn not_leader() -> Response {
+    (StatusCode::NOT_FOUND, Json("Not leader")).into_response()
 }
 
 /// 200 while this peer is part of a group that has a leader.
@@ -65,10 +73,14 @@ pub(super) async fn raft_health(State(peer): State<Arc<Peer>>) -> Response {
     if healthy {
         Json("healthy").into_response()
     } else {
-        (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            Json("unhealthy: no leader is known"),
-        )
-            .into_response()
+        not_healthy().await
     }
+}
+
+pub(super) async fn not_healthy() -> Response {
+    (
+        StatusCode::INTERNAL_SERVER_ERROR,
+        Json("unhealthy: no leader is known"),
+    )
+        .into_response()
 }

@@ -10,6 +10,7 @@ mod forward;
 mod internal;
 pub mod peers;
 pub mod problem;
+mod starting;
 pub mod views;
 
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 
 use crate::control::SESSION_PATH;
-use crate::server::Peer;
+use crate::server::{Peer, Routes};
 
 use problem::Problem;
 
@@ -54,7 +55,13 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/v1/clusters/{cluster}/recoveries"),
 ];
 
-/// All routes of a peer.
+/// What [`crate::server::run`] puts on a peer's port.
+pub const PORT: Routes = Routes {
+    starting: starting::router,
+    serving: router,
+};
+
+/// All routes of a peer that takes part.
 pub fn router(peer: Arc<Peer>) -> Router {
     let led = Router::new()
         .route("/api/v1/leader", get(peers::leader))

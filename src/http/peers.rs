@@ -8,7 +8,8 @@ use axum::extract::State;
 use tokio::task::JoinSet;
 
 use crate::model::PeerId;
-use crate::server::Peer;
+use crate::server::calls::Calls;
+use crate::server::{Config, Peer};
 
 use super::problem::Problem;
 use super::views::{LeaderView, PeerView};
@@ -30,12 +31,17 @@ pub async fn leader(State(peer): State<Arc<Peer>>) -> Result<Json<LeaderView>, P
 
 /// `GET /api/v1/peers`: every peer, each asked now. Works without a leader.
 pub async fn peers(State(peer): State<Arc<Peer>>) -> Json<Vec<PeerView>> {
+    all(&peer.config, &peer.calls, this_peer(&peer)).await
+}
+
+/// Asks all peers but the one of `own`.
+pub(super) async fn all(config: &Config, calls: &Calls, own: PeerView) -> Json<Vec<PeerView>> {
     let mut asked = JoinSet::new();
-    for (id, address) in peer.config.peers.clone() {
-        if id == peer.config.id {
+    for (id, address) in config.peers.clone() {
+        if id == config.id {
             continue;
         }
-        let calls = peer.calls.clone();
+        let calls = calls.clone();
         asked.spawn(async move {
             let told = calls.get(&address, "/internal/v1/peer", TELL_WITHIN).await;
             let told = told
@@ -45,7 +51,7 @@ pub async fn peers(State(peer): State<Arc<Peer>>) -> Json<Vec<PeerView>> {
         });
     }
     let mut views = asked.join_all().await;
-    views.push(this_peer(&peer));
+    views.push(own);
     views.sort_by_key(|view| view.id);
     Json(views)
 }
@@ -62,6 +68,18 @@ fn unreachable_peer(id: PeerId, address: String) -> PeerView {
         last_log_index: None,
         applied_index: None,
         warnings: vec![],
+    }
+}
+
+/// A peer that can say nothing of its log.
+pub(super) fn silent_view(config: &Config, role: &str, warnings: Vec<String>) -> PeerView {
+    let address = config.peers.get(&config.id).cloned().unwrap_or_default();
+    PeerView {
+        zone: Some(config.zone.to_string()),
+        reachable: true,
+        role: role.to_owned(),
+        warnings,
+        ..unreachable_peer(config.id, address)
     }
 }
 

@@ -13,6 +13,7 @@ pub mod observe;
 pub mod sessions;
 mod vigil;
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use hyper::server::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use raft::{Consensus, Role, StartError};
+use raft::{Consensus, Newborn, Role, StartError};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
@@ -161,15 +162,24 @@ impl Peer {
     }
 }
 
+/// What a peer's one port answers.
+pub struct Routes {
+    /// Until the peer takes part: see [`Newborn`].
+    pub starting: fn(Config, Newborn) -> Router,
+    /// From then on.
+    pub serving: fn(Arc<Peer>) -> Router,
+}
+
 /// Runs a peer until `shutdown` resolves. `routes` says what its port answers.
 ///
 /// # Errors
 /// [`ServerError`]; before the port and the folder were found usable nothing on disk has changed.
 pub async fn run(
     config: Config,
-    routes: impl FnOnce(Arc<Peer>) -> Router,
+    routes: Routes,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
+    let mut shutdown = std::pin::pin!(shutdown);
     let listener =
         TcpListener::bind(config.listen)
             .await
@@ -178,12 +188,17 @@ pub async fn run(
                 source,
             })?;
     check_folder(&config)?;
-    let consensus = Consensus::start(raft_config(&config), State::default())
-        .await
-        .map_err(|error| folder_error(&config, error))?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let refused = |error| folder_error(&config, error);
+    let newborn = Newborn::open(raft_config(&config)).map_err(refused)?;
+    let starting = (routes.starting)(config.clone(), newborn.clone());
+    let consensus = tokio::select! {
+        started = Consensus::start(newborn, State::default()) => started.map_err(refused)?,
+        never = serve(&listener, starting) => match never {},
+        () = &mut shutdown => return Ok(()),
+    };
     tracing::info!(peer = %config.id, zone = %config.zone, listen = %config.listen, "peer serves");
     // When full, a new session is refused and the agent tries again.
     let (upgrades, accepted) = mpsc::channel(64);
@@ -199,7 +214,8 @@ pub async fn run(
         upgrades,
     });
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(listener, routes(peer.clone())));
+    let serving = (routes.serving)(peer.clone());
+    tasks.spawn(async move { match serve(&listener, serving).await {} });
     tasks.spawn(sessions::accept(peer.clone(), accepted));
     tasks.spawn(lead(peer.clone()));
     let watcher = peer.clone();
@@ -207,7 +223,7 @@ pub async fn run(
     let mut watch = consensus.watch();
     let stopped = watch.wait_for(|view| view.role == Role::Stopped);
     let result = tokio::select! {
-        () = shutdown => Ok(()),
+        () = &mut shutdown => Ok(()),
         _ = stopped => {
             let why = consensus.status().stopped.unwrap_or_else(|| "its log was closed".to_owned());
             Err(ServerError::Stopped(why))
@@ -286,6 +302,9 @@ fn folder_error(config: &Config, error: StartError) -> ServerError {
         StartError::LogLost => {
             "; put its disk back or leave it stopped: a peer that forgot its votes is dangerous to the others"
         }
+        StartError::Stranger { .. } => {
+            "; give this peer its old folder back, or leave it stopped and go on with the others; if the group was never up, empty the folders of all its peers"
+        }
         StartError::Unmarked => {
             "; put the file `identity` back, or choose an empty folder if this peer was never part of the group"
         }
@@ -304,7 +323,7 @@ fn folder_error(config: &Config, error: StartError) -> ServerError {
 }
 
 /// Answers the peer's one port.
-async fn serve(listener: TcpListener, routes: Router) -> String {
+async fn serve(listener: &TcpListener, routes: Router) -> Infallible {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -43,6 +43,16 @@ impl Drop for Group {
 
 impl Group {
     async fn start() -> Group {
+        let mut group = Group::prepare();
+        for id in 1..=3 {
+            group.run(id);
+        }
+        group.leader().await;
+        group
+    }
+
+    /// None of them runs yet.
+    fn prepare() -> Group {
         let held: Vec<_> = (0..3)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
@@ -52,19 +62,14 @@ impl Group {
             .map(|(listener, id)| (id, listener.local_addr().unwrap().to_string()))
             .collect();
         drop(held);
-        let mut group = Group {
+        Group {
             addresses,
             folder: tempfile::tempdir().unwrap(),
             stop: BTreeMap::new(),
             tasks: JoinSet::new(),
             calls: Calls::default(),
             document: Document::read(),
-        };
-        for id in 1..=3 {
-            group.run(id);
         }
-        group.leader().await;
-        group
     }
 
     fn run(&mut self, id: u64) {
@@ -88,7 +93,7 @@ impl Group {
             let shutdown = async move {
                 let _ = stopped.await;
             };
-            server::run(config, http::router, shutdown).await.unwrap();
+            server::run(config, http::PORT, shutdown).await.unwrap();
             id
         });
     }
@@ -385,4 +390,42 @@ async fn the_fields_of_a_new_cluster_are_those_of_the_document() {
     }
     let (_, clusters) = group.get(1, "/api/v1/clusters").await;
     assert_eq!(clusters.as_array().unwrap().len(), created);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_does_not_take_part_yet_says_whom_it_waits_for() {
+    let mut group = Group::prepare();
+    group.run(1);
+    group.run(2);
+    let deadline = tokio::time::Instant::now() + WITHIN;
+    let said = "peer 1 does not take part yet: waiting for peer 3 to answer";
+    loop {
+        // It may not listen yet.
+        let answer = group
+            .calls
+            .get(&group.addresses[&1], "/api/v1/clusters", WITHIN)
+            .await;
+        if let Ok((status, body)) = answer {
+            assert_eq!(status, 503);
+            if String::from_utf8_lossy(&body).contains(said) {
+                break;
+            }
+        }
+        assert!(tokio::time::Instant::now() < deadline, "it does not say so");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for (path, status) in [
+        ("/livez", 200),
+        ("/readyz", 503),
+        ("/api/leader-check", 404),
+        ("/api/raft-health", 500),
+    ] {
+        assert_eq!(group.get(1, path).await.0, status, "{path}");
+    }
+    let (_, peers) = group.get(2, "/api/v1/peers").await;
+    assert_eq!(peers[0]["role"], "starting");
+    assert!(peers[0]["warnings"][0].as_str().unwrap().contains(said));
+    assert_eq!(peers[2]["reachable"], false);
+    group.run(3);
+    group.leader().await;
 }

@@ -26,7 +26,7 @@ pub struct PeerView {
     pub zone: Option<String>,
     /// Whether it answered just now.
     pub reachable: bool,
-    /// `leader`, `follower`, `candidate`, `learner`, `stopped`, or `unknown`.
+    /// `leader`, `follower`, `candidate`, `learner`, `stopped`, `starting` before it takes part, or `unknown`.
     pub role: String,
     /// Whom it believes to lead.
     pub leader: Option<u64>,
