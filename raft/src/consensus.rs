@@ -13,6 +13,7 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 use crate::{
     Config, ConfirmError, GroupId, ProposeError, StateMachine, Status, Stopped, Timing, View,
     birth::Told,
+    lease::{Instant, Silence, Wakefulness},
     log_writer::Flushes,
     machine::{Machine, Shared},
     record,
@@ -49,6 +50,10 @@ pub(crate) struct Parts<S: StateMachine> {
     /// Closes when the log is closed.
     pub(crate) log_closed: watch::Receiver<()>,
     pub(crate) flushes: Arc<Flushes>,
+    pub(crate) silence: Silence,
+    pub(crate) wakefulness: Wakefulness,
+    /// When entries or a heartbeat that this peer accepted arrived last.
+    pub(crate) heard: watch::Sender<Option<Instant>>,
     /// Aborted with the last handle.
     pub(crate) _tasks: JoinSet<()>,
 }
@@ -82,6 +87,10 @@ impl<S: StateMachine> Consensus<S> {
 
     pub(crate) fn raft(&self) -> &Raft<TypeConfig, Machine<S>> {
         &self.parts.raft
+    }
+
+    pub(crate) fn parts(&self) -> &Parts<S> {
+        &self.parts
     }
 
     pub(crate) fn told(&self) -> Told {
@@ -159,17 +168,7 @@ impl<S: StateMachine> Consensus<S> {
                 .raft()
                 .get_read_linearizer(option)
                 .await
-                .map_err(|error| match error {
-                    RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => {
-                        ConfirmError::NotLeader {
-                            leader: forward.leader_id.filter(|leader| *leader != self.id()),
-                        }
-                    }
-                    RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => {
-                        ConfirmError::Unconfirmed
-                    }
-                    RaftError::Fatal(fatal) => stopped(&fatal).into(),
-                })?;
+                .map_err(|error| confirm_error(self.id(), error))?;
             linearizer
                 .await_ready(self.raft())
                 .await
@@ -195,7 +194,12 @@ impl<S: StateMachine> Consensus<S> {
 
     /// What this peer knows of itself and its group. Cheap: no call leaves this peer.
     pub fn status(&self) -> Status {
-        Status::of(&self.raft().metrics().borrow_watched(), &self.parts.flushes)
+        let metrics = self.raft().metrics();
+        Status::of(
+            &metrics.borrow_watched(),
+            &self.parts.flushes,
+            *self.parts.heard.borrow(),
+        )
     }
 
     /// The changes of leader, term and applied index, the latest at any time. The role
@@ -227,6 +231,22 @@ impl<S: StateMachine> Consensus<S> {
         if timeout(CLOSE_TIMEOUT, log_closed.changed()).await.is_err() {
             tracing::warn!(peer = self.id(), "the log is still open");
         }
+    }
+}
+
+/// Why openraft does not let peer `id` read.
+pub(crate) fn confirm_error(
+    id: u64,
+    error: RaftError<TypeConfig, LinearizableReadError<TypeConfig>>,
+) -> ConfirmError {
+    match error {
+        RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => {
+            ConfirmError::NotLeader {
+                leader: forward.leader_id.filter(|leader| *leader != id),
+            }
+        }
+        RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => ConfirmError::Unconfirmed,
+        RaftError::Fatal(fatal) => stopped(&fatal).into(),
     }
 }
 

@@ -8,10 +8,12 @@ use std::{error::Error, fmt::Display, time::Duration};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{Method, Request, Response, StatusCode, body::Body};
+use openraft::{Instant as _, raft::AppendEntriesResponse};
 
 use crate::{
     Consensus, GroupId, StateMachine,
     birth::BirthQuestion,
+    lease::Instant,
     record,
     types::Snapshot,
     wire::{Call, Misrouted, Question, Route, SnapshotRequest},
@@ -66,7 +68,7 @@ impl<S: StateMachine> Consensus<S> {
     ///
     /// A request that is not answered gets a status and a line of text: 404 and 405 for what is no call, 400 if its
     /// headers or body cannot be read, 408 if its body does not arrive, 413 if it is too long, 421 if it is meant for
-    /// another group or peer, 503 if this peer has stopped. Dropping the future leaves the call unanswered; its
+    /// another group or peer, 503 if this peer has stopped, or for a moment after its start. Dropping the future leaves the call unanswered; its
     /// effect may or may not take place, as with any lost answer.
     pub async fn handle<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
     where
@@ -85,7 +87,20 @@ impl<S: StateMachine> Consensus<S> {
         let body = collect(request, call.limit(), self.timing().snapshot_transfer).await?;
         let raft = self.raft();
         match call {
-            Call::Append => respond(&body, call, |question| raft.append_entries(question)).await,
+            Call::Vote | Call::PreVote if self.parts().silence.holds() => Err(Refusal::not_yet(
+                "this peer has just started and votes when any lease it granted before has ended",
+            )),
+            Call::Append => {
+                let arrived = Instant::now();
+                let append = |question| async {
+                    raft.append_entries(question).await.inspect(|answer| {
+                        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                            self.parts().heard.send_replace(Some(arrived));
+                        }
+                    })
+                };
+                respond(&body, call, append).await
+            }
             Call::Vote => respond(&body, call, |question| raft.vote(question)).await,
             Call::PreVote => respond(&body, call, |question| raft.pre_vote(question)).await,
             Call::Transfer => {

@@ -17,7 +17,7 @@
 //! | `sled_files`, `log_parts`, `log`, `log_writer` | the durable log and vote |
 //! | `machine`, `snapshot_file` | applying committed commands; snapshots |
 //! | `wire`, `network`, `handle`, `serve` | calls between peers, sent and answered |
-//! | `config`, `start`, `consensus`, `transfer`, `status`, `error` | what a caller touches |
+//! | `config`, `start`, `consensus`, `lease`, `transfer`, `status`, `error` | what a caller touches |
 //!
 //! openraft is named only in this crate. sled is named only in `sled_files` and `log`.
 //!
@@ -40,6 +40,7 @@ mod formats;
 mod group_id;
 mod handle;
 mod identity;
+mod lease;
 mod log;
 mod log_parts;
 mod log_writer;
@@ -62,6 +63,7 @@ pub use config::{Config, Timing};
 pub use consensus::{Applied, Consensus, Leadership};
 pub use error::{ConfirmError, ProposeError, StartError, Stopped, TransferError};
 pub use group_id::{GroupId, InvalidGroupId};
+pub use lease::LeaderLease;
 pub use newborn::Newborn;
 pub use record::{RecordError, seal, unseal};
 pub use serve::serve;

@@ -13,8 +13,14 @@ use openraft::{
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    Consensus, Newborn, StartError, StateMachine, View, consensus::Parts, log::Log,
-    machine::Machine, network::Network, snapshot_file::SnapshotFile, status,
+    Consensus, Newborn, StartError, StateMachine, View,
+    consensus::Parts,
+    lease::{Silence, Wakefulness},
+    log::Log,
+    machine::Machine,
+    network::Network,
+    snapshot_file::SnapshotFile,
+    status,
 };
 
 impl<S: StateMachine> Consensus<S> {
@@ -34,12 +40,17 @@ impl<S: StateMachine> Consensus<S> {
     pub async fn start(newborn: Newborn, initial: S) -> Result<Self, StartError> {
         newborn.wait().await?;
         let config = newborn.config().clone();
-        let engine = config.engine()?;
+        let mut engine = config.engine()?;
         let identity = newborn.identity().clone();
         let fresh_mark = !identity.holds_data();
         let (log, log_closed) = Log::open(&Newborn::log_folder(&config), identity)?;
         let flushes = log.flushes();
         let is_born = fresh_mark && log.is_fresh();
+
+        let has_data = !log.is_fresh();
+        // Standing for election is a vote for oneself: see `Silence`.
+        engine.enable_elect = !has_data;
+        let silence = Silence::new(config.timing, has_data);
 
         let (view, watched) = watch::channel(View::FIRST);
         let snapshot = SnapshotFile::new(&config.folder);
@@ -68,6 +79,13 @@ impl<S: StateMachine> Consensus<S> {
         }
         let mut tasks = JoinSet::new();
         tasks.spawn(status::follow(raft.server_metrics(), view));
+        if has_data {
+            let (raft, quiet) = (raft.clone(), config.timing.election_max);
+            tasks.spawn(async move {
+                tokio::time::sleep(quiet).await;
+                raft.runtime_config().elect(true);
+            });
+        }
         tracing::info!(peer = config.id, group = %config.group, born = is_born, "peer started");
         Ok(Self::new(Parts {
             raft,
@@ -77,6 +95,9 @@ impl<S: StateMachine> Consensus<S> {
             view: watched,
             log_closed,
             flushes,
+            silence,
+            wakefulness: Wakefulness::new(),
+            heard: watch::channel(None).0,
             _tasks: tasks,
         }))
     }
