@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use raft::Role;
@@ -45,14 +45,28 @@ async fn hears_leader(peer: &Peer) -> bool {
     }
 }
 
-/// 200 on the peer that leads, confirmed by a majority just now; 404 on the others.
+/// 200 on the peer that leads and holds a lease, so that no other gives the same answer; 404 on the others.
 pub(super) async fn leader_check(State(peer): State<Arc<Peer>>) -> Response {
-    let leads =
-        peer.leading_term().is_some() && peer.consensus.confirm_leadership(CONFIRM).await.is_ok();
-    if leads {
+    check(&peer, StatusCode::NOT_FOUND).await
+}
+
+/// The same, with a status of the caller's choice for the others; 404 if it is none that a load balancer takes for
+/// unhealthy.
+pub(super) async fn leader_check_or(
+    State(peer): State<Arc<Peer>>,
+    Path(code): Path<String>,
+) -> Response {
+    let code = code.parse().ok();
+    let code = code.filter(|code| (400..=599).contains(code));
+    let code = code.and_then(|code| StatusCode::from_u16(code).ok());
+    check(&peer, code.unwrap_or(StatusCode::NOT_FOUND)).await
+}
+
+async fn check(peer: &Peer, otherwise: StatusCode) -> Response {
+    if peer.consensus.confirm_lease().await.is_ok() {
         Json("OK").into_response()
     } else {
-        not_leader().await
+        (otherwise, Json("Not leader")).into_response()
     }
 }
 

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use tokio::task::JoinSet;
 
+use crate::clock;
 use crate::model::PeerId;
 use crate::server::calls::Calls;
 use crate::server::{Config, Peer};
@@ -21,12 +22,23 @@ const TELL_WITHIN: Duration = Duration::from_millis(500);
 /// majority confirmed it. Fails with `no-leader`.
 pub async fn leader(State(peer): State<Arc<Peer>>) -> Result<Json<LeaderView>, Problem> {
     let (leader, address) = peer.leader().ok_or_else(Problem::no_leader)?;
+    let term = peer.consensus.watch().borrow().term;
+    let remaining = lease_of(&peer).and_then(|(of, left)| (of == term).then_some(left));
     Ok(Json(LeaderView {
         leader: leader.0,
         address,
-        term: peer.consensus.watch().borrow().term,
+        term,
+        since: peer.led_since(leader, term).map(clock::text_of),
+        lease_remaining_ms: remaining,
+        lease_until: remaining.map(|left| clock::text_of(clock::wall_millis() + left)),
         answered_by: peer.config.id.0,
     }))
+}
+
+/// The term of the lease that this peer holds, and the milliseconds left of it.
+fn lease_of(peer: &Peer) -> Option<(u64, u64)> {
+    let lease = peer.consensus.lease()?;
+    Some((lease.term, lease.remaining.as_millis() as u64))
 }
 
 /// `GET /api/v1/peers`: every peer, each asked now. Works without a leader.
@@ -65,6 +77,7 @@ fn unreachable_peer(id: PeerId, address: String) -> PeerView {
         role: "unknown".to_owned(),
         leader: None,
         term: None,
+        lease_remaining_ms: None,
         last_log_index: None,
         applied_index: None,
         warnings: vec![],
@@ -95,6 +108,7 @@ pub(super) fn this_peer(peer: &Peer) -> PeerView {
         role: format!("{:?}", status.role).to_lowercase(),
         leader: status.leader,
         term: Some(status.term),
+        lease_remaining_ms: lease_of(peer).map(|(_, remaining)| remaining),
         last_log_index: status.last_log_index,
         applied_index: status.applied_index,
         warnings: config.warnings.clone(),

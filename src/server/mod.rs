@@ -25,7 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use raft::{Consensus, Newborn, Role, StartError};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::clock;
@@ -88,6 +88,8 @@ pub struct Peer {
     leases: lease::Leases,
     under_way: execute::UnderWay,
     vigil: vigil::Vigil,
+    /// Leader and term, and since when in wall milliseconds.
+    led: watch::Sender<Option<((PeerId, u64), u64)>>,
     upgrades: mpsc::Sender<OnUpgrade>,
 }
 
@@ -102,6 +104,24 @@ impl Peer {
     pub fn leader(&self) -> Option<(PeerId, String)> {
         let leader = PeerId(self.consensus.watch().borrow().leader?);
         Some((leader, self.config.peers.get(&leader)?.clone()))
+    }
+
+    /// When this peer saw `leader` take over in `term`, in wall milliseconds, if it did.
+    pub fn led_since(&self, leader: PeerId, term: u64) -> Option<u64> {
+        let (of, since) = (*self.led.borrow())?;
+        (of == (leader, term)).then_some(since)
+    }
+
+    fn note_leader(&self, view: &raft::View) {
+        let Some(leader) = view.leader else { return };
+        let of = (PeerId(leader), view.term);
+        self.led.send_if_modified(|led| {
+            let is_new = led.is_none_or(|(known, _)| known != of);
+            if is_new {
+                *led = Some((of, clock::wall_millis()));
+            }
+            is_new
+        });
     }
 
     /// The readings of one cluster now.
@@ -211,6 +231,7 @@ pub async fn run(
         leases: lease::Leases::default(),
         under_way: execute::UnderWay::default(),
         vigil: vigil::Vigil::default(),
+        led: watch::channel(None).0,
         upgrades,
     });
     let mut tasks = JoinSet::new();
@@ -367,6 +388,7 @@ async fn lead(peer: Arc<Peer>) -> String {
     let mut leading = None;
     loop {
         let view = *watch.borrow_and_update();
+        peer.note_leader(&view);
         let term = (view.role == Role::Leader).then_some(view.term);
         if term != leading {
             leading = term;

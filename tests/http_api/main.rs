@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 mod document;
+mod leader_check;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
@@ -93,7 +94,9 @@ impl Group {
             let shutdown = async move {
                 let _ = stopped.await;
             };
-            server::run(config, http::PORT, shutdown).await.unwrap();
+            server::run(config, leader_check::GATED, shutdown)
+                .await
+                .unwrap();
             id
         });
     }
@@ -221,7 +224,11 @@ async fn every_peer_answers_for_the_group() {
     assert_eq!(clusters.as_array().unwrap().len(), 1);
 
     let (status, problem) = group
-        .get(follower, "/api/v1/clusters/demo?consistency=lease")
+        .post(
+            follower,
+            "/api/v1/clusters?consistency=lease",
+            &demo("leased"),
+        )
         .await;
     assert_eq!(
         (status, problem["code"].as_str()),
@@ -314,7 +321,7 @@ async fn the_openapi_document_and_the_routes_are_the_same() {
     assert_eq!(described, routed);
     for (method, path, operation) in &operations {
         let method = method.to_uppercase().parse::<Method>().unwrap();
-        let path = path.replace("{cluster}", "none");
+        let path = path.replace("{cluster}", "none").replace("{code}", "503");
         let response = group.call(1, method.clone(), &path, "").await;
         let body: Value = serde_json::from_slice(response.body()).unwrap();
         let is_answered = response.status() != 405 && body["code"] != "not-found";
@@ -390,42 +397,4 @@ async fn the_fields_of_a_new_cluster_are_those_of_the_document() {
     }
     let (_, clusters) = group.get(1, "/api/v1/clusters").await;
     assert_eq!(clusters.as_array().unwrap().len(), created);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_does_not_take_part_yet_says_whom_it_waits_for() {
-    let mut group = Group::prepare();
-    group.run(1);
-    group.run(2);
-    let deadline = tokio::time::Instant::now() + WITHIN;
-    let said = "peer 1 does not take part yet: waiting for peer 3 to answer";
-    loop {
-        // It may not listen yet.
-        let answer = group
-            .calls
-            .get(&group.addresses[&1], "/api/v1/clusters", WITHIN)
-            .await;
-        if let Ok((status, body)) = answer {
-            assert_eq!(status, 503);
-            if String::from_utf8_lossy(&body).contains(said) {
-                break;
-            }
-        }
-        assert!(tokio::time::Instant::now() < deadline, "it does not say so");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    for (path, status) in [
-        ("/livez", 200),
-        ("/readyz", 503),
-        ("/api/leader-check", 404),
-        ("/api/raft-health", 500),
-    ] {
-        assert_eq!(group.get(1, path).await.0, status, "{path}");
-    }
-    let (_, peers) = group.get(2, "/api/v1/peers").await;
-    assert_eq!(peers[0]["role"], "starting");
-    assert!(peers[0]["warnings"][0].as_str().unwrap().contains(said));
-    assert_eq!(peers[2]["reachable"], false);
-    group.run(3);
-    group.leader().await;
 }
