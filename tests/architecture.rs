@@ -188,6 +188,21 @@ fn decisions_touch_nothing() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A leader's lease rests on clocks: it answers reads, and decides nothing.
+#[test]
+fn only_answers_to_reads_use_a_lease_of_the_raft_leader() {
+    let mut wrong = vec![];
+    for (module, files) in modules() {
+        for (file, code) in files {
+            let names = ["confirm_lease", "consensus.lease("];
+            if module != "http" && names.iter().any(|name| code.contains(name)) {
+                wrong.push(file);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
 #[test]
 fn names_in_braces_are_seen() {
     let names = used("use crate::{model, state::State}; crate::broken!(X); crate::http::x();");

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use primacy::clock::wall_millis;
 use primacy::model::{ClusterName, InstanceId, PeerId};
 use primacy::security::{CertificateAuthority, Credentials, Expected, Tls, Who};
-use raft::{Config, Consensus, GroupId, ProposeError, RecordError, Role, StateMachine, Timing};
+use raft::{
+    Config, Consensus, GroupId, Newborn, ProposeError, RecordError, Role, StateMachine, Timing,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -86,13 +89,16 @@ impl Group {
             addresses: listeners.iter().map(address).collect(),
             folder: tempfile::tempdir().unwrap(),
         };
-        for (id, listener) in listeners {
-            group.run(id, listener, signer(id)).await;
-        }
+        // Together: a group begins when all its first members are up.
+        let started = listeners
+            .into_iter()
+            .map(|(id, listener)| group.run(id, listener, signer(id)));
+        let started = join_all(started).await;
+        group.peers = (1..).zip(started).collect();
         group
     }
 
-    async fn run(&mut self, id: u64, listener: TcpListener, credentials: Credentials) {
+    async fn run(&self, id: u64, listener: TcpListener, credentials: Credentials) -> Running {
         let tls = Tls::new(credentials);
         let config = Config {
             id,
@@ -104,16 +110,17 @@ impl Group {
             snapshot_every: 5000,
             keep_before_snapshot: 1000,
         };
-        let consensus = Consensus::start(config, Count::default()).await.unwrap();
+        let newborn = Newborn::open(config).unwrap();
+        let started = Consensus::start_on(&listener, newborn, Count::default());
+        let consensus = timeout(DEADLINE, started).await.unwrap().unwrap();
         let mut server = JoinSet::new();
-        let served = raft::serve(listener, consensus.clone(), std::future::pending());
-        server.spawn(served);
-        let running = Running {
+        let served = consensus.clone();
+        server.spawn(async move { served.serve_on(&listener, std::future::pending()).await });
+        Running {
             consensus,
             tls,
             server,
-        };
-        self.peers.insert(id, running);
+        }
     }
 
     /// The same peer over the same folder, with other credentials.
@@ -130,7 +137,8 @@ impl Group {
             }
         };
         let listener = timeout(DEADLINE, listening).await.unwrap();
-        self.run(id, listener, credentials).await;
+        let running = self.run(id, listener, credentials).await;
+        self.peers.insert(id, running);
     }
 
     /// Has one command applied through whoever leads.

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap, env, fs, path::PathBuf, process::Command, sync::Arc, time::Duration,
 };
 
-use raft::{Config, Consensus, GroupId, RecordError, StateMachine, Timing};
+use raft::{Config, Consensus, GroupId, Newborn, RecordError, StateMachine, Timing};
 use tokio::{net::TcpListener, time::sleep};
 
 const WARM_UP: Duration = Duration::from_secs(5);
@@ -91,7 +91,8 @@ fn peer(
             snapshot_every: 5000,
             keep_before_snapshot: 1000,
         };
-        let consensus = Consensus::start(config, Nothing).await?;
+        let newborn = Newborn::open(config)?;
+        let consensus = Consensus::start_on(&listener, newborn, Nothing).await?;
         let measured = consensus.clone();
         let shutdown = async move {
             sleep(WARM_UP).await;
@@ -106,7 +107,7 @@ fn peer(
                 memory_kib()
             );
         };
-        raft::serve(listener, consensus, shutdown).await?;
+        consensus.serve_on(&listener, shutdown).await?;
         Ok(())
     })
 }

@@ -11,10 +11,11 @@ use std::{
     env, fs,
     path::Path,
     process::Command,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use raft::{Config, Consensus, GroupId, RecordError, StateMachine, Timing};
+use raft::{Config, Consensus, GroupId, Newborn, RecordError, StateMachine, Timing};
 use tokio::task::JoinSet;
 
 const AT_ONCE: usize = 256;
@@ -65,10 +66,11 @@ async fn start(folder: &Path) -> Result<Consensus<Count>, Failure> {
         folder: folder.to_owned(),
         members: BTreeMap::from([(1, "127.0.0.1:1".to_owned())]),
         timing: Timing::lan(),
+        transport: Arc::new(raft::Plain),
         snapshot_every: 5000,
         keep_before_snapshot: 1000,
     };
-    let consensus = Consensus::start(config, Count(0)).await?;
+    let consensus = Consensus::start(Newborn::open(config)?, Count(0)).await?;
     while consensus
         .confirm_leadership(Duration::from_secs(1))
         .await

@@ -11,10 +11,11 @@ pub struct Config {
     pub id: u64,
     /// The group; peers of another group are refused.
     pub group: GroupId,
-    /// Where this peer keeps its log, its snapshot and its identity. Nothing else may be in there.
+    /// Where this peer keeps its log, its snapshot and its identity, in files of these names and of no others.
     pub folder: PathBuf,
-    /// The first members, id to `host:port`, the same on every first member. Used once, when the group is born;
-    /// afterwards the log says who is a member. A peer that is not among them waits to be added.
+    /// The first members, id to `host:port`, the same on every first member. Used when the group is born, for which
+    /// all of them must be up; afterwards the log says who is a member, and only a peer whose folder is empty still
+    /// asks them. A peer that is not among them waits to be added.
     pub members: BTreeMap<u64, String>,
     /// How fast the group notices and decides.
     pub timing: Timing,
@@ -81,7 +82,7 @@ impl Config {
     /// Three settings are about safety, and differ from openraft's defaults: `enable_leader_restore` off, because a
     /// leader that resumes after a restart with an older state gave stale linearizable reads; `enable_pre_vote` and
     /// `quorum_loss_probe_interval` on, so that a cut-off peer neither disturbs nor blocks the others.
-    pub(crate) fn engine(&self) -> Result<Arc<openraft::Config>, StartError> {
+    pub(crate) fn engine(&self) -> Result<openraft::Config, StartError> {
         let timing = self.timing;
         let engine = openraft::Config {
             cluster_name: self.group.to_string(),
@@ -101,10 +102,9 @@ impl Config {
             backoff: "50ms 50ms 100ms ...1s".to_owned(),
             ..openraft::Config::default()
         };
-        let engine = engine
+        engine
             .validate()
-            .map_err(|error| StartError::Config(error.to_string()))?;
-        Ok(Arc::new(engine))
+            .map_err(|error| StartError::Config(error.to_string()))
     }
 }
 

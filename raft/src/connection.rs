@@ -27,10 +27,7 @@ pub(crate) enum CallError {
     /// Nothing was sent.
     #[error("cannot connect")]
     Connect(#[source] io::Error),
-    /// A connection that was made for this call broke, as it does if the other end refuses us.
-    #[error("a new connection broke")]
-    Refused(#[source] Box<dyn Error + Send + Sync>),
-    /// A connection that has served before broke; the call may have taken effect.
+    /// The connection broke, or the other end refuses us; the call may have taken effect.
     #[error("the connection broke")]
     Broken(#[source] Box<dyn Error + Send + Sync>),
 }
@@ -77,10 +74,6 @@ impl Connection {
             },
             None => None,
         };
-        let broken = match &kept {
-            Some(_) => CallError::Broken,
-            None => CallError::Refused,
-        };
         let (mut sender, driver) = match kept {
             Some(opened) => opened,
             None => self.open().await.map_err(CallError::Connect)?,
@@ -88,10 +81,10 @@ impl Connection {
         let answer = sender
             .send_request(request)
             .await
-            .map_err(|error| broken(error.into()))?;
+            .map_err(|error| CallError::Broken(error.into()))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), limit).collect().await;
-        let body = body.map_err(broken)?.to_bytes();
+        let body = body.map_err(CallError::Broken)?.to_bytes();
         self.opened = Some((sender, driver));
         Ok((status, body))
     }

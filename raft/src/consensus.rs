@@ -13,6 +13,8 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 use crate::{
     Config, ConfirmError, GroupId, ProposeError, StateMachine, Status, Stopped, Timing, Transport,
     View,
+    birth::Told,
+    lease::{Instant, Silence, Wakefulness},
     log_writer::Flushes,
     machine::{Machine, Shared},
     record,
@@ -43,10 +45,16 @@ pub(crate) struct Parts<S: StateMachine> {
     pub(crate) raft: Raft<TypeConfig, Machine<S>>,
     pub(crate) shared: Shared<S>,
     pub(crate) config: Arc<Config>,
+    /// What a first member with a new folder is told.
+    pub(crate) told: Told,
     pub(crate) view: watch::Receiver<View>,
     /// Closes when the log is closed.
     pub(crate) log_closed: watch::Receiver<()>,
     pub(crate) flushes: Arc<Flushes>,
+    pub(crate) silence: Silence,
+    pub(crate) wakefulness: Wakefulness,
+    /// When entries or a heartbeat that this peer accepted arrived last.
+    pub(crate) heard: watch::Sender<Option<Instant>>,
     /// Aborted with the last handle.
     pub(crate) _tasks: JoinSet<()>,
 }
@@ -82,6 +90,14 @@ impl<S: StateMachine> Consensus<S> {
         &self.parts.raft
     }
 
+    pub(crate) fn parts(&self) -> &Parts<S> {
+        &self.parts
+    }
+
+    pub(crate) fn told(&self) -> Told {
+        self.parts.told.clone()
+    }
+
     /// This peer.
     pub fn id(&self) -> u64 {
         self.parts.config.id
@@ -93,8 +109,8 @@ impl<S: StateMachine> Consensus<S> {
     }
 
     /// How this peer reaches the others.
-    pub(crate) fn transport(&self) -> &dyn Transport {
-        self.parts.config.transport.as_ref()
+    pub(crate) fn transport(&self) -> &Arc<dyn Transport> {
+        &self.parts.config.transport
     }
 
     /// The timing of the group.
@@ -158,17 +174,7 @@ impl<S: StateMachine> Consensus<S> {
                 .raft()
                 .get_read_linearizer(option)
                 .await
-                .map_err(|error| match error {
-                    RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => {
-                        ConfirmError::NotLeader {
-                            leader: forward.leader_id.filter(|leader| *leader != self.id()),
-                        }
-                    }
-                    RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => {
-                        ConfirmError::Unconfirmed
-                    }
-                    RaftError::Fatal(fatal) => stopped(&fatal).into(),
-                })?;
+                .map_err(|error| confirm_error(self.id(), error))?;
             linearizer
                 .await_ready(self.raft())
                 .await
@@ -194,7 +200,12 @@ impl<S: StateMachine> Consensus<S> {
 
     /// What this peer knows of itself and its group. Cheap: no call leaves this peer.
     pub fn status(&self) -> Status {
-        Status::of(&self.raft().metrics().borrow_watched(), &self.parts.flushes)
+        let metrics = self.raft().metrics();
+        Status::of(
+            &metrics.borrow_watched(),
+            &self.parts.flushes,
+            *self.parts.heard.borrow(),
+        )
     }
 
     /// The changes of leader, term and applied index, the latest at any time. The role
@@ -226,6 +237,22 @@ impl<S: StateMachine> Consensus<S> {
         if timeout(CLOSE_TIMEOUT, log_closed.changed()).await.is_err() {
             tracing::warn!(peer = self.id(), "the log is still open");
         }
+    }
+}
+
+/// Why openraft does not let peer `id` read.
+pub(crate) fn confirm_error(
+    id: u64,
+    error: RaftError<TypeConfig, LinearizableReadError<TypeConfig>>,
+) -> ConfirmError {
+    match error {
+        RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => {
+            ConfirmError::NotLeader {
+                leader: forward.leader_id.filter(|leader| *leader != id),
+            }
+        }
+        RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => ConfirmError::Unconfirmed,
+        RaftError::Fatal(fatal) => stopped(&fatal).into(),
     }
 }
 

@@ -59,6 +59,15 @@ pub enum StartError {
         /// What the snapshot holds, in words.
         found: String,
     },
+    /// The folder is new, and this peer has had another one: it has forgotten its votes. It must come back under a
+    /// fresh id, or with its old folder.
+    #[error("this folder is new, yet peer {known_to} knows peer {id} by another folder")]
+    Stranger {
+        /// This peer.
+        id: u64,
+        /// The peer that knows the other folder.
+        known_to: u64,
+    },
     /// The log cannot be opened or does not check out.
     #[error("cannot open the log")]
     Log(#[source] io::Error),

@@ -13,6 +13,9 @@ use openraft::{
 use serde::Serialize;
 
 use crate::{
+    GroupId,
+    birth::{Birth, BirthQuestion, Numbers, Told},
+    identity::Identity,
     log_entry, record,
     snapshot_file::Image,
     types::{CommandBytes, Entry, LogId, StoredMembership, TypeConfig, Vote},
@@ -55,6 +58,10 @@ fn stored_and_sent_bytes_are_as_ever() {
             vote: Some(vote),
             last: Some(log_id),
         },
+    };
+    let birth = Birth {
+        number: 5,
+        first: Numbers::from([(1, 5), (2, 6)]),
     };
 
     let lines = [
@@ -118,6 +125,23 @@ fn stored_and_sent_bytes_are_as_ever() {
         line(
             "snapshot-answer",
             &SnapshotResponse::<TypeConfig>::new(vote),
+        ),
+        line(
+            "identity",
+            &Identity {
+                group: GroupId::from_bytes([7; 16]),
+                id: 2,
+                holds_data: true,
+                birth: birth.clone(),
+            },
+        ),
+        line("birth-question", &BirthQuestion),
+        line(
+            "birth-answer",
+            &Told {
+                birth,
+                takes_part: true,
+            },
         ),
     ];
     let written = lines.concat();

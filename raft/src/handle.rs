@@ -3,23 +3,29 @@
 //! A call is refused, in plain words, before its body is read if it is not for this peer, and before its body is
 //! decoded if it is too long. Whatever is decoded is openraft's to judge.
 
-use std::{error::Error, fmt::Display};
+use std::{error::Error, fmt::Display, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{Method, Request, Response, StatusCode, body::Body};
+use openraft::{Instant as _, raft::AppendEntriesResponse};
 
 use crate::{
-    Consensus, StateMachine, VerifiedPeer, record,
+    Consensus, GroupId, StateMachine, VerifiedPeer,
+    birth::BirthQuestion,
+    lease::Instant,
+    record,
     types::Snapshot,
     wire::{Call, Misrouted, Question, Route, SnapshotRequest},
 };
 
 /// Why a call is not answered.
 #[derive(Debug)]
-struct Refusal {
+pub(crate) struct Refusal {
     status: StatusCode,
     text: String,
+    /// It is answered a moment later: nothing for the log.
+    is_passing: bool,
 }
 
 impl Refusal {
@@ -27,7 +33,22 @@ impl Refusal {
         Self {
             status,
             text: text.to_string(),
+            is_passing: false,
         }
+    }
+
+    /// This call is for this peer, and answered once the peer has come further.
+    pub(crate) fn not_yet(text: &str) -> Self {
+        Self {
+            is_passing: true,
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+    }
+}
+
+impl Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -48,23 +69,14 @@ impl<S: StateMachine> Consensus<S> {
     /// A request that is not answered gets a status and a line of text: 404 and 405 for what is no call, 400 if its
     /// headers or body cannot be read, 403 if the transport proves another caller or, although it verifies, none, 408
     /// if its body does not arrive, 413 if it is too long, 421 if it is meant for another group or peer, 503 if this
-    /// peer has stopped. Dropping the future leaves the call unanswered; its effect may or may not take place, as with
-    /// any lost answer.
+    /// peer has stopped, or for a moment after its start. Dropping the future leaves the call unanswered; its effect
+    /// may or may not take place, as with any lost answer.
     pub async fn handle<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let (status, body) = match self.answer(request).await {
-            Ok(record) => (StatusCode::OK, record),
-            Err(refusal) => {
-                tracing::warn!(peer = self.id(), status = %refusal.status, reason = %refusal.text, "refused a call");
-                (refusal.status, refusal.text.into_bytes())
-            }
-        };
-        let mut response = Response::new(Full::new(Bytes::from(body)));
-        *response.status_mut() = status;
-        response
+        to_response(self.id(), self.answer(request).await)
     }
 
     async fn answer<B>(&self, request: Request<B>) -> Result<Vec<u8>, Refusal>
@@ -72,22 +84,25 @@ impl<S: StateMachine> Consensus<S> {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let path = request.uri().path();
-        let call = Call::at(path)
-            .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, format!("no call at {path}")))?;
-        if request.method() != Method::POST {
-            return Err(Refusal::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "calls are posted",
-            ));
-        }
-        let claimed = Route::check(request.headers(), self.group(), self.id())?;
-        let proven = request.extensions().get().copied();
-        check_caller(claimed, proven, self.transport().verifies())?;
-        let body = self.body(request, call.limit()).await?;
+        let verifies = self.transport().verifies();
+        let call = accept(&request, self.group(), self.id(), verifies)?;
+        let body = collect(request, call.limit(), self.timing().snapshot_transfer).await?;
         let raft = self.raft();
         match call {
-            Call::Append => respond(&body, call, |question| raft.append_entries(question)).await,
+            Call::Vote | Call::PreVote if self.parts().silence.holds() => Err(Refusal::not_yet(
+                "this peer has just started and votes when any lease it granted before has ended",
+            )),
+            Call::Append => {
+                let arrived = Instant::now();
+                let append = |question| async {
+                    raft.append_entries(question).await.inspect(|answer| {
+                        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                            self.parts().heard.send_replace(Some(arrived));
+                        }
+                    })
+                };
+                respond(&body, call, append).await
+            }
             Call::Vote => respond(&body, call, |question| raft.vote(question)).await,
             Call::PreVote => respond(&body, call, |question| raft.pre_vote(question)).await,
             Call::Transfer => {
@@ -108,26 +123,13 @@ impl<S: StateMachine> Consensus<S> {
                 })
                 .await
             }
-        }
-    }
-
-    async fn body<B>(&self, request: Request<B>, limit: usize) -> Result<Bytes, Refusal>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
-        let body = Limited::new(request.into_body(), limit).collect();
-        match tokio::time::timeout(self.timing().snapshot_transfer, body).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("body is over {limit} bytes"),
-            )),
-            Ok(Err(error)) => Err(Refusal::new(StatusCode::BAD_REQUEST, error)),
-            Err(_) => Err(Refusal::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "body did not arrive in time",
-            )),
+            Call::Birth => {
+                let told = self.told();
+                respond(&body, call, |BirthQuestion| async {
+                    Ok::<_, Refusal>(told)
+                })
+                .await
+            }
         }
     }
 }
@@ -147,7 +149,73 @@ fn check_caller(
     }
 }
 
-async fn respond<Q, F, E>(
+/// Which call it is, if it is one, for peer `id` of `group`, and from whom it says, which `must_be_proven`.
+pub(crate) fn accept<B>(
+    request: &Request<B>,
+    group: GroupId,
+    id: u64,
+    must_be_proven: bool,
+) -> Result<Call, Refusal> {
+    let path = request.uri().path();
+    let call = Call::at(path)
+        .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, format!("no call at {path}")))?;
+    if request.method() != Method::POST {
+        return Err(Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "calls are posted",
+        ));
+    }
+    let claimed = Route::check(request.headers(), group, id)?;
+    let proven = request.extensions().get().copied();
+    check_caller(claimed, proven, must_be_proven)?;
+    Ok(call)
+}
+
+/// The body of a call, if it is not longer than `limit` bytes and arrives within `deadline`.
+pub(crate) async fn collect<B>(
+    request: Request<B>,
+    limit: usize,
+    deadline: Duration,
+) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let body = Limited::new(request.into_body(), limit).collect();
+    match tokio::time::timeout(deadline, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("body is over {limit} bytes"),
+        )),
+        Ok(Err(error)) => Err(Refusal::new(StatusCode::BAD_REQUEST, error)),
+        Err(_) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body did not arrive in time",
+        )),
+    }
+}
+
+/// The HTTP response to a call to peer `id`.
+pub(crate) fn to_response(id: u64, answer: Result<Vec<u8>, Refusal>) -> Response<Full<Bytes>> {
+    let (status, body) = match answer {
+        Ok(record) => (StatusCode::OK, record),
+        Err(refusal) => {
+            let (status, reason) = (refusal.status, &refusal.text);
+            if refusal.is_passing {
+                tracing::debug!(peer = id, %status, reason, "refused a call for now");
+            } else {
+                tracing::warn!(peer = id, %status, reason, "refused a call");
+            }
+            (status, refusal.text.into_bytes())
+        }
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response
+}
+
+pub(crate) async fn respond<Q, F, E>(
     body: &[u8],
     call: Call,
     ask: impl FnOnce(Q) -> F,

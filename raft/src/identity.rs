@@ -1,4 +1,5 @@
-//! The mark on a folder: which peer of which group it belongs to, and whether it has ever held data.
+//! The mark on a folder: which peer of which group it belongs to, whether it has ever held data, and what it remembers
+//! of the birth of its group.
 //!
 //! It lies beside the log, in a file of its own, because the log cannot tell its own loss: after a fault of the disk
 //! sled opens an empty store without a word, and a peer that forgot its vote may vote twice. The mark is set after
@@ -12,22 +13,29 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GroupId, durable_file, error::StartError, record};
+use crate::{
+    GroupId,
+    birth::{Birth, Numbers},
+    durable_file,
+    error::StartError,
+    record,
+};
 
 const NAME: &str = "identity";
-const LIMIT: usize = 256;
+const LIMIT: usize = 1024;
 
 /// What a folder says about itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
-    group: GroupId,
-    id: u64,
+    pub(crate) group: GroupId,
+    pub(crate) id: u64,
     /// The log of this folder has held a vote or an entry.
-    holds_data: bool,
+    pub(crate) holds_data: bool,
+    pub(crate) birth: Birth,
 }
 
-/// The identity file of one folder.
-#[derive(Debug)]
+/// The identity file of one folder. Of its clones only one may write.
+#[derive(Debug, Clone)]
 pub(crate) struct IdentityFile {
     folder: PathBuf,
     identity: Identity,
@@ -51,12 +59,19 @@ impl IdentityFile {
             })?,
             None => None,
         };
-        let fresh = Identity {
-            group,
-            id,
-            holds_data: false,
+        let is_found = found.is_some();
+        let identity: Identity = match found {
+            Some(identity) => identity,
+            None => Identity {
+                group,
+                id,
+                holds_data: false,
+                birth: Birth {
+                    number: draw().map_err(StartError::Identity)?,
+                    first: Numbers::new(),
+                },
+            },
         };
-        let identity: Identity = found.unwrap_or(fresh);
         if identity.group != group {
             return Err(StartError::OtherGroup {
                 found: identity.group,
@@ -73,7 +88,7 @@ impl IdentityFile {
             folder: folder.to_owned(),
             identity,
         };
-        if found.is_none() {
+        if !is_found {
             file.write().map_err(StartError::Identity)?;
         }
         Ok(file)
@@ -93,10 +108,31 @@ impl IdentityFile {
         self.write()
     }
 
+    /// What this folder remembers of the birth of its group.
+    pub(crate) fn birth(&self) -> &Birth {
+        &self.identity.birth
+    }
+
+    /// Writes the numbers of the first members down, once for ever. Blocks for two flushes.
+    pub(crate) fn note_birth(&mut self, first: Numbers) -> io::Result<()> {
+        self.identity.birth.first = first;
+        self.write()
+    }
+
     fn write(&self) -> io::Result<()> {
         let record = record::seal(&self.identity).map_err(io::Error::other)?;
         durable_file::replace(&self.folder, NAME, &record)
     }
+}
+
+/// A number that no other folder has.
+fn draw() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    if drawn < bytes.len() {
+        return Err(io::Error::other("the system gave too few random bytes"));
+    }
+    Ok(u64::from_le_bytes(bytes))
 }
 
 #[cfg(test)]
@@ -110,12 +146,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut file = IdentityFile::open(folder.path(), GROUP, 1).unwrap();
         assert!(!file.holds_data());
+        let number = file.birth().number;
+        let first = Numbers::from([(1, number), (2, 7)]);
+        file.note_birth(first.clone()).unwrap();
         file.note_data().unwrap();
-        assert!(
-            IdentityFile::open(folder.path(), GROUP, 1)
-                .unwrap()
-                .holds_data()
-        );
+        let again = IdentityFile::open(folder.path(), GROUP, 1).unwrap();
+        assert!(again.holds_data());
+        assert_eq!(*again.birth(), Birth { number, first });
         let other_peer = IdentityFile::open(folder.path(), GROUP, 2).unwrap_err();
         assert!(matches!(
             other_peer,

@@ -12,6 +12,7 @@
 //! | `record` | the one envelope of everything stored or sent: version, checksum, body |
 //! | `durable_file` | replace a small file so that a power cut leaves the old or the new one |
 //! | `group_id`, `identity` | which group and peer a folder belongs to, and whether it has held data |
+//! | `birth`, `newborn` | how a group is born once, and an emptied folder recognised |
 //! | `types` | openraft's types, filled in once |
 //! | `witness` | what the log has acknowledged, noted outside of it |
 //! | `sled_files`, `log_parts`, `log_entry`, `log_check`, `log`, `log_writer` | the durable log and vote |
@@ -19,18 +20,20 @@
 //! | `transport`, `connection` | how a connection between peers is made, and the one that each caller keeps |
 //! | `once` | commands that take effect once, however often they are proposed |
 //! | `wire`, `network`, `handle`, `serve` | calls between peers, sent and answered |
-//! | `config`, `start`, `consensus`, `membership`, `transfer`, `status`, `error` | what a caller touches |
+//! | `config`, `start`, `consensus`, `lease`, `membership`, `transfer`, `status`, `error` | what a caller touches |
 //!
 //! openraft is named only in this crate. sled is named only in `sled_files`, `log_check` and `log`.
 //!
 //! Rules that keep a group sound, for whoever runs one:
 //! * The folder of a peer is never emptied and reused under the same id: a peer that forgot its vote can elect
-//!   two leaders. A peer that lost its folder comes back under a fresh id.
+//!   two leaders. The others know it by its folder and refuse another; see `birth`. A peer that lost its folder
+//!   comes back under a fresh id.
 //! * A term alone is no fencing token, because two leaders may share a term. The index of an applied command is.
 //! * A proposal that ended in [`ProposeError::Unknown`] may still be applied. [`Deduplicated`] makes it safe to propose
 //!   it again.
 #![forbid(unsafe_code)]
 
+mod birth;
 mod config;
 mod connection;
 mod consensus;
@@ -41,6 +44,7 @@ mod formats;
 mod group_id;
 mod handle;
 mod identity;
+mod lease;
 mod log;
 mod log_check;
 mod log_entry;
@@ -49,6 +53,7 @@ mod log_writer;
 mod machine;
 mod membership;
 mod network;
+mod newborn;
 mod once;
 mod record;
 mod serve;
@@ -63,11 +68,14 @@ mod types;
 mod wire;
 mod witness;
 
+pub use birth::Waiting;
 pub use config::{Config, Timing};
 pub use consensus::{Applied, Consensus, Leadership};
 pub use error::{ConfirmError, ProposeError, StartError, Stopped, TransferError};
 pub use group_id::{GroupId, InvalidGroupId};
+pub use lease::LeaderLease;
 pub use membership::{ChangeError, Progress};
+pub use newborn::Newborn;
 pub use once::{Deduplicated, Key, Numbered, Once, WINDOW};
 pub use record::{RecordError, seal, unseal};
 pub use serve::serve;

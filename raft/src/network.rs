@@ -2,10 +2,9 @@
 //!
 //! Each target has one connection for entries, one for heartbeats and one for snapshots, so that none waits behind
 //! another. Every call has the deadline that openraft gives it. An answer that is not an answer (refused, wrong
-//! group, stopped) counts as unreachable, and so does a new connection that breaks, because openraft repeats other
-//! failures at once and would spin.
+//! group, stopped) counts as unreachable, because openraft repeats other failures at once and would spin.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -25,6 +24,7 @@ use openraft::{
 
 use crate::{
     GroupId,
+    birth::{BirthQuestion, Told},
     connection::{CallError, Connection},
     record,
     transport::Transport,
@@ -62,11 +62,24 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    fn new(route: Route, address: String, transport: Arc<dyn Transport>) -> Self {
+    pub(crate) fn new(route: Route, address: String, transport: Arc<dyn Transport>) -> Self {
         Self {
             route,
             connection: Connection::new(transport, route.to, address),
         }
+    }
+
+    /// Asks a peer how far it is in the birth of its group.
+    ///
+    /// # Errors
+    /// Words for people: it did not answer within `deadline`, or not so that it could be read.
+    pub(crate) async fn ask_birth(&mut self, deadline: Duration) -> Result<Told, String> {
+        let body = record::seal(&BirthQuestion).map_err(|error| error.to_string())?;
+        let answer = tokio::time::timeout(deadline, self.exchange(Call::Birth, body))
+            .await
+            .map_err(|late| late.to_string())?
+            .map_err(|error| error.to_string())?;
+        record::unseal(&answer, MAX_ANSWER_BYTES).map_err(|error| error.to_string())
     }
 
     async fn ask<Q: Question>(
@@ -107,7 +120,7 @@ impl Caller {
 
         let answer = self.connection.send(request, MAX_ANSWER_BYTES).await;
         let (status, body) = answer.map_err(|error| match error {
-            CallError::Connect(_) | CallError::Refused(_) => unreachable(&error),
+            CallError::Connect(_) => unreachable(&error),
             CallError::Broken(_) => RpcError::Network(NetworkError::new(&error)),
         })?;
         if status == StatusCode::OK {

@@ -1,27 +1,77 @@
 //! A small HTTP server that answers only the calls of peers.
 //!
-//! A program with a server of its own mounts [`Consensus::handle`] there instead.
+//! A program with a server of its own mounts [`Newborn::handle`] and then [`Consensus::handle`] there instead.
 
-use std::{convert::Infallible, future::Future, io};
+use std::{convert::Infallible, future::Future, io, sync::Arc};
 
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
 
-use crate::{Consensus, StateMachine};
+use crate::{Consensus, Newborn, StartError, StateMachine, transport::Transport};
 
-/// Answers calls on `listener` until `shutdown` resolves, then closes all connections.
+impl<S: StateMachine> Consensus<S> {
+    /// [Starts](Self::start) the peer that `newborn` is, and answers on `listener` for it until it has started.
+    ///
+    /// # Errors
+    /// [`StartError`]; [`StartError::Engine`] also if `listener` is of no more use.
+    pub async fn start_on(
+        listener: &TcpListener,
+        newborn: Newborn,
+        initial: S,
+    ) -> Result<Self, StartError> {
+        let transport = newborn.config().transport.clone();
+        let asked = newborn.clone();
+        let answer = move |request| {
+            let newborn = asked.clone();
+            async move { newborn.handle(request).await }
+        };
+        tokio::select! {
+            started = Self::start(newborn, initial) => started,
+            served = serve(listener, transport, answer, std::future::pending()) => {
+                let why = served.err().map_or_else(String::new, |error| error.to_string());
+                Err(StartError::Engine(format!("cannot listen: {why}")))
+            }
+        }
+    }
+
+    /// Answers for this peer on `listener` until `shutdown` resolves.
+    ///
+    /// # Errors
+    /// As [`serve`].
+    pub async fn serve_on(
+        &self,
+        listener: &TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let consensus = self.clone();
+        let answer = move |request| {
+            let consensus = consensus.clone();
+            async move { consensus.handle(request).await }
+        };
+        serve(listener, self.transport().clone(), answer, shutdown).await
+    }
+}
+
+/// Answers calls on `listener`, over `transport`, by `handle` until `shutdown` resolves, then closes all connections.
 ///
 /// # Errors
 /// The error of `accept`, when the listener is of no more use. Dropping the future closes everything.
-pub async fn serve<S: StateMachine>(
-    listener: TcpListener,
-    consensus: Consensus<S>,
+pub async fn serve<H, F>(
+    listener: &TcpListener,
+    transport: Arc<dyn Transport>,
+    handle: H,
     shutdown: impl Future<Output = ()>,
-) -> io::Result<()> {
+) -> io::Result<()>
+where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -29,7 +79,7 @@ pub async fn serve<S: StateMachine>(
             () = &mut shutdown => return Ok(()),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, consensus.clone()));
+                    connections.spawn(connection(stream, transport.clone(), handle.clone()));
                 }
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => return Err(error),
@@ -49,23 +99,27 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn connection<S: StateMachine>(stream: TcpStream, consensus: Consensus<S>) {
+async fn connection<H, F>(stream: TcpStream, transport: Arc<dyn Transport>, handle: H)
+where
+    H: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<Full<Bytes>>>,
+{
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let (stream, caller) = match consensus.transport().accept(stream).await {
+    let (stream, caller) = match transport.accept(stream).await {
         Ok(accepted) => accepted,
         Err(error) => {
-            tracing::warn!(peer = consensus.id(), %error, "refused a connection");
+            tracing::warn!(%error, "refused a connection");
             return;
         }
     };
-    let consensus = &consensus;
-    let service = service_fn(|mut request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(caller) = caller {
             request.extensions_mut().insert(caller);
         }
-        async move { Ok::<_, Infallible>(consensus.handle(request).await) }
+        let response = handle(request);
+        async { Ok::<_, Infallible>(response.await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -1,7 +1,8 @@
 //! Brings a peer up from its folder.
 //!
-//! The order matters: the identity first, because it says whether the folder is ours; then the log, whose loss only
-//! the identity reveals; then the snapshot; and only then the protocol, which may answer and vote at once.
+//! The order matters: the identity first, because it says whether the folder is ours; then, if the folder is new, the
+//! other first members, who know whether it should be; then the log, whose loss only the identity reveals; then the
+//! snapshot; and only then the protocol, which may answer and vote at once.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,38 +13,50 @@ use openraft::{
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    Config, Consensus, StartError, StateMachine, View, consensus::Parts, durable_file,
-    identity::IdentityFile, log::Log, machine::Machine, network::Network,
-    snapshot_file::SnapshotFile, status, witness::Witness,
+    Consensus, Newborn, StartError, StateMachine, View,
+    consensus::Parts,
+    lease::{Silence, Wakefulness},
+    log::Log,
+    machine::Machine,
+    network::Network,
+    snapshot_file::SnapshotFile,
+    status,
+    witness::Witness,
 };
 
 impl<S: StateMachine> Consensus<S> {
-    /// Starts the peer that `config` describes, with `initial` as the state before the first command; it must be the
-    /// same on all peers. The peer takes part at once; calls of others must be passed to
-    /// [`handle`](Self::handle). Must be called within a tokio runtime; opening the store blocks it for a moment.
+    /// Starts the peer that `newborn` is, with `initial` as the state before the first command; it must be the same
+    /// on all peers. The peer takes part at once; calls of others must be passed to [`handle`](Self::handle), and
+    /// until this returns to [`Newborn::handle`]. Must be called within a tokio runtime; opening the store blocks it
+    /// for a moment.
     ///
-    /// On the very first start of a fresh folder the group is born with `config.members`, if this peer is one of
-    /// them. All first members may do this; they write the same first entry.
+    /// On the very first start of a fresh folder the group is born with [`Config::members`](crate::Config::members),
+    /// if this peer is one of them. All first members must be up for that: this waits for them, for ever if need be,
+    /// and [`Newborn::waiting`] says for whom. A folder that has held data asks nobody.
+    ///
+    /// Dropping the future takes nothing back and does no harm; the peer can be started again.
     ///
     /// # Errors
-    /// [`StartError`]: the folder is not ours, is damaged, or is in use.
-    pub async fn start(config: Config, initial: S) -> Result<Self, StartError> {
-        let engine = config.engine()?;
-        let folder = &config.folder;
-        durable_file::create_folder(folder).map_err(StartError::Folder)?;
-        let log_folder = folder.join("log");
-        if !IdentityFile::exists(folder) && log_folder.exists() {
-            return Err(StartError::Unmarked);
-        }
-        let identity = IdentityFile::open(folder, config.group, config.id)?;
+    /// [`StartError`]: the folder is damaged, is in use, or was emptied.
+    pub async fn start(newborn: Newborn, initial: S) -> Result<Self, StartError> {
+        newborn.wait().await?;
+        let config = newborn.config().clone();
+        let mut engine = config.engine()?;
+        let identity = newborn.identity().clone();
         let fresh_mark = !identity.holds_data();
-        let witness = Witness::open(folder, identity.holds_data()).map_err(StartError::Witness)?;
-        let (log, log_closed) = Log::open(&log_folder, identity, witness)?;
+        let witness =
+            Witness::open(&config.folder, identity.holds_data()).map_err(StartError::Witness)?;
+        let (log, log_closed) = Log::open(&Newborn::log_folder(&config), identity, witness)?;
         let flushes = log.flushes();
         let is_born = fresh_mark && log.is_fresh();
 
+        let has_data = !log.is_fresh();
+        // Standing for election is a vote for oneself: see `Silence`.
+        engine.enable_elect = !has_data;
+        let silence = Silence::new(config.timing, has_data);
+
         let (view, watched) = watch::channel(View::FIRST);
-        let snapshot = SnapshotFile::new(folder);
+        let snapshot = SnapshotFile::new(&config.folder);
         let machine =
             Machine::open(snapshot, initial, view.clone()).map_err(StartError::Snapshot)?;
         machine.reaches(log.purged().map_err(StartError::Log)?)?;
@@ -53,7 +66,7 @@ impl<S: StateMachine> Consensus<S> {
             id: config.id,
             transport: config.transport.clone(),
         };
-        let raft = Raft::new(config.id, engine, network, log, machine)
+        let raft = Raft::new(config.id, Arc::new(engine), network, log, machine)
             .await
             .map_err(engine_error)?;
 
@@ -71,14 +84,25 @@ impl<S: StateMachine> Consensus<S> {
         }
         let mut tasks = JoinSet::new();
         tasks.spawn(status::follow(raft.server_metrics(), view));
+        if has_data {
+            let (raft, quiet) = (raft.clone(), config.timing.election_max);
+            tasks.spawn(async move {
+                tokio::time::sleep(quiet).await;
+                raft.runtime_config().elect(true);
+            });
+        }
         tracing::info!(peer = config.id, group = %config.group, born = is_born, "peer started");
         Ok(Self::new(Parts {
             raft,
             shared,
+            told: newborn.told(true),
             config: Arc::new(config),
             view: watched,
             log_closed,
             flushes,
+            silence,
+            wakefulness: Wakefulness::new(),
+            heard: watch::channel(None).0,
             _tasks: tasks,
         }))
     }

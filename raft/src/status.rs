@@ -1,14 +1,14 @@
 //! What a peer says of itself: a short view to wait on, and a longer status to show.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed};
+use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use openraft::{
-    Instant, RaftMetrics, ServerState, async_runtime::WatchReceiver, metrics::RaftServerMetrics,
-    type_config::alias::WatchReceiverOf,
+    Instant as _, RaftMetrics, ServerState, async_runtime::WatchReceiver,
+    metrics::RaftServerMetrics, type_config::alias::WatchReceiverOf,
 };
 use tokio::sync::watch;
 
-use crate::{log_writer::Flushes, types::TypeConfig};
+use crate::{lease::Instant, log_writer::Flushes, types::TypeConfig};
 
 /// The part a peer plays in its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +87,9 @@ pub struct Status {
     pub purged_index: Option<u64>,
     /// On a leader, milliseconds since a majority last answered it.
     pub millis_since_quorum: Option<u64>,
+    /// How long ago this peer last took entries or a heartbeat of a leader; on a leader, how long ago it sent what a
+    /// majority answered. What this peer shows is that old, and a little more.
+    pub heard_leader: Option<Duration>,
     /// All members, id to address, by the latest membership in the log.
     pub members: BTreeMap<u64, String>,
     /// Where that membership stands in the log.
@@ -102,8 +105,13 @@ pub struct Status {
 }
 
 impl Status {
-    pub(crate) fn of(metrics: &RaftMetrics<TypeConfig>, flushes: &Flushes) -> Self {
+    pub(crate) fn of(
+        metrics: &RaftMetrics<TypeConfig>,
+        flushes: &Flushes,
+        heard: Option<Instant>,
+    ) -> Self {
         let membership = metrics.membership_config.membership();
+        let is_alone = membership.voter_ids().eq(std::iter::once(metrics.id));
         let stopped = metrics
             .running_state
             .as_ref()
@@ -126,6 +134,11 @@ impl Status {
             millis_since_quorum: metrics
                 .last_quorum_acked
                 .map(|acked| u64::try_from(acked.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            heard_leader: match metrics.state {
+                ServerState::Leader if is_alone => Some(Duration::ZERO),
+                ServerState::Leader => metrics.last_quorum_acked.map(|acked| acked.elapsed()),
+                _ => heard.map(|heard| heard.elapsed()),
+            },
             members: membership
                 .nodes()
                 .map(|(id, node)| (*id, node.addr.clone()))

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     GroupId,
+    birth::{BirthQuestion, Told},
     types::{SnapshotMeta, TypeConfig, Vote},
 };
 
@@ -48,15 +49,17 @@ pub(crate) enum Call {
     PreVote,
     Snapshot,
     Transfer,
+    Birth,
 }
 
 impl Call {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Append,
         Self::Vote,
         Self::PreVote,
         Self::Snapshot,
         Self::Transfer,
+        Self::Birth,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -66,6 +69,7 @@ impl Call {
             Self::PreVote => "pre-vote",
             Self::Snapshot => "snapshot",
             Self::Transfer => "transfer",
+            Self::Birth => "birth",
         }
     }
 
@@ -79,7 +83,7 @@ impl Call {
         match self {
             Self::Append => MAX_APPEND_BYTES,
             Self::Snapshot => MAX_SNAPSHOT_BYTES + MAX_SMALL_BYTES,
-            Self::Vote | Self::PreVote | Self::Transfer => MAX_SMALL_BYTES,
+            Self::Vote | Self::PreVote | Self::Transfer | Self::Birth => MAX_SMALL_BYTES,
         }
     }
 }
@@ -111,6 +115,10 @@ pub(crate) struct SnapshotRequest {
 
 impl Question for SnapshotRequest {
     type Answer = SnapshotResponse<TypeConfig>;
+}
+
+impl Question for BirthQuestion {
+    type Answer = Told;
 }
 
 /// Who calls whom.

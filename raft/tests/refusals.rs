@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use peers::{GROUP, Numbers, Peers};
-use raft::{Config, Consensus, GroupId, ProposeError, StartError};
+use raft::{Config, Consensus, GroupId, Newborn, ProposeError, StartError};
 
 const OTHER_GROUP: GroupId = GroupId::from_bytes([2; 16]);
 
@@ -19,10 +19,12 @@ fn restarted(change: impl FnOnce(&mut Config)) -> StartError {
     peers.shutdown(1);
     let mut config = peers.config(1);
     change(&mut config);
-    peers
-        .wait(Consensus::start(config, Numbers::default()))
-        .err()
-        .expect("the start is refused")
+    start(&peers, config)
+}
+
+fn start(peers: &Peers, config: Config) -> StartError {
+    let started = async { Consensus::start(Newborn::open(config)?, Numbers::default()).await };
+    peers.wait(started).err().expect("the start is refused")
 }
 
 #[test]
@@ -73,10 +75,7 @@ fn a_snapshot_with_a_flipped_byte_is_refused() {
     let mut bytes = std::fs::read(&snapshot).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&snapshot, bytes).unwrap();
-    let error = peers
-        .wait(Consensus::start(peers.config(1), Numbers::default()))
-        .err()
-        .unwrap();
+    let error = start(&peers, peers.config(1));
     assert!(matches!(error, StartError::Snapshot(_)), "{error}");
 }
 

@@ -18,7 +18,7 @@ pub(super) fn server(path: &Path, insecure_listen: bool) -> Result<(), Failure> 
     let config = Config::parse(&text, insecure_listen).map_err(|error| refused(path, error))?;
     runtime()?.block_on(async {
         let shutdown = shutdown()?;
-        server::run(config, http::router, shutdown)
+        server::run(config, http::PORT, shutdown)
             .await
             .map_err(|error| match error {
                 ServerError::Config(_)

@@ -58,10 +58,19 @@ pub(super) async fn leader(api: Api, output: Output) -> Result<(), Failure> {
     let leader: LeaderView = api.get("/api/v1/leader").await?;
     match output {
         Output::Json => print_json(&leader),
-        Output::Table => Ok(output::line(format_args!(
-            "peer {} at {} leads in term {}",
-            leader.leader, leader.address, leader.term
-        ))?),
+        Output::Table => {
+            let since = leader.since.map(|since| format!(" since {since}"));
+            let lease = leader.lease_remaining_ms;
+            let lease = lease.map(|left| format!(", lease {left} ms"));
+            Ok(output::line(format_args!(
+                "peer {} at {} leads in term {}{}{}",
+                leader.leader,
+                leader.address,
+                leader.term,
+                since.unwrap_or_default(),
+                lease.unwrap_or_default()
+            ))?)
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::server::propose::{Origin, draw};
 use crate::server::token::{digest_of, hex};
 
 use super::BODY_LIMIT;
-use super::forward::{FORWARDED, here, send};
+use super::forward::{FORWARDED, Proof, here, send};
 use super::problem::Problem;
 
 /// Names a change; whoever sends it again under the same name gets the answer of the first time.
@@ -74,7 +74,7 @@ pub(super) async fn make(peer: &Arc<Peer>, request: Request, next: Next) -> Resp
                 // What the layers outside of this one have put there: the parts of the path.
                 *request.extensions_mut() = head.extensions.clone();
                 request.extensions_mut().insert(origin);
-                judged(here(peer, request, next.clone()).await).await
+                judged(here(peer, Proof::Majority, request, next.clone()).await).await
             }
             Some((leader, address)) if !was_forwarded => {
                 let is_another = |view: &raft::View| view.leader.is_some_and(|now| now != leader.0);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use raft::{Role, Status};
@@ -27,8 +27,12 @@ pub(super) async fn ready(State(peer): State<Arc<Peer>>) -> Response {
     if hears_leader(&peer).await {
         Json("ready").into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, Json("no leader is known")).into_response()
+        not_ready().await
     }
+}
+
+pub(super) async fn not_ready() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, Json("no leader is known")).into_response()
 }
 
 /// Whether the leader that this peer knows of answers it: a follower that is cut off keeps believing in
@@ -47,15 +51,33 @@ fn hears_majority(status: &Status) -> bool {
     status.voters.len() == 1 || ago.is_some_and(|ago| ago < QUORUM_WITHIN)
 }
 
-/// 200 on the peer that leads, confirmed by a majority just now; 404 on the others.
+/// 200 on the peer that leads and holds a lease, so that no other gives the same answer; 404 on the others.
 pub(super) async fn leader_check(State(peer): State<Arc<Peer>>) -> Response {
-    let leads =
-        peer.leading_term().is_some() && peer.consensus.confirm_leadership(CONFIRM).await.is_ok();
-    if leads {
+    check(&peer, StatusCode::NOT_FOUND).await
+}
+
+/// The same, with a status of the caller's choice for the others; 404 if it is none that a load balancer takes for
+/// unhealthy.
+pub(super) async fn leader_check_or(
+    State(peer): State<Arc<Peer>>,
+    Path(code): Path<String>,
+) -> Response {
+    let code = code.parse().ok();
+    let code = code.filter(|code| (400..=599).contains(code));
+    let code = code.and_then(|code| StatusCode::from_u16(code).ok());
+    check(&peer, code.unwrap_or(StatusCode::NOT_FOUND)).await
+}
+
+async fn check(peer: &Peer, otherwise: StatusCode) -> Response {
+    if peer.consensus.confirm_lease().await.is_ok() {
         Json("OK").into_response()
     } else {
-        (StatusCode::NOT_FOUND, Json("Not leader")).into_response()
+        (otherwise, Json("Not leader")).into_response()
     }
+}
+
+pub(super) async fn not_leader() -> Response {
+    (StatusCode::NOT_FOUND, Json("Not leader")).into_response()
 }
 
 /// 200 while this peer is part of a group that has a leader.
@@ -69,10 +91,14 @@ pub(super) async fn raft_health(State(peer): State<Arc<Peer>>) -> Response {
     if healthy {
         Json("healthy").into_response()
     } else {
-        (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            Json("unhealthy: no leader is known"),
-        )
-            .into_response()
+        not_healthy().await
     }
+}
+
+pub(super) async fn not_healthy() -> Response {
+    (
+        StatusCode::INTERNAL_SERVER_ERROR,
+        Json("unhealthy: no leader is known"),
+    )
+        .into_response()
 }

@@ -1,5 +1,8 @@
-//! Linearizable answers come from the leader, after it made sure that it still leads. Other peers pass
-//! the request on to it, one hop. Changes go the way of [`change`].
+//! Linearizable answers come from the leader, after a majority confirmed that it still leads; answers by lease come from
+//! a leader that asks nobody and knows that nobody else can lead yet. Other peers pass the request on to it, one hop.
+//! Changes go the way of [`change`].
+//!
+//! A lease rests on clocks. What decides anything asks for a linearizable answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +18,7 @@ use http_body_util::Full;
 use crate::server::Peer;
 use crate::server::calls::CallError;
 
+use super::STALENESS;
 use super::change;
 use super::problem::Problem;
 
@@ -25,8 +29,16 @@ const CONFIRM: Duration = Duration::from_millis(1000);
 /// How long the leader may take for a request that was passed on; longer than a proposal may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
+/// What is asked of the leader before it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    Majority,
+    Lease,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Consistency {
-    Linearizable,
+    Led(Proof),
     Stale,
 }
 
@@ -37,17 +49,18 @@ fn consistency(request: &Request) -> Result<Consistency, Problem> {
         .find_map(|pair| pair.strip_prefix("consistency="));
     let refuse = |detail: String| {
         Err(
-            Problem::new(StatusCode::BAD_REQUEST, "bad-consistency", detail)
-                .hint("use consistency=linearizable or consistency=stale"),
+            Problem::new(StatusCode::BAD_REQUEST, "bad-consistency", detail).hint(
+                "use consistency=linearizable, lease or stale; a change is always linearizable",
+            ),
         )
     };
     match asked {
-        None | Some("linearizable") => Ok(Consistency::Linearizable),
-        Some("stale") if !request.method().is_safe() => {
-            refuse("a change cannot be stale".to_owned())
+        None | Some("linearizable") => Ok(Consistency::Led(Proof::Majority)),
+        Some(weaker @ ("stale" | "lease")) if !request.method().is_safe() => {
+            refuse(format!("consistency={weaker} is for reads"))
         }
         Some("stale") => Ok(Consistency::Stale),
-        Some("lease") => refuse("consistency=lease is not offered yet".to_owned()),
+        Some("lease") => Ok(Consistency::Led(Proof::Lease)),
         Some(other) => refuse(format!("consistency={other} is not known")),
     }
 }
@@ -58,45 +71,73 @@ pub(super) async fn to_leader(
     request: Request,
     next: Next,
 ) -> Response {
-    match consistency(&request) {
+    let proof = match consistency(&request) {
         Err(problem) => return problem.into_response(),
         Ok(Consistency::Stale) => return next.run(request).await,
-        Ok(Consistency::Linearizable) => {}
-    }
+        Ok(Consistency::Led(proof)) => proof,
+    };
     if !request.method().is_safe() {
         return change::make(&peer, request, next).await;
     }
     let was_forwarded = request.headers().contains_key(FORWARDED);
     match peer.leader() {
-        Some((leader, _)) if leader == peer.config.id => here(&peer, request, next).await,
+        Some((leader, _)) if leader == peer.config.id => here(&peer, proof, request, next).await,
         Some(_) if !was_forwarded => {
-            let answer = tokio::time::timeout(ANSWER_WITHIN, read(&peer, request, next)).await;
-            answer.unwrap_or_else(|_| Problem::no_leader().into_response())
+            let answer =
+                tokio::time::timeout(ANSWER_WITHIN, read(&peer, proof, request, next)).await;
+            answer.unwrap_or_else(|_| proof.lacks().into_response())
         }
-        _ => Problem::no_leader().into_response(),
+        _ => proof.lacks().into_response(),
+    }
+}
+
+impl Proof {
+    /// The answer of a peer that does not have it.
+    fn lacks(self) -> Problem {
+        match self {
+            Proof::Majority => Problem::no_leader(),
+            Proof::Lease => Problem::no_lease(),
+        }
     }
 }
 
 /// Answers at this peer, if it still leads.
-pub(super) async fn here(peer: &Peer, request: Request, next: Next) -> Response {
-    if crate::broken!(ConfirmedRead) {
-        return next.run(request).await;
-    }
-    match peer.consensus.confirm_leadership(CONFIRM).await {
-        Ok(_) => next.run(request).await,
-        Err(error) => {
-            tracing::debug!(%error, "leadership is not confirmed");
-            Problem::no_leader().into_response()
+pub(super) async fn here(peer: &Peer, proof: Proof, request: Request, next: Next) -> Response {
+    let mut response = match proof {
+        Proof::Majority if crate::broken!(ConfirmedRead) => return next.run(request).await,
+        Proof::Majority => match peer.consensus.confirm_leadership(CONFIRM).await {
+            Ok(_) => next.run(request).await,
+            Err(error) => return refuse(proof, &error),
+        },
+        Proof::Lease => {
+            if let Err(error) = peer.consensus.confirm_lease().await {
+                return refuse(proof, &error);
+            }
+            let response = next.run(request).await;
+            // Once more, so that the answer leaves before any other peer leads.
+            match peer.consensus.confirm_lease().await {
+                Ok(_) => response,
+                Err(error) => return refuse(proof, &error),
+            }
         }
-    }
+    };
+    response
+        .headers_mut()
+        .insert(STALENESS, HeaderValue::from(0));
+    response
+}
+
+fn refuse(proof: Proof, error: &raft::ConfirmError) -> Response {
+    tracing::debug!(%error, ?proof, "leadership is not confirmed");
+    proof.lacks().into_response()
 }
 
 /// Passes a read on. A leader that hangs is not waited for once there is another one.
-async fn read(peer: &Peer, request: Request, next: Next) -> Response {
+async fn read(peer: &Peer, proof: Proof, request: Request, next: Next) -> Response {
     let mut watch = peer.consensus.watch();
     while let Some((leader, address)) = peer.leader() {
         if leader == peer.config.id {
-            return here(peer, request, next).await;
+            return here(peer, proof, request, next).await;
         }
         let mut copy = hyper::Request::new(Full::default());
         *copy.method_mut() = request.method().clone();
@@ -113,7 +154,7 @@ async fn read(peer: &Peer, request: Request, next: Next) -> Response {
             true = replaced => {}
         }
     }
-    Problem::no_leader().into_response()
+    proof.lacks().into_response()
 }
 
 pub(super) async fn send(

@@ -12,6 +12,7 @@ mod internal;
 pub mod membership;
 pub mod peers;
 pub mod problem;
+mod starting;
 pub mod views;
 
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
 
 use crate::control::SESSION_PATH;
-use crate::server::{Peer, join};
+use crate::server::{Peer, Routes, join};
 
 use problem::Problem;
 
@@ -35,6 +36,11 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 pub const ANSWERED_BY: HeaderName = HeaderName::from_static("primacy-answered-by");
 /// The Raft term that it knew.
 pub const RAFT_TERM: HeaderName = HeaderName::from_static("primacy-raft-term");
+/// The last log index that it had applied; none before the first.
+pub const RAFT_INDEX: HeaderName = HeaderName::from_static("primacy-raft-index");
+/// How old the answer may be, in milliseconds: 0 from a confirmed leader, from others the time since they heard their
+/// leader; none if they never did.
+pub const STALENESS: HeaderName = HeaderName::from_static("primacy-staleness-ms");
 
 /// Everything that [`router`] answers for people and programs, as `METHOD path`; `docs/openapi.json`
 /// describes exactly these.
@@ -42,6 +48,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("get", "/livez"),
     ("get", "/readyz"),
     ("get", "/api/leader-check"),
+    ("get", "/api/leader-check/{code}"),
     ("get", "/api/raft-health"),
     ("get", "/api/lb-check"),
     ("get", "/api/v1/openapi.json"),
@@ -60,7 +67,13 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/v1/clusters/{cluster}/recoveries"),
 ];
 
-/// All routes of a peer.
+/// What [`crate::server::run`] puts on a peer's port.
+pub const PORT: Routes = Routes {
+    starting: starting::router,
+    serving: router,
+};
+
+/// All routes of a peer that takes part.
 pub fn router(peer: Arc<Peer>) -> Router {
     let led = Router::new()
         .route("/api/v1/leader", get(peers::leader))
@@ -100,6 +113,7 @@ pub fn router(peer: Arc<Peer>) -> Router {
         .route("/livez", any(compat::alive))
         .route("/readyz", any(compat::ready))
         .route("/api/leader-check", any(compat::leader_check))
+        .route("/api/leader-check/{code}", any(compat::leader_check_or))
         .route("/api/raft-health", any(compat::raft_health))
         .route("/api/lb-check", any(compat::alive))
         .route(SESSION_PATH, get(internal::session))
@@ -121,9 +135,17 @@ async fn sign(State(peer): State<Arc<Peer>>, request: Request, next: Next) -> Re
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     if !headers.contains_key(ANSWERED_BY) {
-        let term = peer.consensus.watch().borrow().term;
+        let status = peer.consensus.status();
         headers.insert(ANSWERED_BY, HeaderValue::from(peer.config.id.0));
-        headers.insert(RAFT_TERM, HeaderValue::from(term));
+        headers.insert(RAFT_TERM, HeaderValue::from(status.term));
+        if let Some(index) = status.applied_index {
+            headers.insert(RAFT_INDEX, HeaderValue::from(index));
+        }
+        if let Some(heard) = status.heard_leader
+            && !headers.contains_key(STALENESS)
+        {
+            headers.insert(STALENESS, HeaderValue::from(heard.as_millis() as u64));
+        }
     }
     response
 }

@@ -1,5 +1,6 @@
 //! The peers and their leader.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,10 @@ use axum::Json;
 use axum::extract::State;
 use tokio::task::JoinSet;
 
+use crate::clock;
 use crate::model::PeerId;
-use crate::server::Peer;
+use crate::server::calls::Calls;
+use crate::server::{Config, Peer};
 
 use super::problem::Problem;
 use super::views::{LeaderView, PeerView};
@@ -20,24 +23,54 @@ const TELL_WITHIN: Duration = Duration::from_millis(500);
 /// majority confirmed it. Fails with `no-leader`.
 pub async fn leader(State(peer): State<Arc<Peer>>) -> Result<Json<LeaderView>, Problem> {
     let (leader, address) = peer.leader().ok_or_else(Problem::no_leader)?;
+    let term = peer.consensus.watch().borrow().term;
+    let remaining = lease_of(&peer).and_then(|(of, left)| (of == term).then_some(left));
     Ok(Json(LeaderView {
         leader: leader.0,
         address,
-        term: peer.consensus.watch().borrow().term,
+        term,
+        since: peer.led_since(leader, term).map(clock::text_of),
+        lease_remaining_ms: remaining,
+        lease_until: remaining.map(|left| clock::text_of(clock::wall_millis() + left)),
         answered_by: peer.config.id.0,
     }))
 }
 
+/// The term of the lease that this peer holds, and the milliseconds left of it.
+fn lease_of(peer: &Peer) -> Option<(u64, u64)> {
+    let lease = peer.consensus.lease()?;
+    Some((lease.term, lease.remaining.as_millis() as u64))
+}
+
 /// `GET /api/v1/peers`: every peer, each asked now. Works without a leader.
 pub async fn peers(State(peer): State<Arc<Peer>>) -> Json<Vec<PeerView>> {
+    let (members, voters) = (peer.members(), peer.voters());
+    let progress = peer.consensus.progress();
+    // One that was removed, or is not a member yet, is no peer of the group.
+    let own = members
+        .contains_key(&peer.config.id)
+        .then(|| this_peer(&peer));
+    let mut views = all(members, peer.config.id, &peer.calls, own).await;
+    for view in &mut views {
+        view.vote = voters.contains(&PeerId(view.id));
+        view.behind = progress.get(&view.id).map(|progress| progress.behind);
+    }
+    Json(views)
+}
+
+/// What each of `members` says of itself; `own` is what `this` one says.
+pub(super) async fn all(
+    members: BTreeMap<PeerId, String>,
+    this: PeerId,
+    calls: &Calls,
+    own: Option<PeerView>,
+) -> Vec<PeerView> {
     let mut asked = JoinSet::new();
-    let members = peer.members();
-    let (voters, progress) = (peer.voters(), peer.consensus.progress());
-    for (id, address) in members.clone() {
-        if id == peer.config.id {
+    for (id, address) in members {
+        if id == this {
             continue;
         }
-        let calls = peer.calls.clone();
+        let calls = calls.clone();
         asked.spawn(async move {
             let told = calls.get(&address, "/internal/v1/peer", TELL_WITHIN).await;
             let told = told
@@ -47,16 +80,9 @@ pub async fn peers(State(peer): State<Arc<Peer>>) -> Json<Vec<PeerView>> {
         });
     }
     let mut views = asked.join_all().await;
-    // One that was removed, or is not a member yet, is no peer of the group.
-    if members.contains_key(&peer.config.id) {
-        views.push(this_peer(&peer));
-    }
-    for view in &mut views {
-        view.vote = voters.contains(&PeerId(view.id));
-        view.behind = progress.get(&view.id).map(|progress| progress.behind);
-    }
+    views.extend(own);
     views.sort_by_key(|view| view.id);
-    Json(views)
+    views
 }
 
 fn unreachable_peer(id: PeerId, address: String) -> PeerView {
@@ -68,11 +94,24 @@ fn unreachable_peer(id: PeerId, address: String) -> PeerView {
         role: "unknown".to_owned(),
         leader: None,
         term: None,
+        lease_remaining_ms: None,
         last_log_index: None,
         applied_index: None,
         vote: false,
         behind: None,
         warnings: vec![],
+    }
+}
+
+/// A peer that can say nothing of its log.
+pub(super) fn silent_view(config: &Config, role: &str, warnings: Vec<String>) -> PeerView {
+    let address = config.peers.get(&config.id).cloned().unwrap_or_default();
+    PeerView {
+        zone: Some(config.zone.to_string()),
+        reachable: true,
+        role: role.to_owned(),
+        warnings,
+        ..unreachable_peer(config.id, address)
     }
 }
 
@@ -88,6 +127,7 @@ pub(super) fn this_peer(peer: &Peer) -> PeerView {
         role: format!("{:?}", status.role).to_lowercase(),
         leader: status.leader,
         term: Some(status.term),
+        lease_remaining_ms: lease_of(peer).map(|(_, remaining)| remaining),
         last_log_index: status.last_log_index,
         applied_index: status.applied_index,
         vote: status.voters.contains(&config.id.0),

@@ -69,6 +69,16 @@ impl Problem {
         )
         .hint("start the missing peers, or ask with ?consistency=stale for what this peer last saw")
     }
+
+    /// This peer holds no lease of a leader, and knows of nobody else who does.
+    pub fn no_lease() -> Problem {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no-lease",
+            "this peer holds no lease of a leader now",
+        )
+        .hint("ask again, or ask with ?consistency=linearizable, which waits for a majority")
+    }
 }
 
 impl IntoResponse for Problem {

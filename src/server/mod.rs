@@ -27,9 +27,9 @@ use hyper::server::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use raft::{Consensus, Deduplicated, Role, StartError};
+use raft::{Consensus, Deduplicated, Newborn, Role, StartError};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -115,6 +115,8 @@ pub struct Peer {
     under_way: execute::UnderWay,
     vigil: vigil::Vigil,
     origins: propose::Origins,
+    /// Leader and term, and since when in wall milliseconds.
+    led: watch::Sender<Option<((PeerId, u64), u64)>>,
     upgrades: mpsc::Sender<OnUpgrade>,
 }
 
@@ -150,6 +152,24 @@ impl Peer {
             true => self.config.peers.keys().copied().collect(),
             false => voters.into_iter().map(PeerId).collect(),
         }
+    }
+
+    /// When this peer saw `leader` take over in `term`, in wall milliseconds, if it did.
+    pub fn led_since(&self, leader: PeerId, term: u64) -> Option<u64> {
+        let (of, since) = (*self.led.borrow())?;
+        (of == (leader, term)).then_some(since)
+    }
+
+    fn note_leader(&self, view: &raft::View) {
+        let Some(leader) = view.leader else { return };
+        let of = (PeerId(leader), view.term);
+        self.led.send_if_modified(|led| {
+            let is_new = led.is_none_or(|(known, _)| known != of);
+            if is_new {
+                *led = Some((of, clock::wall_millis()));
+            }
+            is_new
+        });
     }
 
     /// The readings of one cluster now.
@@ -196,15 +216,24 @@ impl Peer {
     }
 }
 
+/// What a peer's one port answers.
+pub struct Routes {
+    /// Until the peer takes part: see [`Newborn`].
+    pub starting: fn(Config, Newborn) -> Router,
+    /// From then on.
+    pub serving: fn(Arc<Peer>) -> Router,
+}
+
 /// Runs a peer until `shutdown` resolves. `routes` says what its port answers.
 ///
 /// # Errors
 /// [`ServerError`]; before the port and the folder were found usable nothing on disk has changed.
 pub async fn run(
     config: Config,
-    routes: impl FnOnce(Arc<Peer>) -> Router,
+    routes: Routes,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
+    let mut shutdown = std::pin::pin!(shutdown);
     let listener =
         TcpListener::bind(config.listen)
             .await
@@ -213,13 +242,21 @@ pub async fn run(
                 source,
             })?;
     check_folder(&config)?;
-    let config = join::admitted(config).await?;
-    let consensus = Consensus::start(raft_config(&config), Machine::default())
-        .await
-        .map_err(|error| folder_error(&config, error))?;
+    let config = tokio::select! {
+        admitted = join::admitted(config) => admitted?,
+        () = &mut shutdown => return Ok(()),
+    };
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let refused = |error| folder_error(&config, error);
+    let newborn = Newborn::open(raft_config(&config)).map_err(refused)?;
+    let starting = (routes.starting)(config.clone(), newborn.clone());
+    let consensus = tokio::select! {
+        started = Consensus::start(newborn, Machine::default()) => started.map_err(refused)?,
+        _ = accept(&listener, &starting, CancellationToken::new()) => unreachable!("nobody cancels it"),
+        () = &mut shutdown => return Ok(()),
+    };
     tracing::info!(peer = %config.id, zone = %config.zone, listen = %config.listen, "peer serves");
     // When full, a new session is refused and the agent tries again.
     let (upgrades, accepted) = mpsc::channel(64);
@@ -233,11 +270,13 @@ pub async fn run(
         under_way: execute::UnderWay::default(),
         vigil: vigil::Vigil::default(),
         origins: propose::Origins::draw(),
+        led: watch::channel(None).0,
         upgrades,
     });
     let mut tasks = JoinSet::new();
     let leaving = CancellationToken::new();
-    tasks.spawn(serve(listener, routes(peer.clone()), leaving.clone()));
+    let serving = (routes.serving)(peer.clone());
+    tasks.spawn(serve(listener, serving, leaving.clone()));
     tasks.spawn(sessions::accept(peer.clone(), accepted));
     tasks.spawn(lead(peer.clone()));
     let watcher = peer.clone();
@@ -245,7 +284,7 @@ pub async fn run(
     let mut watch = consensus.watch();
     let stopped = watch.wait_for(|view| view.role == Role::Stopped);
     let result = tokio::select! {
-        () = shutdown => Ok(()),
+        () = &mut shutdown => Ok(()),
         by = leaving::until_removed(&peer) => Err(ServerError::Removed { peer: peer.config.id, by: by.0 }),
         _ = stopped => {
             let why = consensus.status().stopped.unwrap_or_else(|| "its log was closed".to_owned());
@@ -341,6 +380,9 @@ fn folder_error(config: &Config, error: StartError) -> ServerError {
         | StartError::SnapshotLost { .. } => {
             "; put its disk back or leave it stopped: a peer that forgot its votes is dangerous to the others"
         }
+        StartError::Stranger { .. } => {
+            "; give this peer its old folder back, or leave it stopped and go on with the others; if the group was never up, empty the folders of all its peers"
+        }
         StartError::Unmarked => {
             "; put the file `identity` back, or choose an empty folder if this peer was never part of the group"
         }
@@ -360,10 +402,24 @@ fn folder_error(config: &Config, error: StartError) -> ServerError {
 
 /// Answers the peer's one port, until `leaving` and what was asked before is answered.
 async fn serve(listener: TcpListener, routes: Router, leaving: CancellationToken) -> String {
+    let connections = accept(&listener, &routes, leaving).await;
+    let anew = |stream, closing| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(connection(stream, routes.clone(), closing))
+    };
+    leaving::drain(listener, connections, anew).await;
+    "it was stopped".to_owned()
+}
+
+/// Takes in connections until `leaving`; gives those that are open then.
+async fn accept(
+    listener: &TcpListener,
+    routes: &Router,
+    leaving: CancellationToken,
+) -> JoinSet<()> {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            () = leaving.cancelled() => break,
+            () = leaving.cancelled() => return connections,
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
                     connections.spawn(connection(stream, routes.clone(), leaving.clone()));
@@ -379,11 +435,6 @@ async fn serve(listener: TcpListener, routes: Router, leaving: CancellationToken
             }
         }
     }
-    let anew = |stream, closing| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(connection(stream, routes.clone(), closing))
-    };
-    leaving::drain(listener, connections, anew).await;
-    "it was stopped".to_owned()
 }
 
 /// Serves one connection; once `closing`, what was asked on it is still answered.
@@ -417,6 +468,7 @@ async fn lead(peer: Arc<Peer>) -> String {
     let mut leading = None;
     loop {
         let view = *watch.borrow_and_update();
+        peer.note_leader(&view);
         let term = (view.role == Role::Leader).then_some(view.term);
         if term != leading {
             leading = term;

@@ -65,22 +65,28 @@ fn a_change_whose_outcome_is_unknown_is_not_sent_twice() {
 
 #[test]
 fn a_peer_without_a_majority_says_what_it_last_saw() {
-    let mut peers = Peers::plan(3);
-    let alone = peers.command(1).stderr(std::process::Stdio::null()).spawn();
-    peers.running.push(Running(alone.unwrap()));
+    let mut peers = Peers::start(3);
+    // The leader itself: without the others it can confirm nothing.
+    let alone = peers.any_leader();
+    let gone: Vec<_> = (0..3).filter(|number| *number != alone).collect();
+    for number in &gone {
+        let Running(child) = &mut peers.running[*number];
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
     let api = peers.api();
-    until("it answers", || run(&["--api", &api, "peers"]).0 == Some(0));
-
     let (code, text, errors) = run(&["--api", &api, "status"]);
-    let (first, third) = (&peers.addresses[0], &peers.addresses[2]);
+    let [(one, first), (two, second)] =
+        [gone[0], gone[1]].map(|number| (number + 1, &peers.addresses[number]));
     let expected = format!(
         "\
-WARN  stale, from peer 2; 1 of 3 peers answer, a majority is missing: no failover, and the primary stops when its lease ends
+WARN  stale, from peer {}; 1 of 3 peers answer, a majority is missing: no failover, and the primary stops when its lease ends
 no clusters yet
 peers 1/3 (no leader)
-WARN  peer 1 at {first} does not answer
-WARN  peer 3 at {third} does not answer
-"
+WARN  peer {one} at {first} does not answer
+WARN  peer {two} at {second} does not answer
+",
+        alone + 1
     );
     assert_eq!((code, text), (Some(5), expected));
     let error = "error: this peer knows of no leader: a majority of the peers cannot be reached (no-leader)\n";
@@ -153,4 +159,20 @@ fn the_help_ends_with_the_exit_codes() {
     assert_eq!(code, Some(0));
     let (_, codes) = help.split_once("Exit codes:\n").unwrap();
     assert_eq!(codes.lines().count(), 8, "{codes}");
+}
+
+#[test]
+fn a_peer_of_a_group_that_was_never_up_says_whom_it_waits_for() {
+    let mut peers = Peers::plan(3);
+    let alone = peers.command(1).stderr(std::process::Stdio::null()).spawn();
+    peers.running.push(Running(alone.unwrap()));
+    let api = peers.api();
+    let why = "error: peer 2 does not take part yet: waiting for peer 1, 3 to answer";
+    until("it says so", || {
+        let (code, _, errors) = run(&["--api", &api, "status"]);
+        code == Some(5) && errors.starts_with(why)
+    });
+    let (code, text, _) = run(&["--api", &api, "peers"]);
+    assert_eq!(code, Some(0));
+    assert!(text.contains("starting"), "{text}");
 }

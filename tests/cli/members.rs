@@ -183,7 +183,7 @@ fn in_a_rolling_restart_no_change_fails() {
         drop(stopped);
         let told: Vec<_> = clients.into_iter().map(|it| it.join().unwrap()).collect();
         let made: usize = told.iter().map(|(_, count)| count).sum();
-        println!(
+        eprintln!(
             "{made} changes in {rounds} rounds; longest wait of each client and its count: {told:?}"
         );
         let api = peers.api();

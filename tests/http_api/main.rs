@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 mod document;
+mod leader_check;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
@@ -43,6 +44,16 @@ impl Drop for Group {
 
 impl Group {
     async fn start() -> Group {
+        let mut group = Group::prepare();
+        for id in 1..=3 {
+            group.run(id);
+        }
+        group.leader().await;
+        group
+    }
+
+    /// None of them runs yet.
+    fn prepare() -> Group {
         let held: Vec<_> = (0..3)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
@@ -52,19 +63,14 @@ impl Group {
             .map(|(listener, id)| (id, listener.local_addr().unwrap().to_string()))
             .collect();
         drop(held);
-        let mut group = Group {
+        Group {
             addresses,
             folder: tempfile::tempdir().unwrap(),
             stop: BTreeMap::new(),
             tasks: JoinSet::new(),
             calls: Calls::default(),
             document: Document::read(),
-        };
-        for id in 1..=3 {
-            group.run(id);
         }
-        group.leader().await;
-        group
     }
 
     fn run(&mut self, id: u64) {
@@ -88,7 +94,9 @@ impl Group {
             let shutdown = async move {
                 let _ = stopped.await;
             };
-            server::run(config, http::router, shutdown).await.unwrap();
+            server::run(config, leader_check::GATED, shutdown)
+                .await
+                .unwrap();
             id
         });
     }
@@ -216,7 +224,11 @@ async fn every_peer_answers_for_the_group() {
     assert_eq!(clusters.as_array().unwrap().len(), 1);
 
     let (status, problem) = group
-        .get(follower, "/api/v1/clusters/demo?consistency=lease")
+        .post(
+            follower,
+            "/api/v1/clusters?consistency=lease",
+            &demo("leased"),
+        )
         .await;
     assert_eq!(
         (status, problem["code"].as_str()),
@@ -309,7 +321,10 @@ async fn the_openapi_document_and_the_routes_are_the_same() {
     assert_eq!(described, routed);
     for (method, path, operation) in &operations {
         let method = method.to_uppercase().parse::<Method>().unwrap();
-        let path = path.replace("{cluster}", "none").replace("{peer}", "9");
+        let path = path
+            .replace("{cluster}", "none")
+            .replace("{peer}", "9")
+            .replace("{code}", "503");
         let response = group.call(1, method.clone(), &path, "").await;
         let body: Value = serde_json::from_slice(response.body()).unwrap();
         let is_answered = response.status() != 405 && body["code"] != "not-found";

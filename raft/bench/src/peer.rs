@@ -1,6 +1,6 @@
 //! One peer as a process: a map of keys to values, written by `PUT /kv/KEY`.
 
-use std::{collections::BTreeMap, convert::Infallible, path::PathBuf};
+use std::{collections::BTreeMap, convert::Infallible, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -8,7 +8,7 @@ use hyper::{
     Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use raft::{Config, Consensus, GroupId, PATH_PREFIX, RecordError, StateMachine, Timing};
+use raft::{Config, Consensus, GroupId, Newborn, PATH_PREFIX, RecordError, StateMachine, Timing};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -61,11 +61,13 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         folder: arguments.folder,
         members,
         timing: Timing::lan(),
+        transport: Arc::new(raft::Plain),
         // As `primacy server` has it.
         snapshot_every: 2_000,
         keep_before_snapshot: 500,
     };
-    let consensus = Consensus::start(config, Map::default()).await?;
+    let newborn = Newborn::open(config)?;
+    let consensus = Consensus::start_on(&listener, newborn, Map::default()).await?;
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await?;

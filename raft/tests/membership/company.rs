@@ -1,5 +1,5 @@
 //! A group that grows and shrinks: peers on the loopback, each on a runtime of its own so that one can be killed without
-//! grace, and clients that propose all the time and never lose count of what they were told.
+//! grace.
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::{
@@ -7,16 +7,13 @@ use std::{
     fs::File,
     future::Future,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use raft::{
-    Config, Consensus, Deduplicated, GroupId, Key, Numbered, Once, ProposeError, RecordError, Role,
-    StartError, StateMachine, Timing,
+    ChangeError, Config, Consensus, Deduplicated, GroupId, Newborn, RecordError, Role, StartError,
+    StateMachine, Timing,
 };
 use tempfile::TempDir;
 use tokio::{
@@ -72,12 +69,41 @@ pub struct Company {
     runtime: Runtime,
 }
 
-fn runtime() -> Runtime {
+pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .unwrap()
+}
+
+fn started((config, at): (Config, SocketAddr)) -> Running {
+    let runtime = runtime();
+    let (listener, consensus) = runtime.block_on(async {
+        let bound = soon("the port is free", async || {
+            TcpListener::bind(at).await.ok()
+        });
+        let listener = bound.await;
+        let begun = soon("the folder is free", async || {
+            let newborn = Newborn::open(config.clone()).unwrap();
+            match Consensus::start_on(&listener, newborn, Deduplicated::default()).await {
+                Ok(started) => Some(started),
+                Err(StartError::InUse) => None,
+                Err(error) => panic!("peer {} does not start: {error:?}", config.id),
+            }
+        });
+        let consensus = begun.await;
+        (listener, consensus)
+    });
+    let mut server = JoinSet::new();
+    let served = consensus.clone();
+    let serve = async move { served.serve_on(&listener, std::future::pending()).await };
+    server.spawn_on(serve, runtime.handle());
+    Running {
+        runtime,
+        consensus,
+        _server: server,
+    }
 }
 
 /// A port that was free a moment ago.
@@ -131,9 +157,7 @@ impl Company {
             change(&mut config);
             company.configs.insert(id, (config, at));
         }
-        for id in 1..=count {
-            company.run(id);
-        }
+        company.run_all((1..=count).collect());
         company
     }
 
@@ -144,6 +168,7 @@ impl Company {
             folder: self.folders.path().join(id.to_string()),
             members,
             timing: Timing::lan(),
+            transport: Arc::new(raft::Plain),
             snapshot_every: 5000,
             keep_before_snapshot: 1000,
         }
@@ -160,29 +185,25 @@ impl Company {
 
     /// Starts a peer that does not run, as soon as its folder and port are free.
     pub fn run(&mut self, id: u64) {
-        let (config, at) = &self.configs[&id];
-        let runtime = runtime();
-        let consensus = runtime.block_on(soon(
-            "the folder is free",
-            async || match Consensus::start(config.clone(), Deduplicated::default()).await {
-                Ok(started) => Some(started),
-                Err(StartError::InUse) => None,
-                Err(error) => panic!("peer {id} does not start: {error:?}"),
-            },
-        ));
-        let listener = runtime.block_on(soon("the port is free", async || {
-            TcpListener::bind(at).await.ok()
-        }));
-        let mut server = JoinSet::new();
-        let served = raft::serve(listener, consensus.clone(), std::future::pending());
-        server.spawn_on(served, runtime.handle());
-        self.handles.lock().unwrap().insert(id, consensus.clone());
-        let running = Running {
-            runtime,
-            consensus,
-            _server: server,
-        };
-        self.running.insert(id, running);
+        self.run_all(vec![id]);
+    }
+
+    /// Starts peers together: a group begins when all its first members are up.
+    fn run_all(&mut self, ids: Vec<u64>) {
+        let configs = &self.configs;
+        let started: Vec<Running> = std::thread::scope(|scope| {
+            let begun: Vec<_> = ids
+                .iter()
+                .map(|id| scope.spawn(|| started(configs[id].clone())))
+                .collect();
+            let ended = begun.into_iter().map(|begun| begun.join().unwrap());
+            ended.collect()
+        });
+        for (id, running) in ids.into_iter().zip(started) {
+            let consensus = running.consensus.clone();
+            self.handles.lock().unwrap().insert(id, consensus);
+            self.running.insert(id, running);
+        }
     }
 
     /// Stops a peer in the middle of whatever it does.
@@ -246,11 +267,35 @@ impl Company {
         }))
     }
 
-    /// What `change` gives at the leader of the moment; asked again while it is no leader's to answer.
+    /// What `change` gives at the leader of the moment; asked again while it is no leader's to answer, or while a peer has
+    /// yet to answer and to catch up.
     pub fn at_leader<T>(
         &self,
-        change: impl AsyncFn(Handle) -> Result<T, raft::ChangeError>,
-    ) -> Result<T, raft::ChangeError> {
+        change: impl AsyncFn(Handle) -> Result<T, ChangeError>,
+    ) -> Result<T, ChangeError> {
+        use raft::ChangeError as E;
+        self.repeated(change, |error| {
+            // It is being caught up, or the leader has only just begun to lead.
+            matches!(
+                error,
+                E::Behind { .. } | E::Silent { .. } | E::NoQuorum { .. }
+            )
+        })
+    }
+
+    /// What `change` gives at the leader of the moment; asked again only while it is no leader's to answer.
+    pub fn refused_by_leader<T>(
+        &self,
+        change: impl AsyncFn(Handle) -> Result<T, ChangeError>,
+    ) -> Result<T, ChangeError> {
+        self.repeated(change, |_| false)
+    }
+
+    fn repeated<T>(
+        &self,
+        change: impl AsyncFn(Handle) -> Result<T, ChangeError>,
+        passes: impl Fn(&ChangeError) -> bool,
+    ) -> Result<T, ChangeError> {
         use raft::ChangeError as E;
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -258,8 +303,7 @@ impl Company {
             match self.wait(change(self.consensus(leader))) {
                 Err(E::NotLeader { .. } | E::UnderWay | E::HandedOver { .. })
                     if Instant::now() < deadline => {}
-                // It is being caught up, or has only just begun to lead.
-                Err(E::Behind { .. } | E::Silent { .. }) if Instant::now() < deadline => {}
+                Err(error) if passes(&error) && Instant::now() < deadline => {}
                 other => return other,
             }
             self.pause(Duration::from_millis(10));
@@ -294,117 +338,6 @@ impl Company {
                 .read(|state| state.0[..held.len()] == held[..]);
             assert!(same, "peer {id} holds something else");
         }
-    }
-
-    /// Clients that propose numbers until they are stopped.
-    pub fn clients(&self, count: u64) -> Clients {
-        let runtime = runtime();
-        let (stop, longest) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let mut tasks = JoinSet::new();
-        for client in 0..count {
-            let work = client_loop(client, self.handles(), stop.clone(), longest.clone());
-            tasks.spawn_on(work, runtime.handle());
-        }
-        Clients {
-            runtime,
-            tasks,
-            stop,
-            longest,
-        }
-    }
-}
-
-pub struct Clients {
-    runtime: Runtime,
-    tasks: JoinSet<Vec<u64>>,
-    stop: Arc<AtomicBool>,
-    longest: Arc<AtomicU64>,
-}
-
-impl Clients {
-    /// The longest time from the first attempt to the acknowledgement since the last question, in milliseconds.
-    pub fn longest_wait(&self) -> u64 {
-        self.longest.swap(0, Relaxed)
-    }
-
-    /// Ends them, and gives every number that was acknowledged.
-    pub fn stop(self) -> Vec<u64> {
-        self.stop.store(true, Relaxed);
-        let told = self.runtime.block_on(self.tasks.join_all());
-        self.runtime.shutdown_background();
-        told.concat()
-    }
-}
-
-async fn client_loop(
-    client: u64,
-    handles: Handles,
-    stop: Arc<AtomicBool>,
-    longest: Arc<AtomicU64>,
-) -> Vec<u64> {
-    let mut told = vec![];
-    for serial in 0.. {
-        if stop.load(Relaxed) {
-            return told;
-        }
-        let number = client * 1_000_000 + serial;
-        let began = Instant::now();
-        propose(&handles, client, number).await;
-        let waited = u64::try_from(began.elapsed().as_millis()).unwrap();
-        longest.fetch_max(waited, Relaxed);
-        told.push(number);
-        sleep(Duration::from_millis(1)).await;
-    }
-    unreachable!("the serials do not end")
-}
-
-/// Proposes one number until it is acknowledged, under one key, at whichever peer leads.
-pub async fn propose(handles: &Handles, client: u64, number: u64) {
-    let mut key = Key {
-        client: [0; 16],
-        serial: number,
-    };
-    key.client[..8].copy_from_slice(&client.to_be_bytes());
-    let mut since = None;
-    let deadline = Instant::now() + DEADLINE;
-    let mut next = None;
-    loop {
-        assert!(
-            Instant::now() < deadline,
-            "{number} is not acknowledged in time"
-        );
-        let chosen = {
-            let handles = handles.lock().unwrap();
-            let named = next.take().and_then(|id| handles.get(&id).cloned());
-            named.or_else(|| {
-                let led = handles
-                    .values()
-                    .find(|it| it.watch().borrow().role == Role::Leader);
-                led.cloned()
-            })
-        };
-        let Some(consensus) = chosen else {
-            sleep(Duration::from_millis(2)).await;
-            continue;
-        };
-        let applied = consensus.watch().borrow().applied_index.unwrap_or(0);
-        let command = Numbered {
-            key,
-            about: number,
-            since: *since.get_or_insert(applied),
-            command: number,
-        };
-        match consensus.propose(command).await {
-            Ok(applied) => match applied.reply {
-                Once::Applied(_) => return,
-                refused => panic!("{number}: {refused:?}"),
-            },
-            Err(ProposeError::NotLeader { leader }) => next = leader,
-            // Whether it was applied is not known: the same key makes it safe to ask again.
-            Err(ProposeError::Unknown | ProposeError::Stopped(_)) => {}
-            Err(error) => panic!("{number}: {error}"),
-        }
-        sleep(Duration::from_millis(2)).await;
     }
 }
 

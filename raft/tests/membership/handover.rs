@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 
-use crate::company::{Company, propose};
+use crate::{clients::propose, company::Company};
 
 /// How many rounds over all peers; the figure of the longest wait is printed, not asserted.
 fn rounds() -> usize {

@@ -1,23 +1,27 @@
-//! Peers of one group in one process, each on a runtime of its own, so that one can be killed without grace.
+//! Peers of one group in one process, each on a runtime of its own, so that one can be killed without grace, and each
+//! behind a door of its own, so that it can be cut off from others.
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+mod door;
+
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{self, File},
     future::Future,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use door::Door;
 use raft::{
-    Applied, Config, Consensus, GroupId, RecordError, Role, StartError, StateMachine, Status,
-    Timing,
+    Applied, Config, Consensus, GroupId, Newborn, RecordError, Role, StartError, StateMachine,
+    Status, Timing, Waiting,
 };
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, runtime::Runtime, task::JoinSet};
+use tokio::{net::TcpListener, runtime::Runtime, sync::watch, task::JoinSet};
 
 /// Nothing these tests wait for takes longer on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -62,17 +66,36 @@ impl StateMachine for Numbers {
     }
 }
 
+/// How far a peer has come.
+#[derive(Clone)]
+enum Stage {
+    Newborn(Newborn),
+    Started(Consensus<Numbers>),
+    Refused(String),
+}
+
 struct Running {
     runtime: Runtime,
-    consensus: Consensus<Numbers>,
+    stage: watch::Receiver<Stage>,
     /// Aborted with the runtime.
-    _server: JoinSet<std::io::Result<()>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Running {
+    fn consensus(&self) -> Consensus<Numbers> {
+        match &*self.stage.borrow() {
+            Stage::Started(consensus) => consensus.clone(),
+            Stage::Newborn(newborn) => panic!("peer {} is not started", newborn.id()),
+            Stage::Refused(why) => panic!("{why}"),
+        }
+    }
 }
 
 pub struct Peers {
     /// Removed with the peers.
     _folders: TempDir,
     configs: BTreeMap<u64, Config>,
+    doors: BTreeMap<u64, Door>,
     running: BTreeMap<u64, Running>,
     /// Where the tests themselves wait.
     runtime: Runtime,
@@ -97,6 +120,11 @@ pub fn is_soon(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+fn is_released(config: &Config) -> bool {
+    let held = File::open(config.folder.join("log").join("db"));
+    held.map_or(true, |file| file.try_lock().is_ok())
+}
+
 /// A peer whose folder goes away while it flushes ends the whole process, so the folders are removed only when nobody
 /// holds their files any more.
 impl Drop for Peers {
@@ -104,10 +132,6 @@ impl Drop for Peers {
         for running in std::mem::take(&mut self.running).into_values() {
             running.runtime.shutdown_background();
         }
-        let is_released = |config: &Config| {
-            let held = File::open(config.folder.join("log").join("db"));
-            held.map_or(true, |file| file.try_lock().is_ok())
-        };
         // Not `is_soon`: a second panic would hide the first.
         for _ in 0..DEADLINE.as_millis() / RELEASE_STEP.as_millis() {
             if self.configs.values().all(is_released) {
@@ -124,6 +148,18 @@ impl Peers {
     }
 
     pub fn start_with(count: u64, change: impl Fn(&mut Config)) -> Self {
+        let mut peers = Self::prepare(count, change);
+        for id in 1..=count {
+            peers.begin(id);
+        }
+        for id in 1..=count {
+            peers.started(id);
+        }
+        peers
+    }
+
+    /// Peers that do not run yet.
+    pub fn prepare(count: u64, change: impl Fn(&mut Config)) -> Self {
         let folders = tempfile::tempdir().unwrap();
         let addresses: BTreeMap<u64, SocketAddr> = {
             let reserve = |_| std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -152,34 +188,20 @@ impl Peers {
             (id, config)
         });
         let configs = configs.collect();
-        let mut peers = Self {
+        let doors = addresses.keys().map(|id| (*id, Door::default()));
+        Self {
             _folders: folders,
             configs,
+            doors: doors.collect(),
             running: BTreeMap::new(),
             runtime: runtime(),
-        };
-        for id in 1..=count {
-            peers.restart(id);
         }
-        peers
     }
 
-    /// Starts a peer that does not run, as soon as its folder is free.
-    pub fn restart(&mut self, id: u64) {
-        let config = &self.configs[&id];
+    /// Begins to start a peer that does not run, as soon as its folder and its port are free.
+    pub fn begin(&mut self, id: u64) {
+        let config = self.configs[&id].clone();
         let runtime = runtime();
-        let mut consensus = None;
-        is_soon("the folder is free", || {
-            match runtime.block_on(Consensus::start(config.clone(), Numbers::default())) {
-                Ok(started) => {
-                    consensus = Some(started);
-                    true
-                }
-                Err(StartError::InUse) => false,
-                Err(error) => panic!("peer {id} does not start: {error:?}"),
-            }
-        });
-        let consensus = consensus.unwrap();
         let mut listener = None;
         is_soon("the port is free", || {
             listener = runtime
@@ -187,34 +209,107 @@ impl Peers {
                 .ok();
             listener.is_some()
         });
-        let mut server = JoinSet::new();
-        let served = raft::serve(listener.unwrap(), consensus.clone(), std::future::pending());
-        server.spawn_on(served, runtime.handle());
-        self.running.insert(
-            id,
-            Running {
-                runtime,
-                consensus,
-                _server: server,
-            },
-        );
+        let listener = listener.unwrap();
+        let newborn = Newborn::open(config.clone()).unwrap();
+        let (stages, stage) = watch::channel(Stage::Newborn(newborn));
+        let mut tasks = JoinSet::new();
+        let answer = self.doors[&id].answer(stage.clone());
+        let transport = config.transport.clone();
+        let served = async move {
+            raft::serve(&listener, transport, answer, std::future::pending())
+                .await
+                .unwrap()
+        };
+        tasks.spawn_on(served, runtime.handle());
+        let start = async move {
+            loop {
+                let Stage::Newborn(newborn) = stages.borrow().clone() else {
+                    return;
+                };
+                match Consensus::start(newborn, Numbers::default()).await {
+                    Ok(started) => drop(stages.send_replace(Stage::Started(started))),
+                    Err(StartError::InUse) => tokio::time::sleep(RELEASE_STEP).await,
+                    Err(error) => {
+                        drop(stages.send_replace(Stage::Refused(format!("{error:?}"))));
+                    }
+                }
+            }
+        };
+        tasks.spawn_on(start, runtime.handle());
+        let running = Running {
+            runtime,
+            stage,
+            _tasks: tasks,
+        };
+        self.running.insert(id, running);
+    }
+
+    /// Waits until a peer has started.
+    pub fn started(&self, id: u64) {
+        is_soon(&format!("peer {id} has started"), || {
+            match &*self.running[&id].stage.borrow() {
+                Stage::Started(_) => true,
+                Stage::Newborn(_) => false,
+                Stage::Refused(why) => panic!("peer {id} does not start: {why}"),
+            }
+        });
+    }
+
+    /// Why the start of a peer was refused.
+    pub fn refused(&self, id: u64) -> String {
+        let mut refused = String::new();
+        is_soon(&format!("peer {id} is refused"), || {
+            match &*self.running[&id].stage.borrow() {
+                Stage::Started(_) => panic!("peer {id} takes part"),
+                Stage::Newborn(_) => false,
+                Stage::Refused(why) => {
+                    refused.clone_from(why);
+                    true
+                }
+            }
+        });
+        refused
+    }
+
+    /// What a peer that has not started waits for.
+    pub fn waiting(&self, id: u64) -> Option<Waiting> {
+        match &*self.running[&id].stage.borrow() {
+            Stage::Newborn(newborn) => newborn.waiting(),
+            Stage::Started(_) => panic!("peer {id} takes part"),
+            Stage::Refused(why) => panic!("{why}"),
+        }
+    }
+
+    /// Starts a peer that does not run and waits until it has.
+    pub fn restart(&mut self, id: u64) {
+        self.begin(id);
+        self.started(id);
     }
 
     /// Stops a peer in the middle of whatever it does.
     pub fn kill(&mut self, id: u64) {
-        let Running {
-            runtime, consensus, ..
-        } = self.running.remove(&id).unwrap();
-        runtime.shutdown_background();
-        drop(consensus);
+        let running = self.running.remove(&id).unwrap();
+        running.runtime.shutdown_background();
     }
 
     /// Stops a peer in order.
     pub fn shutdown(&mut self, id: u64) {
-        let Running {
-            runtime, consensus, ..
-        } = self.running.remove(&id).unwrap();
-        runtime.block_on(consensus.shutdown());
+        let running = self.running.remove(&id).unwrap();
+        running.runtime.block_on(running.consensus().shutdown());
+    }
+
+    /// Takes away all that a peer which does not run has on its disk.
+    pub fn empty(&self, id: u64) {
+        let folder = &self.configs[&id].folder;
+        // Not while its last writer still ends: a flush that fails ends the process.
+        is_soon("the folder is free", || is_released(&self.configs[&id]));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// Cuts two peers off from each other, or joins them again.
+    pub fn cut(&self, one: u64, other: u64, is_cut: bool) {
+        self.doors[&one].refuse(other, is_cut);
+        self.doors[&other].refuse(one, is_cut);
     }
 
     pub fn ids(&self) -> Vec<u64> {
@@ -229,11 +324,11 @@ impl Peers {
     }
 
     pub fn consensus(&self, id: u64) -> Consensus<Numbers> {
-        self.running[&id].consensus.clone()
+        self.running[&id].consensus()
     }
 
     pub fn status(&self, id: u64) -> Status {
-        self.running[&id].consensus.status()
+        self.consensus(id).status()
     }
 
     pub fn config(&self, id: u64) -> Config {
@@ -257,7 +352,7 @@ impl Peers {
     pub fn leader(&self) -> u64 {
         let mut leader = None;
         is_soon("there is a leader", || {
-            let leading = |id: &u64| self.running[id].consensus.status().role == Role::Leader;
+            let leading = |id: &u64| self.status(*id).role == Role::Leader;
             let confirmed = |id: &u64| {
                 let consensus = self.consensus(*id);
                 self.wait(consensus.confirm_leadership(Duration::from_secs(1)))
@@ -289,7 +384,7 @@ impl Peers {
     pub fn all_have(&self, numbers: Vec<u32>) {
         for id in self.ids() {
             is_soon(&format!("peer {id} has all numbers"), || {
-                self.running[&id].consensus.read(|state| state.0 == numbers)
+                self.consensus(id).read(|state| state.0 == numbers)
             });
         }
     }

@@ -8,10 +8,11 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
-use raft::{Config, Consensus, GroupId, RecordError, Role, StateMachine, Timing};
+use raft::{Config, Consensus, GroupId, Newborn, RecordError, Role, StateMachine, Timing};
 use serde::{Deserialize, Serialize};
 use tokio::{task::JoinSet, time::sleep};
 
@@ -57,6 +58,7 @@ pub fn config(folder: &Path) -> Config {
         folder: folder.join("peer"),
         members: BTreeMap::from([(1, "127.0.0.1:1".to_owned())]),
         timing: Timing::lan(),
+        transport: Arc::new(raft::Plain),
         snapshot_every: 300,
         keep_before_snapshot: 100,
     }
@@ -81,8 +83,9 @@ fn program() {
 }
 
 async fn run(folder: &Path) -> String {
-    let started = Consensus::start(config(folder), Highest::default()).await;
-    let consensus = match started {
+    let started =
+        async { Consensus::start(Newborn::open(config(folder))?, Highest::default()).await };
+    let consensus = match started.await {
         Ok(consensus) => consensus,
         Err(error) => {
             let cause =

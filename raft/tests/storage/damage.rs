@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use raft::{Config, Consensus, GroupId};
+use raft::{Config, Consensus, GroupId, Newborn};
 use tempfile::TempDir;
 
 use crate::{
@@ -80,7 +80,8 @@ impl Stopped {
 
 /// Starts a peer; gives what it says if it does not serve, in one line.
 fn start(peers: &Peers, config: Config, _place: TempDir) -> Option<String> {
-    match peers.wait(Consensus::start(config, Numbers::default())) {
+    let started = async { Consensus::start(Newborn::open(config)?, Numbers::default()).await };
+    match peers.wait(started) {
         Err(error) => {
             let cause =
                 std::error::Error::source(&error).map_or(String::new(), |c| format!(": {c}"));

@@ -118,6 +118,7 @@ fn who_is_away_is_named_and_not_taken_for_present() {
         role: role.to_owned(),
         leader: Some(1),
         term: Some(3),
+        lease_remaining_ms: None,
         last_log_index: None,
         applied_index: None,
         vote: true,

@@ -9,8 +9,15 @@ pub struct LeaderView {
     pub leader: u64,
     /// Its `host:port`.
     pub address: String,
-    /// The Raft term that the answering peer knows.
+    /// The Raft term that the answering peer knows; the leader leads since it began.
     pub term: u64,
+    /// When this leader took over, RFC 3339, by the wall clock of the peer that answered.
+    pub since: Option<String>,
+    /// How long the leader still holds its lease by its own clock, in ms, unless it is renewed; none if another peer
+    /// answered, or if it is over.
+    pub lease_remaining_ms: Option<u64>,
+    /// When that is, RFC 3339, by the leader's wall clock. For people; no decision uses it.
+    pub lease_until: Option<String>,
     /// The peer that answered.
     pub answered_by: u64,
 }
@@ -26,12 +33,14 @@ pub struct PeerView {
     pub zone: Option<String>,
     /// Whether it answered just now.
     pub reachable: bool,
-    /// `leader`, `follower`, `candidate`, `learner`, `stopped`, or `unknown`.
+    /// `leader`, `follower`, `candidate`, `learner`, `stopped`, `starting` before it takes part, or `unknown`.
     pub role: String,
     /// Whom it believes to lead.
     pub leader: Option<u64>,
     /// Its Raft term.
     pub term: Option<u64>,
+    /// How long it still holds the leader's lease by its own clock, in ms, unless that is renewed; none if it does not.
+    pub lease_remaining_ms: Option<u64>,
     /// The last entry of its log.
     pub last_log_index: Option<u64>,
     /// The last entry that it applied.

@@ -24,7 +24,8 @@ impl Host {
             // There is one agent for each instance, so none is turned away.
             PeerMessage::Welcome { .. }
             | PeerMessage::Declined { .. }
-            | PeerMessage::TurnedAway { .. } => vec![],
+            | PeerMessage::TurnedAway { .. }
+            | PeerMessage::Peers { .. } => vec![],
             PeerMessage::Granted {
                 serial,
                 order,
