@@ -13,7 +13,8 @@ use openraft::{
 use serde::Serialize;
 
 use crate::{
-    log_entry, record,
+    GroupId, log_entry, record,
+    saved::SavedFile,
     snapshot_file::Image,
     types::{CommandBytes, Entry, LogId, StoredMembership, TypeConfig, Vote},
     wire::SnapshotRequest,
@@ -49,6 +50,11 @@ fn stored_and_sent_bytes_are_as_ever() {
         state: b"state".to_vec(),
     };
 
+    let saved = SavedFile {
+        group: GroupId::from_bytes(*b"0123456789abcdef"),
+        peer: 2,
+        image: Image::decode(&image.encode().unwrap()).unwrap(),
+    };
     let note = Note {
         number: 9,
         testimony: Testimony {
@@ -70,6 +76,7 @@ fn stored_and_sent_bytes_are_as_ever() {
         ),
         line("snapshot", &image),
         line("witness-note", &note),
+        line("saved", &saved),
         line(
             "append",
             &AppendEntriesRequest::<TypeConfig> {

@@ -16,6 +16,7 @@
 //! | `witness` | what the log has acknowledged, noted outside of it |
 //! | `sled_files`, `log_parts`, `log_entry`, `log_check`, `log`, `log_writer` | the durable log and vote |
 //! | `machine`, `snapshot_file` | applying committed commands; snapshots |
+//! | `saved` | what a stopped peer knows, taken out of its folder into one file |
 //! | `wire`, `network`, `handle`, `serve` | calls between peers, sent and answered |
 //! | `config`, `start`, `consensus`, `transfer`, `status`, `error` | what a caller touches |
 //!
@@ -46,6 +47,7 @@ mod log_writer;
 mod machine;
 mod network;
 mod record;
+mod saved;
 mod serve;
 mod sled_files;
 mod snapshot_file;
@@ -62,6 +64,7 @@ pub use consensus::{Applied, Consensus, Leadership};
 pub use error::{ConfirmError, ProposeError, StartError, Stopped, TransferError};
 pub use group_id::{GroupId, InvalidGroupId};
 pub use record::{RecordError, seal, unseal};
+pub use saved::{Saved, SavedError, read_saved, save};
 pub use serve::serve;
 pub use state_machine::StateMachine;
 pub use status::{Role, Status, View};

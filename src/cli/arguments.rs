@@ -58,7 +58,10 @@ pub(super) enum Verb {
         output: Output,
     },
     /// All peers, each asked now; works without a leader
+    #[command(args_conflicts_with_subcommands = true)]
     Peers {
+        #[command(subcommand)]
+        verb: Option<PeersVerb>,
         #[arg(long, short, value_enum, default_value = "table")]
         output: Output,
     },
@@ -122,6 +125,32 @@ pub(super) enum Verb {
     /// Hold a primary to its lease; started by the agent
     #[command(hide = true)]
     Leash(LeashArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PeersVerb {
+    /// The recorded state in a file
+    #[command(subcommand)]
+    Snapshot(SnapshotVerb),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SnapshotVerb {
+    /// Save what a stopped peer knows, down to the last entry of its log
+    #[command(before_long_help = "Examples:
+  primacy peers snapshot save /backup/peers-1 --folder /var/lib/primacy")]
+    Save {
+        /// Where to; a file that is there is left alone
+        file: PathBuf,
+        /// The `folder` of the peer's configuration
+        #[arg(long)]
+        folder: PathBuf,
+    },
+    /// Check a saved file, and show what is in it
+    Verify {
+        /// The file
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

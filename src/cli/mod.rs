@@ -9,6 +9,7 @@ mod daemons;
 #[cfg(feature = "mutants")]
 mod mutant;
 mod render;
+mod snapshot;
 mod verbs;
 
 use std::process::ExitCode;
@@ -19,7 +20,7 @@ use tokio::runtime::Runtime;
 
 use crate::output;
 
-use arguments::{Arguments, ClusterVerb, Verb};
+use arguments::{Arguments, ClusterVerb, PeersVerb, Verb};
 
 /// How a verb failed, as the exit code says it. The codes are stable; [`Exit::meaning`] says each in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +167,11 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             asked(verbs::status(api::Api::find(api)?, cluster, output))
         }
         Verb::Leader { output } => asked(verbs::leader(api::Api::find(api)?, output)),
-        Verb::Peers { output } => asked(verbs::peers(api::Api::find(api)?, output)),
+        Verb::Peers {
+            verb: Some(PeersVerb::Snapshot(verb)),
+            ..
+        } => asked(snapshot::run(verb)),
+        Verb::Peers { verb: None, output } => asked(verbs::peers(api::Api::find(api)?, output)),
         Verb::Primary {
             cluster,
             dsn,
