@@ -54,6 +54,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             // With the feature `mutants` alone: which rule is broken on purpose.
             "recovery",
             "server",
+            // What is in a saved file.
+            "state",
             "telemetry",
         ],
     ),

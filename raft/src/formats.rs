@@ -17,6 +17,7 @@ use crate::{
     birth::{Birth, BirthQuestion, Numbers, Told},
     identity::Identity,
     log_entry, record,
+    saved::SavedFile,
     snapshot_file::Image,
     types::{CommandBytes, Entry, LogId, StoredMembership, TypeConfig, Vote},
     wire::SnapshotRequest,
@@ -52,6 +53,11 @@ fn stored_and_sent_bytes_are_as_ever() {
         state: b"state".to_vec(),
     };
 
+    let saved = SavedFile {
+        group: GroupId::from_bytes(*b"0123456789abcdef"),
+        peer: 2,
+        image: Image::decode(&image.encode().unwrap()).unwrap(),
+    };
     let note = Note {
         number: 9,
         testimony: Testimony {
@@ -77,6 +83,7 @@ fn stored_and_sent_bytes_are_as_ever() {
         ),
         line("snapshot", &image),
         line("witness-note", &note),
+        line("saved", &saved),
         line(
             "append",
             &AppendEntriesRequest::<TypeConfig> {

@@ -47,6 +47,22 @@ impl IdentityFile {
         folder.join(NAME).exists()
     }
 
+    /// Whose folder it is: the group and the peer.
+    ///
+    /// # Errors
+    /// [`StartError::Identity`] if the folder is not marked, or the mark cannot be read.
+    pub(crate) fn owner(folder: &Path) -> Result<(GroupId, u64), StartError> {
+        let bytes = durable_file::read(folder, NAME).and_then(|bytes| {
+            bytes.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is none"))
+        });
+        let identity = bytes.and_then(|bytes| {
+            record::unseal::<Identity>(&bytes, LIMIT)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        });
+        let identity = identity.map_err(StartError::Identity)?;
+        Ok((identity.group, identity.id))
+    }
+
     /// Opens the mark of `folder`, or sets it if the folder has none.
     ///
     /// # Errors

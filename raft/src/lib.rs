@@ -19,6 +19,7 @@
 //! | `machine`, `snapshot_file` | applying committed commands; snapshots |
 //! | `transport`, `connection` | how a connection between peers is made, and the one that each caller keeps |
 //! | `once` | commands that take effect once, however often they are proposed |
+//! | `saved` | what a stopped peer knows, taken out of its folder into one file |
 //! | `wire`, `network`, `handle`, `serve` | calls between peers, sent and answered |
 //! | `config`, `start`, `consensus`, `lease`, `membership`, `transfer`, `status`, `error` | what a caller touches |
 //!
@@ -56,6 +57,7 @@ mod network;
 mod newborn;
 mod once;
 mod record;
+mod saved;
 mod serve;
 mod sled_files;
 mod snapshot_file;
@@ -78,6 +80,7 @@ pub use membership::{ChangeError, Progress};
 pub use newborn::Newborn;
 pub use once::{Deduplicated, Key, Numbered, Once, WINDOW};
 pub use record::{RecordError, seal, unseal};
+pub use saved::{Saved, SavedError, read_saved, save};
 pub use serve::serve;
 pub use state_machine::StateMachine;
 pub use status::{Role, Status, View};

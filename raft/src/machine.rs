@@ -46,6 +46,16 @@ impl<S> Clone for Shared<S> {
 
 const POISONED: &str = "the state machine panicked while it changed the state";
 
+impl<S: StateMachine> Replica<S> {
+    fn image(&self) -> Image {
+        Image {
+            applied: self.applied,
+            membership: self.membership.clone(),
+            state: self.state.encode(),
+        }
+    }
+}
+
 impl<S> Shared<S> {
     pub(crate) fn read<R>(&self, look: impl FnOnce(&Replica<S>) -> R) -> R {
         look(&self.0.read().expect(POISONED))
@@ -108,7 +118,13 @@ impl<S: StateMachine> Machine<S> {
         }
     }
 
-    fn apply_one(&self, entry: Entry) -> io::Result<ReplyBytes> {
+    /// All that is in the state.
+    pub(crate) fn image(&self) -> Image {
+        self.shared.read(Replica::image)
+    }
+
+    /// Applies one entry; gives the reply as a record.
+    pub(crate) fn apply_one(&self, entry: Entry) -> io::Result<ReplyBytes> {
         let index = entry.log_id.index;
         let reply = match entry.payload {
             EntryPayload::Blank => {
@@ -231,16 +247,7 @@ impl<S: StateMachine> RaftSnapshotBuilder<TypeConfig> for Builder<S> {
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let (replica, file) = (self.replica.clone(), self.file.clone());
         blocking(move || {
-            let Replica {
-                state,
-                applied,
-                membership,
-            } = replica;
-            let image = Image {
-                applied,
-                membership,
-                state: state.encode(),
-            };
+            let image = replica.image();
             let bytes = image.encode()?;
             file.save(&bytes)?;
             Ok(Snapshot {

@@ -62,7 +62,8 @@ pub(super) enum Verb {
   primacy peers
   primacy peers add 10.0.0.4:7001        prints a token: start the new peer with it, as `join` in its configuration
   primacy peers promote 4                once it has caught up
-  primacy peers remove 2                 for example one that is dead")]
+  primacy peers remove 2                 for example one that is dead
+  primacy peers snapshot save /backup/peers-1 --folder /var/lib/primacy")]
     Peers {
         #[command(subcommand)]
         verb: Option<PeersVerb>,
@@ -131,6 +132,34 @@ pub(super) enum Verb {
     Leash(LeashArguments),
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum PeersVerb {
+    /// The recorded state in a file
+    #[command(subcommand)]
+    Snapshot(SnapshotVerb),
+    #[command(flatten)]
+    Change(ChangePeers),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SnapshotVerb {
+    /// Save what a stopped peer knows, down to the last entry of its log
+    #[command(before_long_help = "Examples:
+  primacy peers snapshot save /backup/peers-1 --folder /var/lib/primacy")]
+    Save {
+        /// Where to; a file that is there is left alone
+        file: PathBuf,
+        /// The `folder` of the peer's configuration
+        #[arg(long)]
+        folder: PathBuf,
+    },
+    /// Check a saved file, and show what is in it
+    Verify {
+        /// The file
+        file: PathBuf,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(super) struct LeashArguments {
     /// The Unix socket to listen on
@@ -155,7 +184,7 @@ impl From<LeashArguments> for crate::leash::Args {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum PeersVerb {
+pub(super) enum ChangePeers {
     /// Invite a new peer: print the token with which it joins, once, within an hour
     Add {
         /// Where it will answer, host:port, as the other peers reach it

@@ -10,6 +10,7 @@ mod daemons;
 mod mutant;
 mod peers;
 mod render;
+mod snapshot;
 mod verbs;
 
 use std::process::ExitCode;
@@ -20,7 +21,7 @@ use tokio::runtime::Runtime;
 
 use crate::output;
 
-use arguments::{Arguments, ClusterVerb, Verb};
+use arguments::{Arguments, ClusterVerb, PeersVerb, Verb};
 
 /// How a verb failed, as the exit code says it. The codes are stable; [`Exit::meaning`] says each in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,7 +170,11 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Verb::Leader { output } => asked(verbs::leader(api::Api::find(api)?, output)),
         Verb::Peers { verb: None, output } => asked(verbs::peers(api::Api::find(api)?, output)),
         Verb::Peers {
-            verb: Some(verb),
+            verb: Some(PeersVerb::Snapshot(verb)),
+            ..
+        } => asked(snapshot::run(verb)),
+        Verb::Peers {
+            verb: Some(PeersVerb::Change(verb)),
             output,
         } => asked(peers::change(api::Api::find(api)?, verb, output)),
         Verb::Primary {

@@ -8,25 +8,25 @@ use crate::output;
 use crate::server::token::{Secret, Token, hex};
 
 use super::api::Api;
-use super::arguments::{Output, PeersVerb};
+use super::arguments::{ChangePeers, Output};
 use super::verbs::print_json;
 use super::{Exit, Failure};
 
-pub(super) async fn change(api: Api, verb: PeersVerb, output: Output) -> Result<(), Failure> {
+pub(super) async fn change(api: Api, verb: ChangePeers, output: Output) -> Result<(), Failure> {
     match verb {
-        PeersVerb::Add { address } => add(&api, address, output).await,
-        PeersVerb::Promote { peer } => {
+        ChangePeers::Add { address } => add(&api, address, output).await,
+        ChangePeers::Promote { peer } => {
             let path = format!("/api/v1/peers/{peer}/promote");
             let members: MembersView = api.post(&path, &()).await?;
             told(&members, &format!("peer {peer} has a vote"), output)
         }
-        PeersVerb::Remove { peer } => {
+        ChangePeers::Remove { peer } => {
             let path = format!("/api/v1/peers/{peer}");
             let body = bytes::Bytes::new();
             let members: MembersView = api.change(Method::DELETE, &path, body).await?;
             told(&members, &format!("peer {peer} is removed"), output)
         }
-        PeersVerb::TransferLeader { peer } => {
+        ChangePeers::TransferLeader { peer } => {
             let body = TransferBody { to: peer };
             let view: TransferredView = api.post("/api/v1/leader/transfer", &body).await?;
             match output {

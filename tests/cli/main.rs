@@ -9,4 +9,5 @@ mod pipes;
 mod reads;
 mod refusals;
 mod rig;
+mod snapshots;
 mod strangers;

@@ -51,8 +51,8 @@ impl Document {
             other => other.to_lowercase(),
         };
         // Where no method is refused, what is said of GET holds for all; a refused method is told alike by all.
-        let others = described.as_object().unwrap().values();
-        let first = described.get("get").or(others.last()).unwrap();
+        let mut others = described.as_object().unwrap().values();
+        let first = described.get("get").or(others.next_back()).unwrap();
         let takes_all = first["responses"]["405"].is_null();
         let operation = match described.get(&wanted) {
             Some(operation) => operation,

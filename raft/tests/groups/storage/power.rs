@@ -2,7 +2,7 @@
 //!
 //! `RAFT_POWER_CUTS=25` cuts so often on each file system instead of a few times.
 
-use crate::{
+use super::{
     child::{Process, Said},
     disk::{Disk, Filesystem},
 };

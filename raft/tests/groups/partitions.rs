@@ -1,11 +1,8 @@
 //! What a cut-off peer must not do to the others.
 
-#[path = "peers/mod.rs"]
-mod peers;
-
 use std::thread;
 
-use peers::{Peers, is_soon};
+use crate::peers::{Peers, is_soon};
 use raft::{Role, Timing};
 
 /// The old leader reaches one voter alone, whose vote the others need (databendlabs/openraft#2080). Without

@@ -1,10 +1,6 @@
 //! A lease read is answered by one peer at a time: the last one of an old leader was asked for before the first one of
 //! its successor was answered, whatever cuts, kills and handovers do.
 #![expect(clippy::disallowed_methods, reason = "all peers are on one clock here")]
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
-
-#[path = "peers/mod.rs"]
-mod peers;
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -12,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peers::{Numbers, Peers, is_soon};
+use crate::peers::{Numbers, Peers, is_soon};
 use raft::{ConfirmError, Consensus, Timing};
 
 /// Of one peer: when its last confirmed lease was asked for, and when its first was confirmed.

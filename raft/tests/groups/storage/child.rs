@@ -202,7 +202,12 @@ impl Process {
     /// Starts it over `folder`.
     pub fn start(folder: &Path) -> Self {
         let mut child = Command::new(env::current_exe().unwrap())
-            .args(["child::program", "--exact", "--ignored", "--nocapture"])
+            .args([
+                "storage::child::program",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+            ])
             .env(FOLDER, folder)
             .stdout(Stdio::piped())
             .spawn()

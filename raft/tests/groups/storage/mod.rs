@@ -1,13 +1,9 @@
 //! What a peer keeps through power cuts and says of a damaged folder, seen from outside: a real process on a file
 //! system of its own.
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
 #![expect(
     clippy::print_stdout,
     reason = "a process under test reports on its output, and the figures are worth reading"
 )]
-
-#[path = "../peers/mod.rs"]
-mod peers;
 
 mod bounds;
 mod child;

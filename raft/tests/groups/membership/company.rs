@@ -1,6 +1,5 @@
 //! A group that grows and shrinks: peers on the loopback, each on a runtime of its own so that one can be killed without
 //! grace.
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::{
     collections::BTreeMap,

@@ -1,9 +1,6 @@
 //! A group is born once, by all its first members, and an emptied folder is recognised.
 
-#[path = "peers/mod.rs"]
-mod peers;
-
-use peers::{Peers, is_soon};
+use crate::peers::{Peers, is_soon};
 use raft::Waiting;
 
 /// What a newcomer found: without its folder a peer forgot its vote, came back as new, and helped to elect a leader

@@ -11,11 +11,11 @@ use std::{
 use raft::{Config, Consensus, GroupId, Newborn};
 use tempfile::TempDir;
 
-use crate::{
+use super::{
     child::{Process, Said},
     disk::{Disk, Filesystem},
-    peers::{self, Numbers, Peers},
 };
+use crate::peers::{self, Numbers, Peers};
 
 /// Bits that are flipped in each file, spread evenly.
 const BITS: u64 = 24;

@@ -1,7 +1,5 @@
 //! Peers of one group in one process, each on a runtime of its own, so that one can be killed without grace, and each
 //! behind a door of its own, so that it can be cut off from others.
-#![allow(dead_code, reason = "each test binary uses its part")]
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 mod door;
 

@@ -1,13 +1,10 @@
 //! What a peer refuses: folders that are not its own, and calls that are not for it or are too long.
 
-#[path = "peers/mod.rs"]
-mod peers;
-
+use crate::peers::{self, GROUP, Numbers, Peers};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use peers::{GROUP, Numbers, Peers};
 use raft::{Config, Consensus, GroupId, Newborn, ProposeError, StartError};
 
 const OTHER_GROUP: GroupId = GroupId::from_bytes([2; 16]);

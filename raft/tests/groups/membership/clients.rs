@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::company::{Company, DEADLINE, Handles, runtime};
+use super::company::{Company, DEADLINE, Handles, runtime};
 
 impl Company {
     /// Clients that propose numbers until they are stopped.

@@ -1,8 +1,5 @@
 //! Transports of the caller's own: what they prove is what counts, and a slow one is waited for.
 
-#[path = "peers/mod.rs"]
-mod peers;
-
 use std::{
     io,
     sync::{
@@ -12,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use peers::{GROUP, Peers};
+use crate::peers::{GROUP, Peers};
 use raft::{Accepting, Connecting, Plain, Stream, Transport, VerifiedPeer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

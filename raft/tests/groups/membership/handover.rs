@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 
-use crate::{clients::propose, company::Company};
+use super::{clients::propose, company::Company};
 
 /// How many rounds over all peers; the figure of the longest wait is printed, not asserted.
 fn rounds() -> usize {
@@ -33,7 +33,7 @@ fn in_a_rolling_restart_no_proposal_fails() {
     let told = clients.stop();
     company.all_hold(&told);
     let longest = waits.iter().max();
-    println!(
+    eprintln!(
         "{} proposals, longest wait {longest:?} ms; each restart (ms, of the leader): {waits:?}",
         told.len()
     );

@@ -1,11 +1,8 @@
 //! A group of three peers on the loopback: elections, crashes, restarts, snapshots, refusals.
 
-#[path = "peers/mod.rs"]
-mod peers;
-
 use std::time::Duration;
 
-use peers::{Command, Peers, is_soon};
+use crate::peers::{Command, Peers, is_soon};
 use raft::{ConfirmError, ProposeError, Role, TransferError};
 
 #[test]

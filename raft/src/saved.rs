@@ -1,0 +1,148 @@
+//! All that a stopped peer knows, taken out of its folder into one file that checks itself.
+//!
+//! It is read from a stopped peer and not asked from a running one: so it works when no peer leads, holds every
+//! entry down to the last, and needs nobody's permission but that of the file system. The others go on meanwhile.
+//!
+//! The last entries of its log may not be committed. They are included, because on this peer alone nobody can tell
+//! them from those that were acknowledged; what was acknowledged by a majority without this peer is not in it.
+
+use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tokio::{sync::watch, time::timeout};
+
+use crate::{
+    GroupId, RecordError, StartError, StateMachine, View, durable_file,
+    identity::IdentityFile,
+    log::Log,
+    machine::Machine,
+    record,
+    snapshot_file::{Image, SnapshotFile},
+    wire::MAX_SNAPSHOT_BYTES,
+    witness::Witness,
+};
+
+/// Most bytes of a saved file: a snapshot, and whose it is.
+const LIMIT: usize = MAX_SNAPSHOT_BYTES + 1024;
+/// How long the log may take to close.
+const CLOSED_WITHIN: Duration = Duration::from_secs(10);
+
+/// The layout of the file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SavedFile {
+    pub(crate) group: GroupId,
+    pub(crate) peer: u64,
+    pub(crate) image: Image,
+}
+
+/// What was saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved<S> {
+    /// The group of the peer.
+    pub group: GroupId,
+    /// The peer.
+    pub peer: u64,
+    /// The last entry that is in the state, and the term it was written in.
+    pub applied: Option<(u64, u64)>,
+    /// The members of the group as of that entry, id to `host:port`.
+    pub members: BTreeMap<u64, String>,
+    /// The state.
+    pub state: S,
+}
+
+/// Why nothing was saved, or what was saved cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SavedError {
+    /// The folder holds no peer, or one that would not start either.
+    #[error("cannot use the folder")]
+    Folder(#[source] StartError),
+    /// The file cannot be written or read.
+    #[error("cannot use the file")]
+    File(#[source] io::Error),
+    /// The file is damaged, or no saved state.
+    #[error("the file is damaged or no saved state")]
+    Damaged(#[source] RecordError),
+    /// The file is whole, but this program cannot read the state in it.
+    #[error("the state in the file cannot be read by this program")]
+    State(#[source] RecordError),
+}
+
+/// Saves what the stopped peer in `folder` knows into `file`, which must not exist; durable on return. The state
+/// before the first command is `initial`. Blocks its thread for the time that a start of the peer takes.
+///
+/// # Errors
+/// [`SavedError::Folder`], for one while the peer runs, or [`SavedError::File`].
+pub async fn save<S: StateMachine>(
+    folder: &Path,
+    initial: S,
+    file: &Path,
+) -> Result<Saved<S>, SavedError> {
+    if file.exists() {
+        return Err(SavedError::File(io::ErrorKind::AlreadyExists.into()));
+    }
+    let content = taken(folder, initial).await.map_err(SavedError::Folder)?;
+    let bytes =
+        record::seal(&content).map_err(|error| SavedError::File(io::Error::other(error)))?;
+    // What could not be read again must not be taken for a copy.
+    let saved = decoded(&bytes)?;
+    let name = file.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| SavedError::File(io::ErrorKind::InvalidFilename.into()))?;
+    let parent = file
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    durable_file::replace(parent.unwrap_or(Path::new(".")), name, &bytes)
+        .map_err(SavedError::File)?;
+    Ok(saved)
+}
+
+/// Reads what was saved into `file`, and checks all of it. Blocks.
+///
+/// # Errors
+/// [`SavedError`], but not [`SavedError::Folder`].
+pub fn read_saved<S: StateMachine>(file: &Path) -> Result<Saved<S>, SavedError> {
+    decoded(&fs::read(file).map_err(SavedError::File)?)
+}
+
+/// What the peer in `folder` knows: its snapshot, and its whole log on top.
+async fn taken<S: StateMachine>(folder: &Path, initial: S) -> Result<SavedFile, StartError> {
+    let (group, peer) = IdentityFile::owner(folder)?;
+    let identity = IdentityFile::open(folder, group, peer)?;
+    let witness = Witness::open(folder, identity.holds_data()).map_err(StartError::Witness)?;
+    let (log, mut closed) = Log::open(&folder.join("log"), identity, witness)?;
+    let (view, _) = watch::channel(View::FIRST);
+    let machine =
+        Machine::open(SnapshotFile::new(folder), initial, view).map_err(StartError::Snapshot)?;
+    machine.reaches(log.purged().map_err(StartError::Log)?)?;
+    let first = machine
+        .image()
+        .applied
+        .map_or(0, |applied| applied.index + 1);
+    for entry in log.read(first..u64::MAX).map_err(StartError::Log)? {
+        machine.apply_one(entry).map_err(StartError::Log)?;
+    }
+    drop(log);
+    // Nothing is ever sent: the channel can only close.
+    if timeout(CLOSED_WITHIN, closed.changed()).await.is_err() {
+        tracing::warn!("the log is still open");
+    }
+    Ok(SavedFile {
+        group,
+        peer,
+        image: machine.image(),
+    })
+}
+
+fn decoded<S: StateMachine>(bytes: &[u8]) -> Result<Saved<S>, SavedError> {
+    let SavedFile { group, peer, image } =
+        record::unseal(bytes, LIMIT).map_err(SavedError::Damaged)?;
+    let nodes = image.membership.nodes();
+    Ok(Saved {
+        group,
+        peer,
+        applied: image
+            .applied
+            .map(|applied| (applied.index, applied.committed_leader_id().term)),
+        members: nodes.map(|(id, node)| (*id, node.addr.clone())).collect(),
+        state: S::decode(&image.state).map_err(SavedError::State)?,
+    })
+}

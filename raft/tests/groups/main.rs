@@ -1,0 +1,15 @@
+//! Peers of real groups: each over a folder of its own, with calls over the loopback.
+//!
+//! One binary, because the protocol is compiled anew into each.
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+mod birth;
+mod group;
+mod lease;
+mod membership;
+mod partitions;
+mod peers;
+mod refusals;
+mod saved;
+mod storage;
+mod transport;

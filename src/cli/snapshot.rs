@@ -1,0 +1,99 @@
+//! The recorded state in a file: taken from a stopped peer's folder, and checked.
+
+use std::error::Error;
+use std::io;
+use std::path::Path;
+
+use raft::{Saved, SavedError, StartError};
+
+use crate::output;
+use crate::server::Machine;
+
+use super::arguments::SnapshotVerb;
+use super::{Exit, Failure};
+
+pub(super) async fn run(verb: SnapshotVerb) -> Result<(), Failure> {
+    match verb {
+        SnapshotVerb::Save { file, folder } => {
+            let saved = raft::save(&folder, Machine::default(), &file).await;
+            let saved = saved.map_err(|error| failed(&folder, &file, &error))?;
+            output::line(format_args!("saved into {}", file.display()))?;
+            show(&saved)
+        }
+        SnapshotVerb::Verify { file } => {
+            let saved = raft::read_saved(&file);
+            show(&saved.map_err(|error| failed(&file, &file, &error))?)
+        }
+    }
+}
+
+fn show(saved: &Saved<Machine>) -> Result<(), Failure> {
+    let known = saved
+        .applied
+        .map_or("nothing yet".to_owned(), |(index, term)| {
+            format!("all up to entry {index}, which is of term {term}")
+        });
+    output::line(format_args!(
+        "peer {} of group {} knew {known}",
+        saved.peer, saved.group
+    ))?;
+    for (id, address) in &saved.members {
+        output::line(format_args!("peer {id} at {address}"))?;
+    }
+    for (name, recorded) in &saved.state.clusters {
+        let cluster = &recorded.cluster;
+        let primary = cluster
+            .primary
+            .as_ref()
+            .map_or("no primary".to_owned(), |primary| {
+                format!("primary {primary}")
+            });
+        output::line(format_args!(
+            "cluster {name}: epoch {}, {primary}",
+            cluster.epoch
+        ))?;
+    }
+    Ok(())
+}
+
+fn failed(folder: &Path, file: &Path, error: &SavedError) -> Failure {
+    let mut text = match error {
+        SavedError::Folder(_) => format!("{}: {error}", folder.display()),
+        SavedError::File(_) | SavedError::Damaged(_) | SavedError::State(_) => {
+            format!("{}: {error}", file.display())
+        }
+    };
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    let (exit, hint) = match error {
+        SavedError::Folder(StartError::InUse) => (
+            Exit::Conflict,
+            Some("stop this peer; the others go on without it meanwhile"),
+        ),
+        SavedError::Folder(StartError::Identity(cause))
+            if cause.kind() == io::ErrorKind::NotFound =>
+        {
+            (
+                Exit::NotFound,
+                Some("give the `folder` of the peer's configuration with --folder"),
+            )
+        }
+        SavedError::File(cause) if cause.kind() == io::ErrorKind::AlreadyExists => (
+            Exit::Conflict,
+            Some("choose another file; a saved state is never overwritten"),
+        ),
+        SavedError::File(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            (Exit::NotFound, None)
+        }
+        SavedError::Folder(_) | SavedError::File(_) => (Exit::Failed, None),
+        SavedError::Damaged(_) | SavedError::State(_) => (Exit::Refused, None),
+    };
+    Failure {
+        exit,
+        text,
+        hint: hint.map(str::to_owned),
+    }
+}
