@@ -7,9 +7,11 @@ pub mod calls;
 pub mod config;
 pub mod control;
 mod execute;
+mod folder;
 pub mod join;
 pub mod lease;
 pub mod leaving;
+mod listen;
 mod machine;
 pub mod observe;
 pub mod propose;
@@ -20,15 +22,11 @@ mod vigil;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use raft::{Consensus, Deduplicated, Newborn, Role, StartError};
-use tokio::net::{TcpListener, TcpStream};
+use raft::{Consensus, Deduplicated, Newborn, Role};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -40,17 +38,6 @@ use crate::state::{ClusterState, State};
 
 pub use config::{Config, ConfigError};
 use sessions::Sessions;
-
-/// A request line and its headers must arrive within this time.
-const HEADERS_WITHIN: Duration = Duration::from_secs(10);
-/// The most bytes of a request line with its headers.
-const HEADERS_LIMIT: usize = 32 * 1024;
-/// The most connections that are served at once; further ones wait in the kernel's queue.
-const CONNECTIONS: usize = 4096;
-/// A snapshot is taken after so many log entries: each is a few hundred bytes.
-const SNAPSHOT_EVERY: u64 = 2_000;
-/// So many entries are kept for a peer that is a little behind.
-const KEEP_ENTRIES: u64 = 500;
 
 /// What the peers replicate: the state, changed once by each change however often it is proposed.
 pub type Machine = Deduplicated<State>;
@@ -241,7 +228,7 @@ pub async fn run(
                 address: config.listen,
                 source,
             })?;
-    check_folder(&config)?;
+    folder::check(&config)?;
     let config = tokio::select! {
         admitted = join::admitted(config) => admitted?,
         () = &mut shutdown => return Ok(()),
@@ -249,12 +236,12 @@ pub async fn run(
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let refused = |error| folder_error(&config, error);
-    let newborn = Newborn::open(raft_config(&config)).map_err(refused)?;
+    let refused = |error| folder::error(&config, error);
+    let newborn = Newborn::open(folder::config_of(&config)).map_err(refused)?;
     let starting = (routes.starting)(config.clone(), newborn.clone());
     let consensus = tokio::select! {
         started = Consensus::start(newborn, Machine::default()) => started.map_err(refused)?,
-        _ = accept(&listener, &starting, CancellationToken::new()) => unreachable!("nobody cancels it"),
+        _ = listen::accept(&listener, &starting, CancellationToken::new()) => unreachable!("nobody cancels it"),
         () = &mut shutdown => return Ok(()),
     };
     tracing::info!(peer = %config.id, zone = %config.zone, listen = %config.listen, "peer serves");
@@ -276,7 +263,7 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     let leaving = CancellationToken::new();
     let serving = (routes.serving)(peer.clone());
-    tasks.spawn(serve(listener, serving, leaving.clone()));
+    tasks.spawn(listen::serve(listener, serving, leaving.clone()));
     tasks.spawn(sessions::accept(peer.clone(), accepted));
     tasks.spawn(lead(peer.clone()));
     let watcher = peer.clone();
@@ -315,149 +302,6 @@ fn expect_no_panic<T>(ended: Result<T, JoinError>) -> Option<T> {
         Ok(value) => Some(value),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => None,
-    }
-}
-
-fn raft_config(config: &Config) -> raft::Config {
-    raft::Config {
-        id: config.id.0,
-        group: config.group,
-        folder: config.folder.clone(),
-        // One that joined is no first member: the log tells it who is.
-        members: match config.joins {
-            true => BTreeMap::new(),
-            false => config
-                .peers
-                .iter()
-                .map(|(id, address)| (id.0, address.clone()))
-                .collect(),
-        },
-        timing: config.timing,
-        transport: Arc::new(raft::Plain),
-        snapshot_every: SNAPSHOT_EVERY,
-        keep_before_snapshot: KEEP_ENTRIES,
-    }
-}
-
-/// Refuses a folder that cannot be written, before anything is created in it.
-fn check_folder(config: &Config) -> Result<(), ServerError> {
-    let exists = config
-        .folder
-        .ancestors()
-        .find(|folder| folder.exists())
-        .unwrap_or(&config.folder);
-    let refuse = |why: String| {
-        Err(ServerError::Folder {
-            folder: config.folder.display().to_string(),
-            why,
-        })
-    };
-    if !exists.is_dir() {
-        return refuse(format!(
-            "{} is not a folder; choose another",
-            exists.display()
-        ));
-    }
-    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    if let Err(error) = rustix::fs::access(exists, access) {
-        return refuse(format!(
-            "{} is not writable for this user ({error}); give it to the user that runs the peer, or choose another",
-            exists.display()
-        ));
-    }
-    Ok(())
-}
-
-fn folder_error(config: &Config, error: StartError) -> ServerError {
-    let next = match &error {
-        StartError::OtherGroup { .. } | StartError::OtherPeer { .. } => {
-            "; correct group, id or folder"
-        }
-        StartError::InUse => "; stop the other process or choose another folder",
-        StartError::LogLost
-        | StartError::LogShortened { .. }
-        | StartError::Witness(_)
-        | StartError::SnapshotLost { .. } => {
-            "; put its disk back or leave it stopped: a peer that forgot its votes is dangerous to the others"
-        }
-        StartError::Stranger { .. } => {
-            "; give this peer its old folder back, or leave it stopped and go on with the others; if the group was never up, empty the folders of all its peers"
-        }
-        StartError::Unmarked => {
-            "; put the file `identity` back, or choose an empty folder if this peer was never part of the group"
-        }
-        StartError::Config(_)
-        | StartError::Folder(_)
-        | StartError::Identity(_)
-        | StartError::Log(_)
-        | StartError::Snapshot(_)
-        | StartError::Engine(_) => "; look at the folder and its disk",
-    };
-    let cause = std::error::Error::source(&error).map_or(String::new(), |c| format!(": {c}"));
-    ServerError::Folder {
-        folder: config.folder.display().to_string(),
-        why: format!("{error}{cause}{next}"),
-    }
-}
-
-/// Answers the peer's one port, until `leaving` and what was asked before is answered.
-async fn serve(listener: TcpListener, routes: Router, leaving: CancellationToken) -> String {
-    let connections = accept(&listener, &routes, leaving).await;
-    let anew = |stream, closing| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(connection(stream, routes.clone(), closing))
-    };
-    leaving::drain(listener, connections, anew).await;
-    "it was stopped".to_owned()
-}
-
-/// Takes in connections until `leaving`; gives those that are open then.
-async fn accept(
-    listener: &TcpListener,
-    routes: &Router,
-    leaving: CancellationToken,
-) -> JoinSet<()> {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = leaving.cancelled() => return connections,
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, routes.clone(), leaving.clone()));
-                }
-                Err(error) => {
-                    // Too many open files, or a connection that came to nothing: the listener lives.
-                    tracing::warn!(%error, "a connection was not accepted");
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            },
-            Some(ended) = connections.join_next() => {
-                expect_no_panic(ended);
-            }
-        }
-    }
-}
-
-/// Serves one connection; once `closing`, what was asked on it is still answered.
-async fn connection(stream: TcpStream, routes: Router, closing: CancellationToken) {
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_WITHIN)
-        .max_buf_size(HEADERS_LIMIT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
-        .with_upgrades();
-    let mut served = std::pin::pin!(served);
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = closing.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended");
     }
 }
 
