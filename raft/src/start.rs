@@ -4,11 +4,12 @@
 //! other first members, who know whether it should be; then the log, whose loss only the identity reveals; then the
 //! snapshot; and only then the protocol, which may answer and vote at once.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use openraft::{
     BasicNode, Raft,
     errors::{InitializeError, RaftError},
+    storage::RaftLogReader,
 };
 use tokio::{sync::watch, task::JoinSet};
 
@@ -23,6 +24,9 @@ use crate::{
     status,
     witness::Witness,
 };
+
+/// How long openraft may take to look at what it was given: it reads nothing more.
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 
 impl<S: StateMachine> Consensus<S> {
     /// Starts the peer that `newborn` is, with `initial` as the state before the first command; it must be the same
@@ -46,8 +50,9 @@ impl<S: StateMachine> Consensus<S> {
         let fresh_mark = !identity.holds_data();
         let witness =
             Witness::open(&config.folder, identity.holds_data()).map_err(StartError::Witness)?;
-        let (log, log_closed) = Log::open(&Newborn::log_folder(&config), identity, witness)?;
+        let (mut log, log_closed) = Log::open(&Newborn::log_folder(&config), identity, witness)?;
         let flushes = log.flushes();
+        let vote = log.read_vote().await.map_err(StartError::Log)?;
         let is_born = fresh_mark && log.is_fresh();
 
         let has_data = !log.is_fresh();
@@ -70,6 +75,13 @@ impl<S: StateMachine> Consensus<S> {
             .await
             .map_err(engine_error)?;
 
+        // What it says of itself is never less than what it said before it stopped.
+        let term = vote.map_or(0, |vote| vote.leader_id.term);
+        raft.wait(Some(KNOWN_WITHIN))
+            .metrics(|metrics| metrics.current_term >= term, "the term of before")
+            .await
+            .map_err(engine_error)?;
+
         if is_born && config.members.contains_key(&config.id) {
             let members = config
                 .members
@@ -83,7 +95,9 @@ impl<S: StateMachine> Consensus<S> {
             }
         }
         let mut tasks = JoinSet::new();
-        tasks.spawn(status::follow(raft.server_metrics(), view));
+        let server = raft.server_metrics();
+        status::note(&server, &view);
+        tasks.spawn(status::follow(server, view));
         if has_data {
             let (raft, quiet) = (raft.clone(), config.timing.election_max);
             tasks.spawn(async move {

@@ -152,23 +152,31 @@ impl Status {
     }
 }
 
+/// Has `view` show what openraft says of leader and term now.
+pub(crate) fn note(
+    server: &WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeConfig>>,
+    view: &watch::Sender<View>,
+) {
+    let (role, term, leader, members) = {
+        let server = server.borrow_watched();
+        let members = server.membership_config.log_id().map(|id| id.index);
+        (
+            Role::from(server.state),
+            server.vote.leader_id.term,
+            server.current_leader,
+            members,
+        )
+    };
+    update(view, role, term, leader, members);
+}
+
 /// Keeps `view` in step with what openraft says of leader and term, until it stops. Applying reports for itself.
 pub(crate) async fn follow(
     mut server: WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeConfig>>,
     view: watch::Sender<View>,
 ) {
     loop {
-        let (role, term, leader, members) = {
-            let server = server.borrow_watched();
-            let members = server.membership_config.log_id().map(|id| id.index);
-            (
-                Role::from(server.state),
-                server.vote.leader_id.term,
-                server.current_leader,
-                members,
-            )
-        };
-        update(&view, role, term, leader, members);
+        note(&server, &view);
         if server.changed().await.is_err() {
             let View {
                 term,

@@ -15,7 +15,7 @@ use jepsen::history::{Consistency, Recorder};
 use jepsen::workload::append::Keys;
 use jepsen::workload::client::Habit;
 use jepsen::workload::{
-    Pace, Values, WorkloadError, append, bank, fenceprobe, lease, peers, set, status,
+    Pace, Values, WorkloadError, append, bank, fenceprobe, lease, peers, set, sql, status,
 };
 
 use super::surroundings::{Place, Surroundings};
@@ -69,13 +69,17 @@ pub struct Clients {
 
 type Work = Pin<Box<dyn Future<Output = Result<(), WorkloadError>>>>;
 
-/// Creates the tables; answers the version of the server.
+/// Creates the tables; answers the version of the server. A statement of the round before that the network still holds would
+/// write into them: its session is ended first.
 ///
 /// # Errors
 /// No primary does so in time.
 pub fn prepare(around: &Surroundings) -> anyhow::Result<String> {
     let targets = around.targets.clone();
     let preparing = around.clients[0].run(move || async move {
+        for target in &targets {
+            sql::end_sessions(target).await?;
+        }
         set::prepare(&targets).await?;
         append::prepare(&targets).await?;
         bank::prepare(&targets).await?;

@@ -18,8 +18,8 @@ use super::{Pace, WorkloadError};
 const REDISCOVER_AFTER: u32 = 20;
 /// A client that keeps its session gives it up after so many failures in a row.
 const PATIENCE: u32 = 10;
-const BETWEEN_ROUNDS: Duration = Duration::from_millis(20);
-const FOUND_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const BETWEEN_ROUNDS: Duration = Duration::from_millis(20);
+pub(super) const FOUND_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a client does with its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
 
 use crate::history::Answerer;
-use crate::session::Session;
+use crate::session::{Session, Target};
 
-use super::client::Names;
+use super::WorkloadError;
+use super::client::{BETWEEN_ROUNDS, FOUND_WITHIN, Names};
 
 /// How long a statement may take.
 pub const STATEMENT_WITHIN: Duration = Duration::from_secs(2);
@@ -139,6 +140,33 @@ pub async fn run(session: &Session, statements: &str) -> Result<(), Trouble> {
     let before = session.warnings();
     within(session.client.batch_execute(statements)).await?;
     unwarned(session, before)
+}
+
+/// Ends all other sessions of this user on a node, those too whose client is long gone.
+///
+/// # Errors
+/// The node lets nobody in, or the sessions do not end in time.
+pub async fn end_sessions(target: &Target) -> Result<(), WorkloadError> {
+    let end = "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity \
+               WHERE usename = current_user AND pid <> pg_backend_pid()";
+    let mut last = String::new();
+    let ended = timeout(FOUND_WITHIN, async {
+        loop {
+            match Session::open(target).await {
+                Err(error) => last = format!("{error:#}"),
+                Ok(session) => match rows(&session, end, &[]).await {
+                    Ok(others) if others.is_empty() => return,
+                    Ok(others) => last = format!("{} are left", others.len()),
+                    Err(trouble) => last = trouble.why,
+                },
+            }
+            sleep(BETWEEN_ROUNDS).await;
+        }
+    });
+    ended.await.map_err(|_| WorkloadError::Late {
+        what: "end the sessions of before",
+        last,
+    })
 }
 
 fn unwarned(session: &Session, before: u64) -> Result<(), Trouble> {

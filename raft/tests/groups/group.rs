@@ -188,3 +188,18 @@ fn a_command_that_panics_stops_the_peer() {
     let reason = consensus.status().stopped.unwrap();
     assert!(reason.contains("applying a command panicked"), "{reason}");
 }
+
+#[test]
+fn a_restarted_peer_says_no_less_than_before() {
+    let mut peers = Peers::start(3);
+    peers.add(1);
+    let term = peers.status(1).term;
+    for id in 1..=3 {
+        peers.kill(id);
+    }
+    // Alone, so that nobody tells it.
+    peers.restart(1);
+    assert!(peers.status(1).term >= term);
+    let watched = peers.consensus(1).watch().borrow().term;
+    assert!(watched >= term);
+}
