@@ -14,7 +14,8 @@ use crate::{
     Config, ConfirmError, GroupId, ProposeError, StateMachine, Status, Stopped, Timing, Transport,
     View,
     birth::Told,
-    lease::{Instant, Silence, Wakefulness},
+    heard::Heard,
+    lease::{Silence, Wakefulness},
     log_writer::Flushes,
     machine::{Machine, Shared},
     record,
@@ -54,7 +55,7 @@ pub(crate) struct Parts<S: StateMachine> {
     pub(crate) silence: Silence,
     pub(crate) wakefulness: Wakefulness,
     /// When entries or a heartbeat that this peer accepted arrived last.
-    pub(crate) heard: watch::Sender<Option<Instant>>,
+    pub(crate) heard: Heard,
     /// Aborted with the last handle.
     pub(crate) _tasks: JoinSet<()>,
 }
@@ -109,6 +110,11 @@ impl<S: StateMachine> Consensus<S> {
     }
 
     /// How this peer reaches the others.
+    /// How many peers the group of this one began with, if it was there.
+    pub(crate) fn first_members(&self) -> usize {
+        self.parts.config.members.len()
+    }
+
     pub(crate) fn transport(&self) -> &Arc<dyn Transport> {
         &self.parts.config.transport
     }
@@ -204,7 +210,7 @@ impl<S: StateMachine> Consensus<S> {
         Status::of(
             &metrics.borrow_watched(),
             &self.parts.flushes,
-            *self.parts.heard.borrow(),
+            self.parts.heard.at(self.parts.view.borrow().applied_index),
         )
     }
 
@@ -229,12 +235,16 @@ impl<S: StateMachine> Consensus<S> {
     /// Leaves the group's work and closes the store; returns when the folder can be opened again, or after 10 s.
     /// Other handles of this peer then answer [`Stopped`].
     pub async fn shutdown(self) {
-        if let Err(error) = self.raft().shutdown().await {
-            tracing::error!(peer = self.id(), %error, "peer ended by a panic");
-        }
         let mut log_closed = self.parts.log_closed.clone();
-        // Nothing is ever sent: the channel can only close.
-        if timeout(CLOSE_TIMEOUT, log_closed.changed()).await.is_err() {
+        let closed = async {
+            if let Err(error) = self.raft().shutdown().await {
+                tracing::error!(peer = self.id(), %error, "peer ended by a panic");
+            }
+            // Nothing is ever sent: the channel can only close.
+            let _ = log_closed.changed().await;
+        };
+        // A disk that hangs holds the whole engine up.
+        if timeout(CLOSE_TIMEOUT, closed).await.is_err() {
             tracing::warn!(peer = self.id(), "the log is still open");
         }
     }

@@ -148,6 +148,12 @@ pub enum TransferError {
         /// The target.
         to: u64,
     },
+    /// The target does not answer. Nothing was changed.
+    #[error("peer {to} does not answer the leader; start it, or look at its network")]
+    Silent {
+        /// The target.
+        to: u64,
+    },
     /// The target misses too many entries. Try again when it has caught up.
     #[error("peer {to} is {entries} entries behind")]
     Behind {

@@ -8,14 +8,17 @@ use std::{error::Error, fmt::Display, time::Duration};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{Method, Request, Response, StatusCode, body::Body};
-use openraft::{Instant as _, raft::AppendEntriesResponse};
+use openraft::{
+    Instant as _,
+    raft::{AppendEntriesRequest, AppendEntriesResponse},
+};
 
 use crate::{
     Consensus, GroupId, StateMachine, VerifiedPeer,
     birth::BirthQuestion,
     lease::Instant,
     record,
-    types::Snapshot,
+    types::{Snapshot, TypeConfig},
     wire::{Call, Misrouted, Question, Route, SnapshotRequest},
 };
 
@@ -94,10 +97,17 @@ impl<S: StateMachine> Consensus<S> {
             )),
             Call::Append => {
                 let arrived = Instant::now();
-                let append = |question| async {
+                let append = |question: AppendEntriesRequest<TypeConfig>| async {
+                    let committed = question.leader_commit.map(|id| id.index);
                     raft.append_entries(question).await.inspect(|answer| {
-                        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
-                            self.parts().heard.send_replace(Some(arrived));
+                        let is_taken = matches!(
+                            answer,
+                            AppendEntriesResponse::Success
+                                | AppendEntriesResponse::PartialSuccess(_)
+                        );
+                        if is_taken {
+                            let applied = self.parts().view.borrow().applied_index;
+                            self.parts().heard.note(arrived, committed, applied);
                         }
                     })
                 };

@@ -90,15 +90,19 @@ impl<S: StateMachine> Consensus<S> {
     /// [`ConfirmError`]; `Unconfirmed` also for a new leader whose first entry is not committed yet.
     pub async fn confirm_lease(&self) -> Result<LeaderLease, ConfirmError> {
         let whole = self.timing().lease();
-        let option = LinearizerOption::new(Some(whole), false).with_wait_timeout(Duration::ZERO);
+        let option = || LinearizerOption::new(Some(whole), false).with_wait_timeout(Duration::ZERO);
         let confirmed = timeout(whole, async {
             // openraft looks at the lease itself, and refuses it during a handover.
-            let linearizer = self.raft().get_read_linearizer(option).await;
+            let linearizer = self.raft().get_read_linearizer(option()).await;
             let linearizer = linearizer.map_err(|error| confirm_error(self.id(), error))?;
             let before = self.lease().ok_or(ConfirmError::Unconfirmed)?;
             let ready = linearizer.try_await_ready(self.raft(), Some(before.remaining));
             let ready = ready.await.map_err(|fatal| stopped(&fatal))?;
             ready.map_err(|_| ConfirmError::Unconfirmed)?;
+            // A handover may have begun meanwhile.
+            let again = self.raft().get_read_linearizer(option()).await;
+            // The state was waited for above; what counts here is that it is not refused.
+            let _ = again.map_err(|error| confirm_error(self.id(), error))?;
             let now = self.lease().filter(|lease| lease.term == before.term);
             now.ok_or(ConfirmError::Unconfirmed)
         });

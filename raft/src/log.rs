@@ -75,7 +75,7 @@ impl Log {
     pub(crate) fn open(
         folder: &Path,
         identity: IdentityFile,
-        witness: Witness,
+        witness: impl FnOnce() -> io::Result<Witness>,
     ) -> Result<(Self, watch::Receiver<()>), StartError> {
         // sled asserts where it could complain: over a damaged file it panics as often as it gives an error.
         let opened = catch_unwind(AssertUnwindSafe(|| {
@@ -97,12 +97,14 @@ impl Log {
     fn open_checked(
         folder: &Path,
         identity: IdentityFile,
-        mut witness: Witness,
+        witness: impl FnOnce() -> io::Result<Witness>,
     ) -> Result<(Self, watch::Receiver<()>), StartError> {
         let files = SledFiles::open(folder).map_err(|error| match error.kind() {
             io::ErrorKind::ResourceBusy => StartError::InUse,
             _ => StartError::Log(error),
         })?;
+        // Not before: whoever held the files until now may have noted on.
+        let mut witness = witness().map_err(StartError::Witness)?;
         let entries = files.tree("entries").map_err(StartError::Log)?;
         let marks = files.tree("marks").map_err(StartError::Log)?;
         if entries.is_empty() && marks.is_empty() && identity.holds_data() {
@@ -313,14 +315,17 @@ impl RaftLogStorage<TypeConfig> for Log {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         self.writer.truncate(last).await?;
-        let _held = self.removal.write().unwrap_or_else(PoisonError::into_inner);
-        log_check::remove_from(&self.entries, last.map_or(0, |last| last.index + 1))?;
-        let link = match self.last_index()? {
-            Some(index) => self.link_at(index)?,
-            None => Link::default(),
-        };
-        self.link.store(link, Relaxed);
-        Ok(())
+        {
+            let _held = self.removal.write().unwrap_or_else(PoisonError::into_inner);
+            log_check::remove_from(&self.entries, last.map_or(0, |last| last.index + 1))?;
+            let link = match self.last_index()? {
+                Some(index) => self.link_at(index)?,
+                None => Link::default(),
+            };
+            self.link.store(link, Relaxed);
+        }
+        // A snapshot that takes the place of what is gone may follow, and is on the platter at once.
+        self.writer.truncated().await
     }
 
     async fn purge(&mut self, last: LogId) -> io::Result<()> {

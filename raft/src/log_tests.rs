@@ -41,7 +41,8 @@ impl StateMachine for Nothing {
 
 fn open(folder: &Path) -> Result<(Log, watch::Receiver<()>), StartError> {
     let identity = IdentityFile::open(folder, GroupId::from_bytes([1; 16]), 1)?;
-    let witness = Witness::open(folder, identity.holds_data()).map_err(StartError::Witness)?;
+    let holds_data = identity.holds_data();
+    let witness = || Witness::open(folder, holds_data);
     Log::open(&folder.join("log"), identity, witness)
 }
 
@@ -119,6 +120,29 @@ async fn vote_and_entries_outlive_a_restart() {
         .chain([entry(2, 7, 10_000)])
         .collect();
     assert_eq!(entries, expected);
+}
+
+#[tokio::test]
+async fn what_was_truncated_does_not_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _closed) = open(folder.path()).unwrap();
+    append(&mut log, (0..10).map(|index| entry(1, index, 10))).await;
+    log.truncate_after(Some(log_id(1, 6))).await.unwrap();
+    // What a process leaves that is killed here.
+    let left = tempfile::tempdir().unwrap();
+    std::fs::create_dir(left.path().join("log")).unwrap();
+    for inner in ["", "log"] {
+        for file in std::fs::read_dir(folder.path().join(inner)).unwrap() {
+            let file = file.unwrap();
+            if file.file_type().unwrap().is_file() {
+                let to = left.path().join(inner).join(file.file_name());
+                std::fs::copy(file.path(), to).unwrap();
+            }
+        }
+    }
+    let (mut log, _) = open(left.path()).unwrap();
+    let state = log.get_log_state().await.unwrap();
+    assert_eq!(state.last_log_id, Some(log_id(1, 6)));
 }
 
 thread_local! {

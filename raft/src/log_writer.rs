@@ -41,6 +41,8 @@ enum Work {
     Voted(Vote, oneshot::Sender<()>),
     /// Entries after this one are about to be removed.
     Truncate(Option<LogId>, oneshot::Sender<()>),
+    /// Those entries are removed.
+    Truncated(oneshot::Sender<()>),
     /// Entries up to this one are no longer needed; the mark of their purge was written.
     Purge(LogId),
 }
@@ -112,6 +114,11 @@ impl LogWriter {
     /// Returns when the witness no longer expects entries after `last`: only then they may be removed.
     pub(crate) async fn truncate(&self, last: Option<LogId>) -> io::Result<()> {
         self.ask(|done| Work::Truncate(last, done)).await
+    }
+
+    /// Returns when the entries that were removed before are gone from the platter too.
+    pub(crate) async fn truncated(&self) -> io::Result<()> {
+        self.ask(Work::Truncated).await
     }
 
     /// Lets the entries up to `last` go when there is time.
@@ -189,6 +196,7 @@ impl Thread {
                 Work::Appended(last, _) => self.testimony.last = last.or(self.testimony.last),
                 Work::Voted(vote, _) => self.testimony.vote = Some(*vote),
                 Work::Truncate(last, _) => self.testimony.last = *last,
+                Work::Truncated(_) => {}
                 Work::Purge(last) => self.testimony.last = self.testimony.last.max(Some(*last)),
             }
             writes += u64::from(!matches!(work, Work::Purge(_)));
@@ -206,7 +214,9 @@ impl Thread {
             match work {
                 Work::Appended(_, flushed) => flushed.io_completed(Ok(())),
                 // Who asked may have gone; the write is on the platter all the same.
-                Work::Voted(_, done) | Work::Truncate(_, done) => drop(done.send(())),
+                Work::Voted(_, done) | Work::Truncate(_, done) | Work::Truncated(done) => {
+                    let _ = done.send(());
+                }
                 Work::Purge(last) => purge = purge.max(Some(last.index)),
             }
         }

@@ -50,6 +50,10 @@ pub enum ChangeError {
     /// Another change is not committed yet, or this leader has only just begun. Try again in a moment.
     #[error("another change of the members is under way")]
     UnderWay,
+    /// This leader's group began with it alone. Nobody but itself would know that it lost its folder, and it would begin
+    /// anew under the same name beside the others.
+    #[error("the group began with one peer and stays alone; begin a new one with three")]
+    BornAlone,
     /// There is such a member already.
     #[error("peer {id} is a member already, at {address}")]
     Exists {
@@ -129,7 +133,11 @@ impl<S: StateMachine> Consensus<S> {
     /// # Errors
     /// [`ChangeError`].
     pub async fn add_learner(&self, id: u64, address: &str) -> Result<u64, ChangeError> {
+        let was_born_alone = self.first_members() == 1;
         self.change(|present| {
+            if was_born_alone {
+                return Err(ChangeError::BornAlone);
+            }
             if let Some(node) = present.membership.get_node(&id) {
                 let address = node.addr.clone();
                 return Err(ChangeError::Exists { id, address });

@@ -201,6 +201,11 @@ impl Newborn {
     }
 }
 
+/// Whether `folder` is marked as that of a peer.
+pub fn holds_a_peer(folder: &std::path::Path) -> bool {
+    IdentityFile::exists(folder)
+}
+
 async fn ask(others: &mut BTreeMap<u64, Caller>) -> BTreeMap<u64, Option<Told>> {
     let asked = others.iter_mut().map(|(id, caller)| async move {
         let told = caller.ask_birth(ANSWER_WITHIN).await;

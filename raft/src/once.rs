@@ -125,7 +125,8 @@ impl<S: StateMachine> StateMachine for Deduplicated<S> {
                 false => Once::Reused,
             };
         }
-        if index > since.saturating_add(WINDOW) {
+        // Nobody has seen what is not there yet: who says so remembers nothing.
+        if since >= index || index > since.saturating_add(WINDOW) {
             return Once::Expired;
         }
         let reply = self.state.apply(index, command);

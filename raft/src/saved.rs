@@ -107,7 +107,8 @@ pub fn read_saved<S: StateMachine>(file: &Path) -> Result<Saved<S>, SavedError> 
 async fn taken<S: StateMachine>(folder: &Path, initial: S) -> Result<SavedFile, StartError> {
     let (group, peer) = IdentityFile::owner(folder)?;
     let identity = IdentityFile::open(folder, group, peer)?;
-    let witness = Witness::open(folder, identity.holds_data()).map_err(StartError::Witness)?;
+    let holds_data = identity.holds_data();
+    let witness = || Witness::open(folder, holds_data);
     let (log, mut closed) = Log::open(&folder.join("log"), identity, witness)?;
     let (view, _) = watch::channel(View::FIRST);
     let machine =

@@ -16,6 +16,7 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     Consensus, Newborn, StartError, StateMachine, View,
     consensus::Parts,
+    heard::Heard,
     lease::{Silence, Wakefulness},
     log::Log,
     machine::Machine,
@@ -48,8 +49,7 @@ impl<S: StateMachine> Consensus<S> {
         let mut engine = config.engine()?;
         let identity = newborn.identity().clone();
         let fresh_mark = !identity.holds_data();
-        let witness =
-            Witness::open(&config.folder, identity.holds_data()).map_err(StartError::Witness)?;
+        let witness = || Witness::open(&config.folder, !fresh_mark);
         let (mut log, log_closed) = Log::open(&Newborn::log_folder(&config), identity, witness)?;
         let flushes = log.flushes();
         let vote = log.read_vote().await.map_err(StartError::Log)?;
@@ -116,7 +116,7 @@ impl<S: StateMachine> Consensus<S> {
             flushes,
             silence,
             wakefulness: Wakefulness::new(),
-            heard: watch::channel(None).0,
+            heard: Heard::default(),
             _tasks: tasks,
         }))
     }

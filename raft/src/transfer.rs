@@ -28,6 +28,10 @@ impl<S: StateMachine> Consensus<S> {
         if to == self.id() || !status.voters.contains(&to) {
             return Err(TransferError::NotAVoter { to });
         }
+        // From the attempt on this leader leads no more: it must not be made for one that is dead.
+        if !self.present().lives(to) {
+            return Err(TransferError::Silent { to });
+        }
         let entries = self.present().behind(to);
         if entries > MAX_BEHIND {
             return Err(TransferError::Behind { to, entries });

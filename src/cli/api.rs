@@ -8,7 +8,6 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http_body_util::Full;
-use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response};
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
@@ -214,10 +213,7 @@ fn parsed(text: &str) -> Result<Vec<String>, Failure> {
 }
 
 fn is_address(text: &str) -> bool {
-    let authority = text.parse::<Authority>();
-    authority.is_ok_and(|it| {
-        !it.host().is_empty() && !text.contains('@') && it.port_u16().is_some_and(|port| port > 0)
-    })
+    crate::server::config::port(text).is_some()
 }
 
 #[cfg(test)]

@@ -14,16 +14,16 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::Full;
 use raft::Key;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::server::Peer;
 use crate::server::calls::CallError;
 use crate::server::propose::{Origin, draw};
 use crate::server::token::{digest_of, hex};
 
-use super::BODY_LIMIT;
 use super::forward::{FORWARDED, Proof, here, send};
 use super::problem::Problem;
+use super::{BODY_LIMIT, TRANSFER};
 
 /// Names a change; whoever sends it again under the same name gets the answer of the first time.
 pub const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -31,6 +31,8 @@ pub const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const SINCE: HeaderName = HeaderName::from_static("primacy-since");
 /// The longest name.
 const KEY_LIMIT: usize = 255;
+/// How long the body of a change may take.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// Before the same peer is asked again.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// If nobody was known to lead when the change came, one who is being elected does within so many of the longest silences.
@@ -40,9 +42,12 @@ const ELECTIONS: u32 = 4;
 pub(super) async fn make(peer: &Arc<Peer>, request: Request, next: Next) -> Response {
     let was_forwarded = request.headers().contains_key(FORWARDED);
     let (mut head, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
-        return Problem::too_large().into_response();
+    let body = match timeout(BODY_WITHIN, to_bytes(body, BODY_LIMIT)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return Problem::too_large().into_response(),
+        Err(_) => return Problem::too_slow().into_response(),
     };
+    let is_transfer = head.uri.path() == TRANSFER;
     if let Err(problem) = name(peer, &mut head.headers) {
         return problem.into_response();
     }
@@ -86,7 +91,8 @@ pub(super) async fn make(peer: &Arc<Peer>, request: Request, next: Next) -> Resp
                         Err(error) => Err(unanswered(&error)),
                     },
                     // Whether it was made there, the next leader knows.
-                    true = replaced => Err(outcome_unknown("the leader changed")),
+                    // A transfer is answered by whoever it was asked of: it is what changes the leader.
+                    true = replaced, if !is_transfer => Err(outcome_unknown("the leader changed")),
                 }
             }
             _ => Err(Problem::no_leader()),
@@ -99,7 +105,8 @@ pub(super) async fn make(peer: &Arc<Peer>, request: Request, next: Next) -> Resp
             }
             Err(problem) => problem,
         };
-        if was_forwarded || Instant::now() + AGAIN_AFTER > until {
+        let is_done = is_transfer && &*last.code != "no-leader";
+        if was_forwarded || is_done || Instant::now() + AGAIN_AFTER > until {
             return last.into_response();
         }
         // Sooner if something changes, yet never at once.
@@ -111,7 +118,8 @@ pub(super) async fn make(peer: &Arc<Peer>, request: Request, next: Next) -> Resp
 
 /// Names a change that has no name.
 fn name(peer: &Peer, headers: &mut HeaderMap) -> Result<(), Problem> {
-    if !headers.contains_key(&SINCE) {
+    // Only another peer knows when the change was asked for first.
+    if !headers.contains_key(&SINCE) || !headers.contains_key(&FORWARDED) {
         headers.insert(SINCE, HeaderValue::from(peer.applied_index()));
     }
     match headers.get(&KEY) {
@@ -199,6 +207,16 @@ fn bad_key() -> Problem {
         format!("Idempotency-Key is 1 to {KEY_LIMIT} bytes of text"),
     )
     .hint("draw a UUID for each change")
+}
+
+/// The change was asked for too long ago.
+pub(super) fn expired() -> Problem {
+    Problem::new(
+        StatusCode::GONE,
+        "expired",
+        "the change was asked for so long ago that whether it was made is no longer known",
+    )
+    .hint("look, then send it again with a new Idempotency-Key if it was not made")
 }
 
 /// The key was used for something else.

@@ -88,6 +88,11 @@ pub(super) async fn join(
     let (secret, nonce) = Secret::parse(&asking.secret)
         .zip(unhex(&asking.nonce))
         .ok_or_else(|| forbidden("the token is not whole".to_owned()))?;
+    // A stranger leaves no trace in the log.
+    let is_known = peer
+        .consensus
+        .read(|state| state.peers.would_admit(&secret.digest(), &nonce));
+    is_known.map_err(|refusal| forbidden(refusal.to_string()))?;
     let change = PeersChange::Take {
         secret: secret.digest(),
         nonce,

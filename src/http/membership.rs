@@ -21,7 +21,7 @@ use crate::server::{Peer, config};
 use crate::state::PeersChange;
 use crate::state::peers::Digest;
 
-use super::change::{key_reused, outcome_unknown};
+use super::change::{expired, key_reused, outcome_unknown};
 use super::problem::Problem;
 use super::views::{InvitedView, MembersView, TransferredView};
 
@@ -165,11 +165,10 @@ pub async fn remove(
         .await
         .map_err(not_recorded)?;
     left.map_err(|refusal| unknown(refusal.to_string()))?;
-    if is_member {
-        match peer.consensus.remove(id.0).await {
-            Ok(_) | Err(ChangeError::NoMember { .. }) => {}
-            Err(error) => return Err(refused(&error)),
-        }
+    // Also if it was no member a moment ago: it may have joined meanwhile.
+    match peer.consensus.remove(id.0).await {
+        Ok(_) | Err(ChangeError::NoMember { .. }) => {}
+        Err(error) => return Err(refused(&error)),
     }
     tracing::info!(peer = %id, "a peer is removed");
     Ok(Json(members(&peer)))
@@ -217,12 +216,13 @@ pub(super) fn not_recorded(error: NotRecorded) -> Problem {
     match error {
         NotRecorded::Proposal(ProposeError::NotLeader { .. }) => Problem::no_leader(),
         NotRecorded::KeyReused => key_reused(),
+        NotRecorded::Expired => expired(),
         NotRecorded::Proposal(error) => outcome_unknown(&error.to_string()),
     }
 }
 
 fn unmet(problem: Problem) -> Problem {
-    problem.hint("GET /api/v1/peers says who answers and how far each is; nothing was changed")
+    problem.hint("GET /api/v1/peers says who answers and how far each is; the group is as it was")
 }
 
 pub(super) fn refused(error: &ChangeError) -> Problem {
@@ -236,6 +236,12 @@ pub(super) fn refused(error: &ChangeError) -> Problem {
         )
         .hint("ask again in a moment"),
         ChangeError::NoMember { .. } => unknown(error.to_string()),
+        ChangeError::BornAlone => Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "born-alone",
+            error.to_string(),
+        )
+        .hint("list three peers in the configuration of a new group"),
         ChangeError::Exists { .. } | ChangeError::HasVote { .. } => {
             Problem::new(StatusCode::CONFLICT, "exists", error.to_string())
                 .hint("GET /api/v1/peers lists the peers")
@@ -268,7 +274,7 @@ fn transfer_refused(error: &TransferError) -> Problem {
             "no-vote",
             error.to_string(),
         )),
-        TransferError::Behind { .. } => unmet(Problem::new(
+        TransferError::Silent { .. } | TransferError::Behind { .. } => unmet(Problem::new(
             StatusCode::PRECONDITION_FAILED,
             "behind",
             error.to_string(),

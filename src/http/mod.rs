@@ -32,6 +32,8 @@ use problem::Problem;
 
 /// The most bytes of a request body, beside what peers send each other.
 pub const BODY_LIMIT: usize = 64 * 1024;
+/// Where another leader is asked for.
+const TRANSFER: &str = "/api/v1/leader/transfer";
 /// Which peer answered.
 pub const ANSWERED_BY: HeaderName = HeaderName::from_static("primacy-answered-by");
 /// The Raft term that it knew.
@@ -53,7 +55,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/lb-check"),
     ("get", "/api/v1/openapi.json"),
     ("get", "/api/v1/leader"),
-    ("post", "/api/v1/leader/transfer"),
+    ("post", TRANSFER),
     ("get", "/api/v1/peers"),
     ("post", "/api/v1/peers"),
     ("delete", "/api/v1/peers/{peer}"),
@@ -77,7 +79,7 @@ pub const PORT: Routes = Routes {
 pub fn router(peer: Arc<Peer>) -> Router {
     let led = Router::new()
         .route("/api/v1/leader", get(peers::leader))
-        .route("/api/v1/leader/transfer", post(membership::transfer))
+        .route(TRANSFER, post(membership::transfer))
         .route("/api/v1/peers/{peer}", delete(membership::remove))
         .route("/api/v1/peers/{peer}/promote", post(membership::promote))
         .route(join::PATH, post(internal::join))

@@ -60,6 +60,16 @@ impl Problem {
         .hint("send a shorter one")
     }
 
+    /// The body of a request did not arrive.
+    pub fn too_slow() -> Problem {
+        Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too-slow",
+            "the body did not arrive in time",
+        )
+        .hint("send it again, faster")
+    }
+
     /// Nobody leads, as far as this peer knows.
     pub fn no_leader() -> Problem {
         Problem::new(

@@ -41,6 +41,7 @@ pub(super) fn router(config: Config, newborn: Newborn) -> Router {
         .route("/internal/v1/peer", get(this))
         .route("/raft/v1/{call}", post(raft))
         .fallback(not_yet)
+        .method_not_allowed_fallback(not_yet)
         .layer(middleware::from_fn_with_state(starting.clone(), sign))
         .with_state(starting)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use hyper::http::uri::Authority;
 use raft::{GroupId, Timing};
 use serde::Deserialize;
 
@@ -38,14 +39,15 @@ pub struct Config {
     /// Whether this peer joins a group that there is, rather than being one of its first members.
     pub joins: bool,
     /// The token to join with.
-    pub token: Option<String>,
+    pub token: Option<Token>,
     /// The pace of the group.
     pub timing: Timing,
     /// What is allowed and should not be; shown in every status.
     pub warnings: Vec<String>,
 }
 
-#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[derive(PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Debug))]
 #[serde(deny_unknown_fields)]
 struct File {
     id: Option<u64>,
@@ -67,9 +69,9 @@ const NO_GROUP: &str = "00000000-0000-0000-0000-000000000000";
 
 /// The port of `host:port`; none if the text is something else.
 pub fn port(address: &str) -> Option<u16> {
-    let (host, port) = address.rsplit_once(':')?;
-    let port = port.parse().ok().filter(|port| *port > 0)?;
-    (!host.is_empty()).then_some(port)
+    let authority: Authority = address.parse().ok()?;
+    let is_plain = !authority.host().is_empty() && !address.contains(['@', ',']);
+    authority.port_u16().filter(|port| is_plain && *port > 0)
 }
 
 /// How far apart the peers are.
@@ -116,9 +118,8 @@ fn check(file: File) -> Result<Config, ConfigError> {
         }
     }
     let token = file.join.filter(|_| joins);
-    if let Some(text) = &token {
-        Token::parse(text).map_err(|why| ConfigError(format!("join: {why}")))?;
-    }
+    let token = token.map(|text| Token::parse(&text)).transpose();
+    let token = token.map_err(|why| ConfigError(format!("join: {why}")))?;
     let text = file.group.unwrap_or_else(|| NO_GROUP.to_owned());
     let id = file.id.unwrap_or_default();
     let group = text.parse().map_err(|_| {

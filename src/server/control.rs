@@ -264,8 +264,13 @@ async fn look(peer: Arc<Peer>, cluster: ClusterName, instance: InstanceId) -> In
             None => break,
         }
     }
-    peer.board
-        .look(&cluster, &instance, clock::monotonic(), heard_by);
+    peer.board.look(
+        &cluster,
+        &instance,
+        clock::monotonic(),
+        heard_by,
+        voters.len(),
+    );
     instance
 }
 

@@ -5,6 +5,7 @@
 //! that was copied serves one folder.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ struct Kept {
     nonce: [u8; 16],
     /// What the group answered.
     place: Option<Place>,
+    /// The log has been there: without it this peer has forgotten its votes.
+    began: bool,
 }
 
 /// A place in a group.
@@ -54,8 +57,8 @@ pub struct Place {
     pub members: BTreeMap<u64, String>,
 }
 
-/// What a newcomer asks with.
-#[derive(Debug, Serialize, Deserialize)]
+/// What a newcomer asks with. Never shown: it holds the secret.
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asking {
     /// The secret of its token, in hexadecimal digits.
@@ -82,17 +85,24 @@ pub(super) async fn admitted(config: Config) -> Result<Config, ServerError> {
         None => Kept {
             nonce: draw(),
             place: None,
+            began: false,
         },
     };
     if kept.place.is_none() {
-        let token = config.token.as_deref().ok_or_else(|| {
+        let token = config.token.as_ref().ok_or_else(|| {
             failed("this peer has no number and no token; get one with `primacy peers add HOST:PORT` and give it as join".to_owned())
         })?;
-        let token = Token::parse(token).map_err(failed)?;
         // Kept before it is used: after a crash the same newcomer asks again.
         write(&config.folder, &kept).map_err(|why| broken("written", why))?;
-        kept.place = Some(ask(&token, kept.nonce).await.map_err(failed)?);
+        kept.place = Some(ask(token, kept.nonce).await.map_err(failed)?);
         write(&config.folder, &kept).map_err(|why| broken("written", why))?;
+    }
+    if kept.began && !raft::holds_a_peer(&config.folder) {
+        return Err(failed(
+            "the folder says how this peer joined and has lost its log: it has forgotten its votes; \
+             empty the folder and join with a new token (primacy peers add HOST:PORT)"
+                .to_owned(),
+        ));
     }
     let place = kept.place.expect("it was given a place");
     let group: GroupId = place
@@ -108,6 +118,24 @@ pub(super) async fn admitted(config: Config) -> Result<Config, ServerError> {
         token: None,
         ..config
     })
+}
+
+/// Notes that the log of a peer that joined is there.
+pub(super) fn note_begin(config: &Config) -> io::Result<()> {
+    if !config.joins {
+        return Ok(());
+    }
+    let broken = |why: String| io::Error::other(why);
+    match read(&config.folder).map_err(broken)? {
+        Some(kept) if !kept.began => {
+            let kept = Kept {
+                began: true,
+                ..kept
+            };
+            write(&config.folder, &kept).map_err(broken)
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 async fn ask(token: &Token, nonce: [u8; 16]) -> Result<Place, String> {

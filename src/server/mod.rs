@@ -244,6 +244,8 @@ pub async fn run(
         _ = listen::accept(&listener, &starting, CancellationToken::new()) => unreachable!("nobody cancels it"),
         () = &mut shutdown => return Ok(()),
     };
+    join::note_begin(&config)
+        .map_err(|error| ServerError::Join(format!("{error}; look at the disk")))?;
     tracing::info!(peer = %config.id, zone = %config.zone, listen = %config.listen, "peer serves");
     // When full, a new session is refused and the agent tries again.
     let (upgrades, accepted) = mpsc::channel(64);

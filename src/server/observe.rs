@@ -14,10 +14,19 @@ pub struct Board {
     clusters: Mutex<BTreeMap<ClusterName, Seen>>,
 }
 
+/// What the other voters said when they were asked whether they hear an agent.
+#[derive(Clone, Copy)]
+struct Look {
+    at: Timestamp,
+    heard_by: usize,
+    /// How many voters there were then.
+    voters: usize,
+}
+
 #[derive(Default)]
 struct Seen {
     instances: BTreeMap<InstanceId, SeenInstance>,
-    looks: BTreeMap<InstanceId, (Timestamp, usize)>,
+    looks: BTreeMap<InstanceId, Look>,
     changes: watch::Sender<u64>,
 }
 
@@ -124,10 +133,18 @@ impl Board {
         instance: &InstanceId,
         at: Timestamp,
         heard_by: usize,
+        voters: usize,
     ) {
         let mut clusters = self.lock();
         let seen = clusters.entry(cluster.clone()).or_default();
-        seen.looks.insert(instance.clone(), (at, heard_by));
+        seen.looks.insert(
+            instance.clone(),
+            Look {
+                at,
+                heard_by,
+                voters,
+            },
+        );
         seen.changes.send_modify(|count| *count += 1);
     }
 
@@ -161,6 +178,13 @@ impl Board {
                 ..View::default()
             };
         };
+        // What was asked of another group says nothing of a majority of this one.
+        let looks = |looks: &BTreeMap<InstanceId, Look>| {
+            let of_now = looks.iter().filter(|(_, look)| look.voters == peers);
+            of_now
+                .map(|(id, look)| (id.clone(), (look.at, look.heard_by)))
+                .collect()
+        };
         let sighting = |(id, seen): (&InstanceId, &SeenInstance)| {
             let (received_at, report) = seen.report.clone()?;
             let sighting = Sighting {
@@ -179,7 +203,7 @@ impl Board {
             stop_is_over: false,
             instances: seen.instances.iter().filter_map(sighting).collect(),
             peers,
-            looks: seen.looks.clone(),
+            looks: looks(&seen.looks),
         }
     }
 }

@@ -30,6 +30,9 @@ pub enum NotRecorded {
     /// As the error says.
     #[error(transparent)]
     Proposal(#[from] ProposeError),
+    /// It was asked for so long ago that whether it was made is no longer known.
+    #[error("whether it was made before is no longer known")]
+    Expired,
     /// Its key was used for something else.
     #[error("the key was used for another change")]
     KeyReused,
@@ -84,8 +87,8 @@ impl Peer {
         match self.propose_as(origin, cluster, change).await {
             Ok(reply) => Ok(reply),
             Err(NotRecorded::Proposal(error)) => Err(error),
-            // No serial is used twice.
-            Err(NotRecorded::KeyReused) => Err(ProposeError::Unknown),
+            // No serial is used twice, and none is kept for later.
+            Err(NotRecorded::KeyReused | NotRecorded::Expired) => Err(ProposeError::Unknown),
         }
     }
 
@@ -132,8 +135,7 @@ impl Peer {
         };
         match self.consensus.propose(numbered).await?.reply {
             Once::Applied(answer) => Ok(answer),
-            // Whether it was applied before is no longer known.
-            Once::Expired => Err(ProposeError::Unknown.into()),
+            Once::Expired => Err(NotRecorded::Expired),
             Once::Reused => Err(NotRecorded::KeyReused),
         }
     }

@@ -132,6 +132,16 @@ impl Peers {
         }
     }
 
+    /// Whether somebody who shows this secret, and drew this number, has a place, as far as it does not depend on time.
+    pub fn would_admit(&self, secret: &Digest, nonce: &[u8; 16]) -> Result<(), PeersRefusal> {
+        let mut invitations = self.invitations.values();
+        let invitation = invitations.find(|it| it.secret == *secret);
+        match invitation.ok_or(PeersRefusal::Unknown)?.taken_by {
+            Some(taker) if taker != *nonce => Err(PeersRefusal::Taken),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// The invitation of a peer.
     pub fn invitation(&self, peer: PeerId) -> Option<&Invitation> {
         self.invitations.get(&peer)
