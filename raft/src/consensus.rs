@@ -110,9 +110,10 @@ impl<S: StateMachine> Consensus<S> {
     }
 
     /// How this peer reaches the others.
-    /// How many peers the group of this one began with, if it was there.
-    pub(crate) fn first_members(&self) -> usize {
-        self.parts.config.members.len()
+    /// Whether the group began with this peer alone. Then it stays alone: see
+    /// [`ChangeError::BornAlone`](crate::ChangeError::BornAlone).
+    pub fn was_born_alone(&self) -> bool {
+        self.parts.config.members.len() == 1
     }
 
     pub(crate) fn transport(&self) -> &Arc<dyn Transport> {

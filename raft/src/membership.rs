@@ -133,7 +133,7 @@ impl<S: StateMachine> Consensus<S> {
     /// # Errors
     /// [`ChangeError`].
     pub async fn add_learner(&self, id: u64, address: &str) -> Result<u64, ChangeError> {
-        let was_born_alone = self.first_members() == 1;
+        let was_born_alone = self.was_born_alone();
         self.change(|present| {
             if was_born_alone {
                 return Err(ChangeError::BornAlone);

@@ -119,6 +119,13 @@ impl Newborn {
         }
     }
 
+    /// Whether this peer has to ask others before it takes part: it is a first member, and its folder is new.
+    pub fn asks(&self) -> bool {
+        let config = &self.parts.config;
+        let is_first = config.members.contains_key(&config.id) && config.members.len() > 1;
+        is_first && !self.identity().holds_data()
+    }
+
     /// Returns when this peer may take part; for ever silent first members keep it waiting for ever. Dropping the
     /// future leaves the folder as it is.
     ///
@@ -126,10 +133,7 @@ impl Newborn {
     /// [`StartError::Stranger`]; [`StartError::Identity`] if the folder cannot be written.
     pub(crate) async fn wait(&self) -> Result<(), StartError> {
         let config = &self.parts.config;
-        let is_concerned = !self.identity().holds_data()
-            && config.members.contains_key(&config.id)
-            && config.members.len() > 1;
-        if !is_concerned {
+        if !self.asks() {
             return Ok(());
         }
         let mut others: BTreeMap<u64, Caller> = config

@@ -89,6 +89,9 @@ pub async fn invite(
     }
     let secret: Digest = unhex(&body.secret_sha256)
         .ok_or_else(|| invalid("secret_sha256: it is not 64 hexadecimal digits"))?;
+    if peer.consensus.was_born_alone() {
+        return Err(refused(&ChangeError::BornAlone));
+    }
     let members = peer.members();
     if let Some((id, _)) = members
         .iter()

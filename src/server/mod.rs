@@ -239,9 +239,11 @@ pub async fn run(
     let refused = |error| folder::error(&config, error);
     let newborn = Newborn::open(folder::config_of(&config)).map_err(refused)?;
     let starting = (routes.starting)(config.clone(), newborn.clone());
+    // Who has nobody to ask is soon there: until then the kernel holds what is asked of it.
+    let is_new = newborn.asks();
     let consensus = tokio::select! {
         started = Consensus::start(newborn, Machine::default()) => started.map_err(refused)?,
-        _ = listen::accept(&listener, &starting, CancellationToken::new()) => unreachable!("nobody cancels it"),
+        _ = listen::accept(&listener, &starting, CancellationToken::new()), if is_new => unreachable!("nobody cancels it"),
         () = &mut shutdown => return Ok(()),
     };
     join::note_begin(&config)

@@ -88,6 +88,11 @@ impl Peers {
                 .push(Running(command.stderr(log).spawn().unwrap()));
         }
         peers.any_leader();
+        for address in &peers.addresses {
+            until("it takes part", || {
+                run(&["--api", address, "leader"]).0 == Some(0)
+            });
+        }
         peers
     }
 
