@@ -69,17 +69,28 @@ pub struct Clients {
 
 type Work = Pin<Box<dyn Future<Output = Result<(), WorkloadError>>>>;
 
-/// Creates the tables; answers the version of the server. A statement of the round before that the network still holds would
-/// write into them: its session is ended first.
+/// Ends the sessions of the round before: a statement that the network still holds would write into the tables of this one.
+///
+/// # Errors
+/// A node lets nobody in, or its sessions do not end in time.
+pub fn end_sessions(around: &Surroundings) -> anyhow::Result<()> {
+    let targets = around.targets.clone();
+    let ending = around.clients[0].run(move || async move {
+        for target in &targets {
+            sql::end_sessions(target).await?;
+        }
+        Ok(())
+    })?;
+    joined(ending)
+}
+
+/// Creates the tables; answers the version of the server.
 ///
 /// # Errors
 /// No primary does so in time.
 pub fn prepare(around: &Surroundings) -> anyhow::Result<String> {
     let targets = around.targets.clone();
     let preparing = around.clients[0].run(move || async move {
-        for target in &targets {
-            sql::end_sessions(target).await?;
-        }
         set::prepare(&targets).await?;
         append::prepare(&targets).await?;
         bank::prepare(&targets).await?;

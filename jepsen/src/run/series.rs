@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jepsen::checker::Verdict;
 
+use super::clients;
 use super::evidence::{Evidence, Keep};
 use super::judgement::{Judgement, judge};
 use super::plan::RoundPlan;
 use super::round::{self, Taken};
 use super::stage::Stage;
+use super::surroundings::Surroundings;
 use crate::clock::{self, Moment};
 use crate::command;
 use crate::report::course::{self, measure};
@@ -101,7 +103,9 @@ impl<'a> Series<'a> {
         let taken = match self.stage.ready(plan) {
             Ok(ground) => {
                 self.summary.about.ground = ground.describe();
-                round::run(ground, plan, &folder, self.stop)
+                Surroundings::of(ground)
+                    .and_then(|around| clients::end_sessions(&around))
+                    .and_then(|()| round::run(ground, plan, &folder, self.stop))
             }
             Err(error) => Err(error.context("bring hosts up")),
         };
