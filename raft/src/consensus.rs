@@ -113,7 +113,9 @@ impl<S: StateMachine> Consensus<S> {
     /// Whether the group began with this peer alone. Then it stays alone: see
     /// [`ChangeError::BornAlone`](crate::ChangeError::BornAlone).
     pub fn was_born_alone(&self) -> bool {
-        self.parts.config.members.len() == 1
+        // A first member that had others has noted them for ever, whatever its configuration says now.
+        let is_first = !self.parts.config.members.is_empty();
+        is_first && self.parts.told.birth.first.is_empty()
     }
 
     pub(crate) fn transport(&self) -> &Arc<dyn Transport> {

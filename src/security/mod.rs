@@ -6,6 +6,9 @@
 //! enough, it must be of this installation and of the role that the caller wants. Which route may be called by whom is
 //! for `http` to say, from the [`Identity`] of a connection or from a [`crate::model::TokenRecord`].
 //!
+//! **Nothing of this is in use yet**: peers, agents and tools still speak plain HTTP, and say so. What joins a group
+//! today is `server::token`, which goes when this takes its place.
+//!
 //! | file | subject |
 //! |---|---|
 //! | `identity` | the names that a certificate speaks for |

@@ -196,3 +196,36 @@ fn write(folder: &Path, kept: &Kept) -> Result<(), String> {
         .and_then(|()| raft::durable_file::replace(folder, FILE, &record))
         .map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_joined_and_lost_its_log_stays_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            "zone = \"z1\"\nfolder = \"{}\"\nlisten = \"127.0.0.1:7004\"\n",
+            folder.path().display()
+        );
+        let config = Config::parse(&text, false).unwrap();
+        let kept = Kept {
+            nonce: [1; 16],
+            place: Some(Place {
+                id: 4,
+                group: GroupId::from_bytes([7; 16]).to_string(),
+                members: BTreeMap::new(),
+            }),
+            began: false,
+        };
+        write(folder.path(), &kept).unwrap();
+        // It was stopped before its log was there.
+        let admitted_first = admitted(config.clone()).await.unwrap();
+        assert_eq!(admitted_first.id, PeerId(4));
+        note_begin(&config).unwrap();
+        let refused = admitted(config.clone()).await.unwrap_err().to_string();
+        assert!(refused.contains("lost its log"), "{refused}");
+        raft::durable_file::replace(folder.path(), "identity", b"whatever it says").unwrap();
+        assert_eq!(admitted(config).await.unwrap().id, PeerId(4));
+    }
+}

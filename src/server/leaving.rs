@@ -3,19 +3,14 @@
 use std::time::Duration;
 
 use raft::Consensus;
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use crate::model::PeerId;
 
-use super::{Machine, Peer, Removed, expect_no_panic};
+use super::{Machine, Peer, Removed};
 
 /// How long a leader that is stopped tries to hand over: a healthy group takes some 20 ms.
 const HAND_OVER: Duration = Duration::from_secs(1);
-/// How long what was asked before the end may still be answered.
-const DRAIN: Duration = Duration::from_secs(1);
 /// How often a peer that does not lead asks whether it was removed: one small call.
 const ASK_EVERY: Duration = Duration::from_secs(3);
 /// How long another peer may take to say so.
@@ -30,45 +25,6 @@ pub(super) async fn hand_over(consensus: &Consensus<Machine>) {
         Ok(Err(error)) => tracing::warn!(%error, "leadership is not handed over"),
         Err(_) => tracing::warn!("leadership is not handed over in time"),
     }
-}
-
-/// Ends connections in order: the `old` ones are answered while the port still takes in the calls of the other peers,
-/// without which a proposal of before is never known to be committed; then those that came meanwhile.
-pub(super) async fn drain(
-    listener: TcpListener,
-    old: JoinSet<()>,
-    connection: impl Fn(
-        tokio::net::TcpStream,
-        CancellationToken,
-    ) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
-) {
-    let (mut old, mut new) = (old, JoinSet::new());
-    let closing = CancellationToken::new();
-    let answered = async {
-        while !old.is_empty() {
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        new.spawn(connection(stream, closing.clone()));
-                    }
-                    Err(_) => sleep(Duration::from_millis(20)).await,
-                },
-                Some(ended) = old.join_next() => {
-                    expect_no_panic(ended);
-                }
-            }
-        }
-    };
-    // What is not answered by then is cut off: its caller asks another peer.
-    let _ = timeout(DRAIN, answered).await;
-    drop(listener);
-    closing.cancel();
-    let ended = async {
-        while let Some(ended) = new.join_next().await {
-            expect_no_panic(ended);
-        }
-    };
-    let _ = timeout(DRAIN, ended).await;
 }
 
 /// Returns once another peer says that this one was removed. One that was removed hears nothing more, and goes on believing

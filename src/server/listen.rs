@@ -8,9 +8,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{expect_no_panic, leaving};
+use super::expect_no_panic;
 
 /// A request line and its headers must arrive within this time.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
@@ -18,6 +19,11 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 const HEADERS_LIMIT: usize = 32 * 1024;
 /// The most connections that are served at once; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 4096;
+/// Before the next connection, if one was not to be had: too many open files do not go away at once.
+const AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// How long what was asked before the end may still be answered.
+const DRAIN: Duration = Duration::from_secs(1);
+
 /// Answers the peer's one port, until `leaving` and what was asked before is answered.
 pub(super) async fn serve(
     listener: TcpListener,
@@ -25,10 +31,7 @@ pub(super) async fn serve(
     leaving: CancellationToken,
 ) -> String {
     let connections = accept(&listener, &routes, leaving).await;
-    let anew = |stream, closing| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(connection(stream, routes.clone(), closing))
-    };
-    leaving::drain(listener, connections, anew).await;
+    drain(listener, connections, &routes).await;
     "it was stopped".to_owned()
 }
 
@@ -49,7 +52,7 @@ pub(super) async fn accept(
                 Err(error) => {
                     // Too many open files, or a connection that came to nothing: the listener lives.
                     tracing::warn!(%error, "a connection was not accepted");
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    sleep(AGAIN_AFTER).await;
                 }
             },
             Some(ended) = connections.join_next() => {
@@ -57,6 +60,38 @@ pub(super) async fn accept(
             }
         }
     }
+}
+
+/// Ends connections in order: the `old` ones are answered while the port still takes in the calls of the other peers,
+/// without which a proposal of before is never known to be committed; then those that came meanwhile.
+async fn drain(listener: TcpListener, old: JoinSet<()>, routes: &Router) {
+    let (mut old, mut new) = (old, JoinSet::new());
+    let closing = CancellationToken::new();
+    let answered = async {
+        while !old.is_empty() {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        new.spawn(connection(stream, routes.clone(), closing.clone()));
+                    }
+                    Err(_) => sleep(AGAIN_AFTER).await,
+                },
+                Some(ended) = old.join_next() => {
+                    expect_no_panic(ended);
+                }
+            }
+        }
+    };
+    // What is not answered by then is cut off: its caller asks another peer.
+    let _ = timeout(DRAIN, answered).await;
+    drop(listener);
+    closing.cancel();
+    let ended = async {
+        while let Some(ended) = new.join_next().await {
+            expect_no_panic(ended);
+        }
+    };
+    let _ = timeout(DRAIN, ended).await;
 }
 
 /// Serves one connection; once `closing`, what was asked on it is still answered.

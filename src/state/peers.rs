@@ -224,4 +224,16 @@ mod tests {
         // Of a later time than what this peer has applied.
         assert!(!peers.is_gone(PeerId(9), &members(&[1, 3])));
     }
+
+    #[test]
+    fn a_stranger_is_told_so_without_a_change() {
+        let mut peers = Peers::default();
+        let id = invite(&mut peers, 0, "a:1", 1);
+        let ask = |peers: &Peers, secret, nonce| peers.would_admit(&[secret; 32], &[nonce; 16]);
+        assert_eq!(ask(&peers, 2, 9), Err(PeersRefusal::Unknown));
+        assert_eq!(ask(&peers, 1, 9), Ok(()));
+        assert_eq!(take(&mut peers, 0, 1, 9), Ok(id));
+        assert_eq!(ask(&peers, 1, 9), Ok(()));
+        assert_eq!(ask(&peers, 1, 8), Err(PeersRefusal::Taken));
+    }
 }

@@ -11,6 +11,7 @@ use axum::{Router, http::HeaderMap};
 use primacy::http;
 use primacy::server::calls::Calls;
 use primacy::server::{Peer, Routes};
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -218,4 +219,20 @@ async fn a_peer_that_does_not_take_part_yet_says_whom_it_waits_for() {
     assert_eq!(peers[2]["reachable"], false);
     group.run(3);
     group.leader().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_that_a_follower_is_asked_for_happens_once() {
+    let group = Group::start().await;
+    let leader = group.leader().await;
+    let follower = leader % 3 + 1;
+    let (_, before) = group.get(leader, "/api/v1/leader").await;
+    let (status, told) = group
+        .post(follower, "/api/v1/leader/transfer", &json!({}))
+        .await;
+    assert_eq!(status, 200, "{told}");
+    let (_, after) = group.get(leader, "/api/v1/leader").await;
+    assert_ne!(told["leader"], before["leader"]);
+    assert_eq!(after["leader"], told["leader"]);
+    assert_eq!(after["term"], before["term"].as_u64().unwrap() + 1);
 }

@@ -305,54 +305,6 @@ async fn without_a_majority_nothing_is_claimed_and_nothing_changes() {
     assert!(history[0]["to"].is_string());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_openapi_document_and_the_routes_are_the_same() {
-    let group = Group::start().await;
-    let document = Document::read();
-    let (_, served) = group.get(1, "/api/v1/openapi.json").await;
-    assert_eq!(served, *document.value());
-    assert_eq!(served["openapi"], "3.1.0");
-    let operations = document.operations();
-    let described: BTreeSet<_> = operations
-        .iter()
-        .map(|(method, path, _)| (*method, *path))
-        .collect();
-    let routed: BTreeSet<_> = http::ROUTES.iter().copied().collect();
-    assert_eq!(described, routed);
-    for (method, path, operation) in &operations {
-        let method = method.to_uppercase().parse::<Method>().unwrap();
-        let path = path
-            .replace("{cluster}", "none")
-            .replace("{peer}", "9")
-            .replace("{code}", "503");
-        let response = group.call(1, method.clone(), &path, "").await;
-        let body: Value = serde_json::from_slice(response.body()).unwrap();
-        let is_answered = response.status() != 405 && body["code"] != "not-found";
-        assert!(is_answered, "{path}: {} {body}", response.status());
-        // What the document does not know is refused, or, by a health check, answered like any other.
-        for other in [Method::DELETE, Method::HEAD, Method::OPTIONS] {
-            group.call(1, other, &path, "").await;
-        }
-        // The parameters are those of the document.
-        let parameters = operation["parameters"].as_array();
-        let consistency = parameters
-            .into_iter()
-            .flatten()
-            .find(|it| it["name"] == "consistency");
-        if let Some(consistency) = consistency {
-            for known in consistency["schema"]["enum"].as_array().unwrap() {
-                let path = format!("{path}?consistency={}", known.as_str().unwrap());
-                assert_ne!(group.get(1, &path).await.0, 400, "{path}");
-            }
-        }
-        if method == Method::GET {
-            let (status, _) = group.get(1, &format!("{path}?consistency=other")).await;
-            assert_eq!(status == 400, consistency.is_some(), "{path}");
-        }
-    }
-    assert_eq!(group.get(1, "/api/v1/nothing").await.1["code"], "not-found");
-}
-
 /// Leaves every field of a new cluster out, one at a time: the document says which may be.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_fields_of_a_new_cluster_are_those_of_the_document() {

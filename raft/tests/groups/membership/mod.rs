@@ -236,3 +236,14 @@ fn a_learner_that_lags_gets_no_vote() {
     let told = clients.stop();
     company.all_hold(&told);
 }
+
+#[test]
+fn a_group_that_begins_with_one_peer_stays_alone() {
+    let mut company = Company::start(1);
+    let address = company.newcomer(2);
+    let refused = company.at_leader(async |leader| leader.add_learner(2, &address).await);
+    assert!(
+        matches!(refused, Err(ChangeError::BornAlone)),
+        "{refused:?}"
+    );
+}
