@@ -1,13 +1,14 @@
 # Thin: each target is what a user could type. All install what they need, or say what is missing.
-.PHONY: help install release broken demo bench bench-peers idle jepsen soak mutants test simulation ci
+.PHONY: help install release broken demo bench bench-peers idle jepsen soak mutants test simulation fuzz ci
 
 SEEDS ?= 100000
 TRIALS ?= 20
-ROUNDS ?= 12
+ROUNDS ?= 14
 SEED ?= 1
 FOR ?= 2h
+FUZZ_SECONDS ?= 600
 # One of each kind: processes, pauses, partitions, links, disks, clocks, the peers themselves.
-FAULTS ?= kill-postmaster@primary,kill-node@primary,freeze@primary,clock-behind@primary,isolate@primary,primary-with-clients,leader-in-minority,zone-loss@primary,lossy-links@primary,power-cut@primary,fsync-errors@primary,kill-peer@leader
+FAULTS ?= kill-postmaster@primary,kill-node@primary,freeze@primary,clock-behind@primary,isolate@primary,primary-with-clients,leader-in-minority,zone-loss@primary,lossy-links@primary,power-cut@primary,fsync-errors@primary,kill-peer@leader,rolling-peers,membership-churn
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -50,7 +51,7 @@ idle: release # CPU and memory of a cluster at rest
 
 # MUTANTS are those of jepsen/mutants.toml.
 jepsen: MUTANTS ?= lease-end quorum-test
-jepsen: broken # rounds of faults under load, half quorum, half async, every history judged, and two broken rules; ROUNDS=12 SEED=1
+jepsen: broken # rounds of faults under load, half quorum, half async, every history judged, and two broken rules; ROUNDS=14 SEED=1
 	@./.ci/install faults
 	$(TESTED) run --rounds $(ROUNDS) --seed $(SEED) --folder $(TARGET)/jepsen --faults $(FAULTS)
 	$(TESTED) mutants --if-possible --primacy-mutants $(MUTANT) --folder $(TARGET)/mutants/rounds $(MUTANTS)
@@ -66,10 +67,14 @@ mutants: broken # break one safety rule after the other in the real binary: each
 test: install # every test, then the proof that every broken safety rule is noticed
 	@if cargo nextest --version >/dev/null 2>&1; then echo cargo nextest run --workspace; cargo nextest run --workspace; \
 	else echo cargo test --workspace; cargo test --workspace; fi
-	cargo test --features mutants --test simulation every_broken
+	cargo test --workspace --features mutants --test simulation every_broken
+	cargo test --workspace --features mutants --test upgrade
 
 simulation: # the simulator alone; SEEDS=100000
 	SEEDS=$(SEEDS) cargo test --test simulation -- --nocapture
+
+fuzz: # every decoder under damaged and hostile input, each for so long; FUZZ_SECONDS=600
+	FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --workspace --lib fuzz_tests -- --nocapture
 
 ci: # everything that a change must pass
 	./.ci/run

@@ -1,8 +1,47 @@
 //! Reading a configuration file: TOML whose errors are one sentence that names the line, the field and the
 //! next step. What the fields mean and how they contradict each other is the matter of who has the file.
 
+use std::path::PathBuf;
+
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Deserializer;
+
+use crate::security::Files;
+
+/// The table `[tls]`: certificates of an authority of the user's own.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsTable {
+    /// Every authority that is trusted.
+    pub ca: PathBuf,
+    /// The certificate, then those between it and its authority.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// A join token as it stands in a file: it holds a secret, and `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct JoinText(pub String);
+
+impl std::fmt::Debug for JoinText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JoinText(..)")
+    }
+}
+
+impl TlsTable {
+    /// The files that it names.
+    pub fn files(self) -> Files {
+        Files {
+            certificate: self.certificate,
+            key: self.key,
+            authorities: self.ca,
+        }
+    }
+}
 
 /// The value of TOML text. `sample` is the path of a file that shows every field.
 /// Errors: one sentence.

@@ -36,6 +36,8 @@ pub mod control;
 pub mod decision;
 pub mod dev;
 pub mod duty;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod gate;
 pub mod host;
 pub mod http;

@@ -14,7 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("duty", &["recovery", "model"]),
     ("control", &["duty", "recovery", "model"]),
     ("clock", &["model"]),
-    ("config", &[]),
+    ("config", &["security"]),
     ("output", &[]),
     ("telemetry", &[]),
     ("host", &["clock", "gate", "model"]),
@@ -25,27 +25,32 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "agent",
         &[
             "clock", "config", "control", "duty", "gate", "host", "leash", "model", "provider",
-            "recovery",
+            "recovery", "security",
         ],
     ),
     ("security", &["clock", "host", "model"]),
     (
         "server",
         &[
-            "clock", "config", "control", "decision", "duty", "model", "recovery", "state",
+            "clock", "config", "control", "decision", "duty", "model", "recovery", "security",
+            "state",
         ],
     ),
     (
         "http",
         &[
-            "clock", "control", "decision", "model", "recovery", "server", "state",
+            "clock", "control", "decision", "model", "recovery", "security", "server", "state",
         ],
     ),
-    ("dev", &["clock", "http", "output", "server"]),
+    (
+        "dev",
+        &["clock", "http", "model", "output", "security", "server"],
+    ),
     (
         "cli",
         &[
             "agent",
+            "clock",
             "dev",
             "http",
             "leash",
@@ -53,6 +58,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "output",
             // With the feature `mutants` alone: which rule is broken on purpose.
             "recovery",
+            "security",
             "server",
             // What is in a saved file.
             "state",
@@ -60,6 +66,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("main", &["cli"]),
+    // Tests alone: every decoder, wherever it is.
+    (
+        "fuzz_tests",
+        &[
+            "agent", "config", "control", "duty", "gate", "host", "http", "leash", "model",
+            "provider", "recovery", "security", "server", "state",
+        ],
+    ),
 ];
 
 /// Decisions are functions of values.

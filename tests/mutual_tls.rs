@@ -72,7 +72,7 @@ struct Running {
     consensus: Consensus<Count>,
     tls: Tls,
     /// Aborted when dropped.
-    server: JoinSet<std::io::Result<()>>,
+    server: JoinSet<()>,
 }
 
 impl Group {
@@ -168,8 +168,8 @@ impl Group {
 /// What peer 1 answers to a vote of peer `claimed` that comes over `stream`.
 async fn vote(mut stream: impl AsyncRead + AsyncWrite + Unpin, claimed: u64) -> String {
     let call = format!(
-        "POST /raft/v1/vote HTTP/1.1\r\nhost: peer\r\nconnection: close\r\nraft-protocol: 1\r\nraft-group: {GROUP}\r\n\
-         raft-from: {claimed}\r\nraft-to: 1\r\ncontent-length: 0\r\n\r\n"
+        "POST /raft/v1/vote HTTP/1.1\r\nhost: peer\r\nconnection: close\r\nraft-protocol: 2\r\nraft-group: {GROUP}\r\n\
+         raft-from: {claimed}\r\nraft-to: 1\r\nraft-election-max: 400\r\ncontent-length: 0\r\n\r\n"
     );
     let mut answer = vec![];
     // Whoever is not wanted is cut off, which may be an error of either.

@@ -11,6 +11,9 @@ use clap::Args;
 use crate::checker::{self, Verdict};
 use crate::history::{History, Recorder};
 
+/// Most bytes of a history: a soak of a day has a tenth of that.
+const LONGEST: u64 = 1 << 30;
+
 /// What is judged.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
@@ -61,6 +64,11 @@ fn read(path: &Path) -> anyhow::Result<History> {
     if path.is_dir() {
         return Ok(Recorder::read(path)?);
     }
+    let length = fs::metadata(path)?.len();
+    ensure!(
+        length <= LONGEST,
+        "it has {length} bytes, and {LONGEST} is the most that is judged"
+    );
     let text = fs::read_to_string(path)?;
     let is_edn = path.extension().is_some_and(|extension| extension == "edn");
     let history = if is_edn {
@@ -96,6 +104,15 @@ mod tests {
         check("set-clean.edn", 0, "set              valid");
         check("split-brain.edn", 1, "INVALID\n    old-primary: ");
         check("set-unread.edn", 2, "unknown: the set was never read");
+    }
+
+    #[test]
+    fn a_history_that_is_too_long_is_refused_unread() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.edn");
+        fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        let refused = read(&path).unwrap_err().to_string();
+        assert!(refused.contains("is the most"), "{refused}");
     }
 
     #[test]

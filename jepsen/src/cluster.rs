@@ -10,7 +10,7 @@ use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::{self, Moment};
-use crate::http::Http;
+use crate::http::{Certificate, Http};
 use crate::recovery::Recovery;
 use crate::session::Target;
 
@@ -99,6 +99,8 @@ pub struct Dev {
     program: PathBuf,
     folder: PathBuf,
     layout: Option<Layout>,
+    /// Of its owner, once it is up.
+    certificate: Option<Certificate>,
     http: Http,
 }
 
@@ -109,7 +111,8 @@ impl Dev {
             program,
             folder,
             layout: None,
-            http: Http::new(),
+            certificate: None,
+            http: Http::new(None),
         }
     }
 
@@ -132,6 +135,9 @@ impl Dev {
         self.verb(&["up", "--no-view"], UP_WITHIN).await?;
         let file = self.folder.join("dev.json");
         let text = std::fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+        let certificate = Certificate::read(&self.folder.join("tls"))?;
+        self.http = Http::new(Some(&certificate));
+        self.certificate = Some(certificate);
         self.layout = Some(serde_json::from_slice(&text).context("read dev.json")?);
         Ok(())
     }
@@ -232,6 +238,11 @@ impl Dev {
             }
         });
         Ok(targets.collect())
+    }
+
+    /// What its owner shows to its peers; none before it is up.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
     }
 
     /// The cluster's name.

@@ -1,31 +1,79 @@
-//! GET of JSON over HTTP.
+//! GET of JSON over HTTP: to peers over TLS, to the health checks of agents in plain text.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
 
-/// Asks for JSON; keeps connections open.
+/// What is shown to peers, and which authority they are known by.
 #[derive(Debug, Clone)]
-pub struct Http(Client<HttpConnector, Empty<Bytes>>);
+pub struct Certificate(Arc<ClientConfig>);
 
-impl Default for Http {
-    fn default() -> Http {
-        Http::new()
+impl Certificate {
+    /// Reads `ca.pem`, `certificate.pem` and `key.pem`.
+    ///
+    /// # Errors
+    /// They cannot be read, or are something else.
+    pub fn read(folder: &Path) -> anyhow::Result<Certificate> {
+        let read = |file: &str| {
+            let path = folder.join(file);
+            std::fs::read(&path).with_context(|| format!("read {}", path.display()))
+        };
+        let certificates = |file: &str| -> anyhow::Result<Vec<_>> {
+            let found = CertificateDer::pem_slice_iter(&read(file)?).collect::<Result<_, _>>();
+            found.with_context(|| format!("understand {file}"))
+        };
+        let mut roots = RootCertStore::empty();
+        for authority in certificates("ca.pem")? {
+            roots.add(authority)?;
+        }
+        let key = PrivateKeyDer::from_pem_slice(&read("key.pem")?).context("understand key.pem")?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(certificates("certificate.pem")?, key)?;
+        Ok(Certificate(Arc::new(config)))
     }
 }
 
+/// Asks for JSON; keeps connections open.
+#[derive(Debug, Clone)]
+pub struct Http {
+    scheme: &'static str,
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+}
+
 impl Http {
-    /// Nothing is connected yet.
-    pub fn new() -> Http {
-        Http(Client::builder(TokioExecutor::new()).build_http())
+    /// Over TLS with this certificate, in plain text without. Nothing is connected yet.
+    pub fn new(certificate: Option<&Certificate>) -> Http {
+        let config = certificate.map_or_else(nobody, |certificate| (*certificate.0).clone());
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Http {
+            scheme: if certificate.is_some() {
+                "https"
+            } else {
+                "http"
+            },
+            client: Client::builder(TokioExecutor::new()).build(connector),
+        }
     }
 
-    /// The body of `http://address/path`.
+    /// The body of `address/path`.
     ///
     /// # Errors
     /// Anything but an answer with status 200 and the expected JSON within `within`.
@@ -36,8 +84,8 @@ impl Http {
         within: Duration,
     ) -> anyhow::Result<T> {
         let exchange = async {
-            let uri: hyper::Uri = format!("http://{address}{path}").parse()?;
-            let response = self.0.get(uri).await?;
+            let uri: hyper::Uri = format!("{}://{address}{path}", self.scheme).parse()?;
+            let response = self.client.get(uri).await?;
             let status = response.status();
             let body = response.into_body().collect().await?.to_bytes();
             ensure!(status.is_success(), "GET {path}: {status}");
@@ -47,4 +95,14 @@ impl Http {
             .await
             .with_context(|| format!("GET {path} of {address} takes too long"))?
     }
+}
+
+/// Trusts nobody: for plain text.
+fn nobody() -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("ring speaks TLS 1.3")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth()
 }

@@ -48,6 +48,7 @@ fn recorded(
         let endpoint = Endpoint {
             name: "p1".to_owned(),
             address: listener.local_addr().unwrap().to_string(),
+            certificate: None,
         };
         let (stop, stopped) = watch::channel(false);
         let pace = Pace {
@@ -122,7 +123,7 @@ fn a_peer_that_cannot_answer_fails_the_question() {
 #[test]
 fn peers_and_recoveries_are_watched() {
     let answers = |path: &str| match path {
-        "/internal/v1/peer" => Some(
+        "/api/v1/peers/1" => Some(
             r#"{"id": 1, "role": "leader", "term": 4, "applied_index": 9, "warnings": []}"#
                 .to_owned(),
         ),

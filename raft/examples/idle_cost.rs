@@ -107,7 +107,7 @@ fn peer(
                 memory_kib()
             );
         };
-        consensus.serve_on(&listener, shutdown).await?;
+        consensus.serve_on(&listener, shutdown).await;
         Ok(())
     })
 }

@@ -22,6 +22,8 @@ use serde::{Deserialize, Serialize};
 
 /// The numbers of the first members, by peer.
 pub(crate) type Numbers = BTreeMap<u64, u64>;
+/// Who the first members are, and where each of them answers.
+pub(crate) type Members = BTreeMap<u64, String>;
 
 /// What a folder remembers of the birth of its group.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,6 +46,8 @@ pub(crate) struct Told {
     pub(crate) birth: Birth,
     /// Whether it takes part: it votes and takes entries.
     pub(crate) takes_part: bool,
+    /// The first members as its configuration lists them.
+    pub(crate) members: Members,
 }
 
 /// What a first member does next.
@@ -92,8 +96,14 @@ impl fmt::Display for Waiting {
 }
 
 impl Birth {
-    /// What peer `id` with this memory does after the other first members told `told`; `None` did not answer.
-    pub(crate) fn next(&self, id: u64, told: &BTreeMap<u64, Option<Told>>) -> Next {
+    /// What peer `id` with this memory, to whom `members` are listed, does after the other first members told `told`;
+    /// `None` did not answer.
+    pub(crate) fn next(
+        &self,
+        id: u64,
+        members: &Members,
+        told: &BTreeMap<u64, Option<Told>>,
+    ) -> Next {
         let answers = || {
             told.iter()
                 .filter_map(|(peer, told)| Some((*peer, told.as_ref()?)))
@@ -106,6 +116,10 @@ impl Birth {
             return Next::Stranger { known_to };
         }
         let has_noted = !self.first.is_empty();
+        // Whoever took part with fewer than it noted would be a group of its own.
+        if has_noted && !self.first.keys().eq(members.keys()) {
+            return Next::Wait(Waiting::Disagree(vec![id]));
+        }
         let is_ours = |told: &Told| told.takes_part && told.birth.first == self.first;
         if has_noted && answers().any(|(_, told)| is_ours(told)) {
             return Next::TakePart;
@@ -125,7 +139,11 @@ impl Birth {
         let mut numbers = Numbers::from([(id, self.number)]);
         numbers.extend(answers().map(|(peer, told)| (peer, told.birth.number)));
         let first = if has_noted { &self.first } else { &numbers };
-        let differs = |told: &Told| !told.birth.first.is_empty() && told.birth.first != *first;
+        // What a group is born with must be the same on all: the one that is faster writes it into the log.
+        let differs = |told: &Told| {
+            let is_noted = !told.birth.first.is_empty();
+            told.members != *members || is_noted && told.birth.first != *first
+        };
         let disagree = match select(&differs) {
             disagree if !disagree.is_empty() || numbers == *first => disagree,
             _ => {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::{Birth, Next, Numbers, Told};
+use super::{Birth, Members, Next, Numbers, Told};
 
 const PEERS: [u64; 3] = [0, 1, 2];
 
@@ -39,6 +39,10 @@ struct World {
     /// The incarnations of each peer that have taken part, and the numbers with which they did.
     took_part: BTreeSet<(u64, u64)>,
     births: BTreeSet<[u64; 3]>,
+}
+
+fn members() -> Members {
+    PEERS.map(|peer| (peer, String::new())).into()
 }
 
 fn number(peer: u64, incarnation: u64) -> u64 {
@@ -102,11 +106,12 @@ impl World {
                         first: numbers(noted),
                     },
                     takes_part,
+                    members: members(),
                 });
                 (other, told)
             })
             .collect();
-        let next = peer.birth(id).next(id, &told);
+        let next = peer.birth(id).next(id, &members(), &told);
         peer.process = Process::Asking(Default::default());
         match next {
             Next::Note(first) => {
@@ -247,4 +252,15 @@ fn an_emptied_folder_never_takes_part_a_second_time() {
 #[test]
 fn two_emptied_folders_of_three_are_recognised_by_the_third() {
     assert!(explore(2, false));
+}
+
+#[test]
+fn who_has_noted_others_does_not_begin_without_them() {
+    let noted = Birth {
+        number: number(0, 0),
+        first: numbers(Some(PEERS.map(|peer| number(peer, 0)))),
+    };
+    let alone = Members::from([(0, String::new())]);
+    let waits = Next::Wait(super::Waiting::Disagree(vec![0]));
+    assert_eq!(noted.next(0, &alone, &BTreeMap::new()), waits);
 }

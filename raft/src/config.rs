@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::{GroupId, error::StartError, transport::Transport, wire::MAX_APPEND_ENTRIES};
+use crate::{
+    GroupId,
+    error::StartError,
+    transport::Transport,
+    wire::{Addressee, MAX_APPEND_ENTRIES},
+};
 
 /// Everything a peer needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -27,13 +32,12 @@ pub struct Config {
     pub keep_before_snapshot: u64,
 }
 
-/// The timing of a group; the same on all its peers.
+/// The timing of a group; the same on all its peers, which refuse each other's calls otherwise.
 ///
 /// A leader that dies is replaced after `election_max` plus a random time between `election_min` and `election_max`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// How often a leader shows that it lives. Also the deadline of one append, so it must exceed a round trip
-    /// plus a flush of the disk.
+    /// How often a leader shows that it lives; it must exceed a round trip.
     pub heartbeat: Duration,
     /// Shortest silence after which a follower stands for election.
     pub election_min: Duration,
@@ -77,6 +81,15 @@ impl Timing {
 }
 
 impl Config {
+    /// Which calls are for this peer.
+    pub(crate) fn addressee(&self) -> Addressee {
+        Addressee {
+            group: self.group,
+            id: self.id,
+            election_max: self.timing.election_max,
+        }
+    }
+
     /// The same in openraft's words.
     ///
     /// Three settings are about safety, and differ from openraft's defaults: `enable_leader_restore` off, because a

@@ -113,9 +113,7 @@ impl<S: StateMachine> Consensus<S> {
     /// Whether the group began with this peer alone. Then it stays alone: see
     /// [`ChangeError::BornAlone`](crate::ChangeError::BornAlone).
     pub fn was_born_alone(&self) -> bool {
-        // A first member that had others has noted them for ever, whatever its configuration says now.
-        let is_first = !self.parts.config.members.is_empty();
-        is_first && self.parts.told.birth.first.is_empty()
+        self.parts.told.birth.first.len() == 1
     }
 
     pub(crate) fn transport(&self) -> &Arc<dyn Transport> {
@@ -144,7 +142,7 @@ impl<S: StateMachine> Consensus<S> {
         }
         let written = timeout(
             self.timing().proposal,
-            self.raft().client_write(CommandBytes(bytes)),
+            self.raft().client_write(CommandBytes(bytes.into())),
         )
         .await;
         let response =

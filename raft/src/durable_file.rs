@@ -5,9 +5,14 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::Path,
 };
+
+use crate::wire::MAX_SNAPSHOT_BYTES;
+
+/// Most bytes of a file that is read. The longest that is written is a saved snapshot with a few words before it.
+const MAX_FILE_BYTES: u64 = MAX_SNAPSHOT_BYTES as u64 + 64 * 1024;
 
 /// Writes `bytes` as the file `folder/name`. Blocks for two flushes.
 ///
@@ -25,13 +30,27 @@ pub fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 /// Reads `folder/name`; `None` if there is no such file.
 ///
 /// # Errors
-/// Those of the filesystem.
+/// Those of the filesystem; [`io::ErrorKind::InvalidData`] if the file is longer than any that is written.
 pub fn read(folder: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(folder.join(name)) {
+    match read_whole(&folder.join(name)) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Reads a file; one that is longer than any that is written is refused before memory is taken for it.
+pub(crate) fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    if length > MAX_FILE_BYTES {
+        let text = format!("file of {length} bytes is over the limit of {MAX_FILE_BYTES}");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    let mut bytes = Vec::with_capacity(length as usize);
+    // It may grow meanwhile.
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Puts the names in `folder` on the platter.
@@ -54,4 +73,22 @@ pub fn create_folder(folder: &Path) -> io::Result<()> {
         sync_folder(folder)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_long_is_refused_unread() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File::create(folder.path().join("file")).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let error = read(folder.path(), "file").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(error.to_string().contains("over the limit"), "{error}");
+        file.set_len(3).unwrap();
+        assert_eq!(read(folder.path(), "file").unwrap().unwrap(), [0; 3]);
+        assert!(read(folder.path(), "none").unwrap().is_none());
+    }
 }

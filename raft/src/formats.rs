@@ -46,11 +46,13 @@ fn stored_and_sent_bytes_are_as_ever() {
         Membership::new(vec![[1, 2].into()], std::collections::BTreeMap::from(nodes)).unwrap();
     let stored = StoredMembership::new(Some(log_id), membership.clone());
     let entry = |payload| Entry { log_id, payload };
-    let command = entry(EntryPayload::Normal(CommandBytes(b"command".to_vec())));
+    let command = entry(EntryPayload::Normal(CommandBytes(
+        b"command".as_slice().into(),
+    )));
     let image = Image {
         applied: Some(log_id),
         membership: stored,
-        state: b"state".to_vec(),
+        state: b"state".as_slice().into(),
     };
 
     let saved = SavedFile {
@@ -126,7 +128,7 @@ fn stored_and_sent_bytes_are_as_ever() {
             &SnapshotRequest {
                 vote,
                 meta: image.meta(),
-                image: b"image".to_vec(),
+                image: b"image".as_slice().into(),
             },
         ),
         line(
@@ -148,6 +150,7 @@ fn stored_and_sent_bytes_are_as_ever() {
             &Told {
                 birth,
                 takes_part: true,
+                members: [(1, "one:1".to_owned()), (2, "two:2".to_owned())].into(),
             },
         ),
     ];

@@ -14,9 +14,10 @@ use openraft::{
 };
 
 use crate::{
-    Consensus, GroupId, StateMachine, VerifiedPeer,
+    Config, Consensus, StateMachine, VerifiedPeer,
     birth::BirthQuestion,
     lease::Instant,
+    network::entries_within,
     record,
     types::{Snapshot, TypeConfig},
     wire::{Call, Misrouted, Question, Route, SnapshotRequest},
@@ -59,7 +60,9 @@ impl From<Misrouted> for Refusal {
     fn from(misrouted: Misrouted) -> Self {
         let status = match misrouted {
             Misrouted::Header(_) | Misrouted::Protocol(_) => StatusCode::BAD_REQUEST,
-            Misrouted::Group(_) | Misrouted::Recipient(_) => StatusCode::MISDIRECTED_REQUEST,
+            Misrouted::Group(_) | Misrouted::Recipient(_) | Misrouted::Timing { .. } => {
+                StatusCode::MISDIRECTED_REQUEST
+            }
         };
         Self::new(status, misrouted)
     }
@@ -71,7 +74,7 @@ impl<S: StateMachine> Consensus<S> {
     ///
     /// A request that is not answered gets a status and a line of text: 404 and 405 for what is no call, 400 if its
     /// headers or body cannot be read, 403 if the transport proves another caller or, although it verifies, none, 408
-    /// if its body does not arrive, 413 if it is too long, 421 if it is meant for another group or peer, 503 if this
+    /// if its body does not arrive, 413 if it is too long, 421 if it is meant for another group or peer or another timing, 503 if this
     /// peer has stopped, or for a moment after its start. Dropping the future leaves the call unanswered; its effect
     /// may or may not take place, as with any lost answer.
     pub async fn handle<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
@@ -87,9 +90,16 @@ impl<S: StateMachine> Consensus<S> {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let verifies = self.transport().verifies();
-        let call = accept(&request, self.group(), self.id(), verifies)?;
-        let body = collect(request, call.limit(), self.timing().snapshot_transfer).await?;
+        let call = accept(&request, &self.parts().config)?;
+        let timing = self.timing();
+        // As long as its sender gives it.
+        let within = match call {
+            Call::Append => entries_within(timing.election_max, call.limit()),
+            Call::Vote | Call::PreVote | Call::Snapshot | Call::Transfer | Call::Birth => {
+                timing.snapshot_transfer
+            }
+        };
+        let body = collect(request, call.limit(), within).await?;
         let raft = self.raft();
         match call {
             Call::Vote | Call::PreVote if self.parts().silence.holds() => Err(Refusal::not_yet(
@@ -127,7 +137,7 @@ impl<S: StateMachine> Consensus<S> {
                         vote,
                         Snapshot {
                             meta,
-                            snapshot: image.into(),
+                            snapshot: image,
                         },
                     )
                 })
@@ -159,13 +169,8 @@ fn check_caller(
     }
 }
 
-/// Which call it is, if it is one, for peer `id` of `group`, and from whom it says, which `must_be_proven`.
-pub(crate) fn accept<B>(
-    request: &Request<B>,
-    group: GroupId,
-    id: u64,
-    must_be_proven: bool,
-) -> Result<Call, Refusal> {
+/// Which call it is, if it is one for the peer of `config`, and from whom it says.
+pub(crate) fn accept<B>(request: &Request<B>, config: &Config) -> Result<Call, Refusal> {
     let path = request.uri().path();
     let call = Call::at(path)
         .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, format!("no call at {path}")))?;
@@ -175,9 +180,9 @@ pub(crate) fn accept<B>(
             "calls are posted",
         ));
     }
-    let claimed = Route::check(request.headers(), group, id)?;
+    let claimed = Route::check(request.headers(), config.addressee())?;
     let proven = request.extensions().get().copied();
-    check_caller(claimed, proven, must_be_proven)?;
+    check_caller(claimed, proven, config.transport.verifies())?;
     Ok(call)
 }
 

@@ -105,7 +105,7 @@ impl IdentityFile {
             identity,
         };
         if !is_found {
-            file.write().map_err(StartError::Identity)?;
+            write(folder, &file.identity).map_err(StartError::Identity)?;
         }
         Ok(file)
     }
@@ -120,8 +120,10 @@ impl IdentityFile {
         if self.identity.holds_data {
             return Ok(());
         }
-        self.identity.holds_data = true;
-        self.write()
+        self.become_durably(Identity {
+            holds_data: true,
+            ..self.identity.clone()
+        })
     }
 
     /// What this folder remembers of the birth of its group.
@@ -131,14 +133,24 @@ impl IdentityFile {
 
     /// Writes the numbers of the first members down, once for ever. Blocks for two flushes.
     pub(crate) fn note_birth(&mut self, first: Numbers) -> io::Result<()> {
-        self.identity.birth.first = first;
-        self.write()
+        let number = self.identity.birth.number;
+        self.become_durably(Identity {
+            birth: Birth { number, first },
+            ..self.identity.clone()
+        })
     }
 
-    fn write(&self) -> io::Result<()> {
-        let record = record::seal(&self.identity).map_err(io::Error::other)?;
-        durable_file::replace(&self.folder, NAME, &record)
+    /// On disk first: what could not be written is not told either.
+    fn become_durably(&mut self, identity: Identity) -> io::Result<()> {
+        write(&self.folder, &identity)?;
+        self.identity = identity;
+        Ok(())
     }
+}
+
+fn write(folder: &Path, identity: &Identity) -> io::Result<()> {
+    let record = record::seal(identity).map_err(io::Error::other)?;
+    durable_file::replace(folder, NAME, &record)
 }
 
 /// A number that no other folder has.

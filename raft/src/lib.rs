@@ -42,6 +42,8 @@ pub mod durable_file;
 mod error;
 #[cfg(test)]
 mod formats;
+#[cfg(test)]
+mod fuzz_tests;
 mod group_id;
 mod handle;
 mod heard;

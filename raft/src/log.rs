@@ -46,7 +46,7 @@ const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
 /// Most bytes of one of the marks above.
-const MARK_LIMIT: usize = 1024;
+pub(crate) const MARK_LIMIT: usize = 1024;
 /// Most characters of a panic of sled that are repeated: some print whole keys.
 const SAID_LIMIT: usize = 100;
 

@@ -7,8 +7,12 @@
 
 use std::io;
 
+use crate::wire::MAX_ENTRY_BYTES;
+
 /// Most bytes of a record in one part.
 const PART_BYTES: usize = 4 * 1024;
+/// Parts of the longest record, its link included.
+const MOST_PARTS: usize = (MAX_ENTRY_BYTES + size_of::<u32>()).div_ceil(PART_BYTES);
 const MORE: u8 = 0;
 const LAST: u8 = 1;
 
@@ -82,6 +86,11 @@ impl Joiner {
             )));
         }
         match value.split_first() {
+            Some((_, bytes)) if bytes.len() > PART_BYTES || usize::from(part) >= MOST_PARTS => {
+                Err(damaged(format!(
+                    "log entry {index} is longer than any that is written"
+                )))
+            }
             Some((&LAST, bytes)) => {
                 record.extend_from_slice(bytes);
                 Ok(Some((index, record)))

@@ -62,7 +62,7 @@ fn log_id(term: u64, index: u64) -> LogId {
 fn entry(term: u64, index: u64, bytes: usize) -> Entry {
     Entry {
         log_id: log_id(term, index),
-        payload: EntryPayload::Normal(CommandBytes(vec![index as u8; bytes])),
+        payload: EntryPayload::Normal(CommandBytes(vec![index as u8; bytes].into())),
     }
 }
 

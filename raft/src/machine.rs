@@ -51,7 +51,7 @@ impl<S: StateMachine> Replica<S> {
         Image {
             applied: self.applied,
             membership: self.membership.clone(),
-            state: self.state.encode(),
+            state: self.state.encode().into(),
         }
     }
 }
@@ -130,14 +130,14 @@ impl<S: StateMachine> Machine<S> {
             EntryPayload::Blank => {
                 self.shared
                     .change(|replica| replica.applied = Some(entry.log_id));
-                ReplyBytes(Vec::new())
+                ReplyBytes(Bytes::new())
             }
             EntryPayload::Membership(membership) => {
                 self.shared.change(|replica| {
                     replica.applied = Some(entry.log_id);
                     replica.membership = StoredMembership::new(Some(entry.log_id), membership);
                 });
-                ReplyBytes(Vec::new())
+                ReplyBytes(Bytes::new())
             }
             EntryPayload::Normal(CommandBytes(bytes)) => {
                 let command: S::Command = record::unseal(&bytes, MAX_ENTRY_BYTES).map_err(|error| {
@@ -156,7 +156,7 @@ impl<S: StateMachine> Machine<S> {
                     io::Error::other("applying a command panicked")
                 })?;
                 // Empty bytes are no record, so the proposer learns that its reply could not be encoded.
-                ReplyBytes(record::seal(&reply).unwrap_or_default())
+                ReplyBytes(record::seal(&reply).unwrap_or_default().into())
             }
         };
         self.announce();
@@ -210,7 +210,7 @@ impl<S: StateMachine> RaftStateMachine<TypeConfig> for Machine<S> {
 
     async fn get_snapshot_builder(&mut self) -> Builder<S> {
         Builder {
-            replica: self.shared.read(Replica::clone),
+            replica: Arc::new(self.shared.read(Replica::clone)),
             file: self.file.clone(),
         }
     }
@@ -237,7 +237,7 @@ impl<S: StateMachine> RaftStateMachine<TypeConfig> for Machine<S> {
 
 /// Writes a snapshot of the state as it was when the builder was made.
 pub(crate) struct Builder<S> {
-    replica: Replica<S>,
+    replica: Arc<Replica<S>>,
     file: SnapshotFile,
 }
 

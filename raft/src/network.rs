@@ -1,7 +1,7 @@
 //! Calls to the other peers.
 //!
 //! Each target has one connection for entries, one for heartbeats and one for snapshots, so that none waits behind
-//! another. Every call has the deadline that openraft gives it. An answer that is not an answer (refused, wrong
+//! another. Every call has a deadline: the one that openraft gives it, but for entries, see [`entries_within`]. An answer that is not an answer (refused, wrong
 //! group, stopped) counts as unreachable, because openraft repeats other failures at once and would spin.
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -37,6 +37,7 @@ pub(crate) struct Network {
     pub(crate) group: GroupId,
     pub(crate) id: u64,
     pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) election_max: Duration,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -48,6 +49,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
                 group: self.group,
                 from: self.id,
                 to: target,
+                election_max: self.election_max,
             },
             node.addr.clone(),
             self.transport.clone(),
@@ -87,11 +89,11 @@ impl Caller {
         call: Call,
         kind: RPCTypes,
         question: &Q,
-        option: &RPCOption,
+        deadline: impl FnOnce(usize) -> Duration,
     ) -> Result<Q::Answer, RpcError> {
         let body =
             record::seal(question).map_err(|error| RpcError::Network(NetworkError::new(&error)))?;
-        let deadline = option.soft_ttl();
+        let deadline = deadline(body.len());
         match tokio::time::timeout(deadline, self.exchange(call, body)).await {
             Ok(answer) => {
                 let answer = answer?;
@@ -136,6 +138,16 @@ impl Caller {
     }
 }
 
+/// How long a call may take that carries entries, `bytes` of them, and waits for the disk of the other end. openraft
+/// gives it one heartbeat, in which a slow link never carries a large one; heartbeats have a connection of their own and
+/// do not wait for it.
+pub(crate) fn entries_within(election_max: Duration, bytes: usize) -> Duration {
+    /// Per second: the slowest link that peers are good for, 1 Mbit/s.
+    const SLOWEST: u64 = 128 * 1024;
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    election_max + Duration::from_millis(bytes.saturating_mul(1000) / SLOWEST)
+}
+
 fn unreachable(error: &(impl std::error::Error + 'static)) -> RpcError {
     RpcError::Unreachable(Unreachable::new(error))
 }
@@ -148,7 +160,13 @@ impl RaftNetworkV2<TypeConfig> for Caller {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
-        self.ask(Call::Append, RPCTypes::AppendEntries, &request, &option)
+        let election_max = self.route.election_max;
+        let is_heartbeat = request.entries.is_empty();
+        let deadline = |bytes| match is_heartbeat {
+            true => option.soft_ttl(),
+            false => entries_within(election_max, bytes),
+        };
+        self.ask(Call::Append, RPCTypes::AppendEntries, &request, deadline)
             .await
     }
 
@@ -157,7 +175,7 @@ impl RaftNetworkV2<TypeConfig> for Caller {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
-        self.ask(Call::Vote, RPCTypes::Vote, &request, &option)
+        self.ask(Call::Vote, RPCTypes::Vote, &request, |_| option.soft_ttl())
             .await
     }
 
@@ -166,8 +184,10 @@ impl RaftNetworkV2<TypeConfig> for Caller {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
-        self.ask(Call::PreVote, RPCTypes::Vote, &request, &option)
-            .await
+        self.ask(Call::PreVote, RPCTypes::Vote, &request, |_| {
+            option.soft_ttl()
+        })
+        .await
     }
 
     async fn transfer_leader(
@@ -175,7 +195,8 @@ impl RaftNetworkV2<TypeConfig> for Caller {
         request: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
-        self.ask(Call::Transfer, RPCTypes::TransferLeader, &request, &option)
+        let deadline = |_| option.soft_ttl();
+        self.ask(Call::Transfer, RPCTypes::TransferLeader, &request, deadline)
             .await
     }
 
@@ -189,11 +210,12 @@ impl RaftNetworkV2<TypeConfig> for Caller {
         let request = SnapshotRequest {
             vote,
             meta: snapshot.meta,
-            image: snapshot.snapshot.to_vec(),
+            image: snapshot.snapshot,
         };
+        let deadline = |_| option.soft_ttl();
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            answer = self.ask(Call::Snapshot, RPCTypes::InstallSnapshot, &request, &option) => Ok(answer?),
+            answer = self.ask(Call::Snapshot, RPCTypes::InstallSnapshot, &request, deadline) => Ok(answer?),
         }
     }
 }

@@ -102,8 +102,7 @@ impl Newborn {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let verifies = self.parts.config.transport.verifies();
-        let call = accept(&request, self.group(), self.id(), verifies)?;
+        let call = accept(&request, &self.parts.config)?;
         match call {
             Call::Birth => {
                 let body = collect(request, call.limit(), ANSWER_WITHIN).await?;
@@ -122,8 +121,9 @@ impl Newborn {
     /// Whether this peer has to ask others before it takes part: it is a first member, and its folder is new.
     pub fn asks(&self) -> bool {
         let config = &self.parts.config;
-        let is_first = config.members.contains_key(&config.id) && config.members.len() > 1;
-        is_first && !self.identity().holds_data()
+        let identity = self.identity();
+        let has_others = config.members.len() > 1 || identity.birth().first.len() > 1;
+        config.members.contains_key(&config.id) && has_others && !identity.holds_data()
     }
 
     /// Returns when this peer may take part; for ever silent first members keep it waiting for ever. Dropping the
@@ -134,7 +134,7 @@ impl Newborn {
     pub(crate) async fn wait(&self) -> Result<(), StartError> {
         let config = &self.parts.config;
         if !self.asks() {
-            return Ok(());
+            return self.note_lone_birth();
         }
         let mut others: BTreeMap<u64, Caller> = config
             .members
@@ -145,6 +145,7 @@ impl Newborn {
                     group: config.group,
                     from: config.id,
                     to: *id,
+                    election_max: config.timing.election_max,
                 };
                 (
                     *id,
@@ -156,7 +157,10 @@ impl Newborn {
         let mut waited: u32 = 0;
         loop {
             let told = ask(&mut others).await;
-            let next = self.identity().birth().next(config.id, &told);
+            let next = self
+                .identity()
+                .birth()
+                .next(config.id, &config.members, &told);
             match next {
                 Next::TakePart => {
                     self.parts.waiting.send_replace(None);
@@ -183,11 +187,26 @@ impl Newborn {
         }
     }
 
+    /// A first member without others notes itself alone, so that it is known for ever that nobody else could tell whether
+    /// it lost its folder.
+    fn note_lone_birth(&self) -> Result<(), StartError> {
+        let config = &self.parts.config;
+        let mut identity = self.identity();
+        let is_new = identity.birth().first.is_empty() && !identity.holds_data();
+        if is_new && config.members.contains_key(&config.id) {
+            let number = identity.birth().number;
+            let noted = identity.note_birth(BTreeMap::from([(config.id, number)]));
+            noted.map_err(StartError::Identity)?;
+        }
+        Ok(())
+    }
+
     /// What others are told.
     pub(crate) fn told(&self, takes_part: bool) -> Told {
         Told {
             birth: self.identity().birth().clone(),
             takes_part,
+            members: self.parts.config.members.clone(),
         }
     }
 

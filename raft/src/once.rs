@@ -13,6 +13,7 @@ use std::{
     ops::Deref,
 };
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{MAX_SNAPSHOT_BYTES, RecordError, StateMachine, record};
@@ -72,7 +73,7 @@ struct Memory<R> {
 /// What a snapshot holds.
 #[derive(Serialize, Deserialize)]
 struct Image<R> {
-    state: Vec<u8>,
+    state: Bytes,
     /// In the order of the log.
     applied: Vec<(u64, Key, Memory<R>)>,
 }
@@ -145,7 +146,7 @@ impl<S: StateMachine> StateMachine for Deduplicated<S> {
             Some((*at, *key, memory.clone()))
         });
         let image = Image {
-            state: self.state.encode(),
+            state: self.state.encode().into(),
             applied: applied.collect(),
         };
         record::seal(&image).expect("a reply that was encoded has an encoded form")

@@ -6,7 +6,7 @@
 //! The last entries of its log may not be committed. They are included, because on this peer alone nobody can tell
 //! them from those that were acknowledged; what was acknowledged by a majority without this peer is not in it.
 
-use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
+use std::{collections::BTreeMap, io, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::timeout};
@@ -100,7 +100,7 @@ pub async fn save<S: StateMachine>(
 /// # Errors
 /// [`SavedError`], but not [`SavedError::Folder`].
 pub fn read_saved<S: StateMachine>(file: &Path) -> Result<Saved<S>, SavedError> {
-    decoded(&fs::read(file).map_err(SavedError::File)?)
+    decoded(&durable_file::read_whole(file).map_err(SavedError::File)?)
 }
 
 /// What the peer in `folder` knows: its snapshot, and its whole log on top.
@@ -133,7 +133,7 @@ async fn taken<S: StateMachine>(folder: &Path, initial: S) -> Result<SavedFile, 
     })
 }
 
-fn decoded<S: StateMachine>(bytes: &[u8]) -> Result<Saved<S>, SavedError> {
+pub(crate) fn decoded<S: StateMachine>(bytes: &[u8]) -> Result<Saved<S>, SavedError> {
     let SavedFile { group, peer, image } =
         record::unseal(bytes, LIMIT).map_err(SavedError::Damaged)?;
     let nodes = image.membership.nodes();

@@ -2,7 +2,7 @@
 //!
 //! A program with a server of its own mounts [`Newborn::handle`] and then [`Consensus::handle`] there instead.
 
-use std::{convert::Infallible, future::Future, io, sync::Arc};
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
+    time::sleep,
 };
 
 use crate::{Consensus, Newborn, StartError, StateMachine, transport::Transport};
@@ -19,7 +20,7 @@ impl<S: StateMachine> Consensus<S> {
     /// [Starts](Self::start) the peer that `newborn` is, and answers on `listener` for it until it has started.
     ///
     /// # Errors
-    /// [`StartError`]; [`StartError::Engine`] also if `listener` is of no more use.
+    /// [`StartError`].
     pub async fn start_on(
         listener: &TcpListener,
         newborn: Newborn,
@@ -33,42 +34,34 @@ impl<S: StateMachine> Consensus<S> {
         };
         tokio::select! {
             started = Self::start(newborn, initial) => started,
-            served = serve(listener, transport, answer, std::future::pending()) => {
-                let why = served.err().map_or_else(String::new, |error| error.to_string());
-                Err(StartError::Engine(format!("cannot listen: {why}")))
+            () = serve(listener, transport, answer, std::future::pending()) => {
+                unreachable!("it serves until it is dropped")
             }
         }
     }
 
-    /// Answers for this peer on `listener` until `shutdown` resolves.
-    ///
-    /// # Errors
-    /// As [`serve`].
-    pub async fn serve_on(
-        &self,
-        listener: &TcpListener,
-        shutdown: impl Future<Output = ()>,
-    ) -> io::Result<()> {
+    /// Answers for this peer on `listener` until `shutdown` resolves, as [`serve`] does.
+    pub async fn serve_on(&self, listener: &TcpListener, shutdown: impl Future<Output = ()>) {
         let consensus = self.clone();
         let answer = move |request| {
             let consensus = consensus.clone();
             async move { consensus.handle(request).await }
         };
-        serve(listener, self.transport().clone(), answer, shutdown).await
+        serve(listener, self.transport().clone(), answer, shutdown).await;
     }
 }
 
-/// Answers calls on `listener`, over `transport`, by `handle` until `shutdown` resolves, then closes all connections.
-///
-/// # Errors
-/// The error of `accept`, when the listener is of no more use. Dropping the future closes everything.
+/// Before the next connection, if one was not to be had: too many open files do not go away at once.
+const AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// Answers calls on `listener`, over `transport`, by `handle` until `shutdown` resolves, then closes all connections;
+/// dropping the future closes them too.
 pub async fn serve<H, F>(
     listener: &TcpListener,
     transport: Arc<dyn Transport>,
     handle: H,
     shutdown: impl Future<Output = ()>,
-) -> io::Result<()>
-where
+) where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
@@ -76,27 +69,19 @@ where
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         tokio::select! {
-            () = &mut shutdown => return Ok(()),
+            () = &mut shutdown => return,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     connections.spawn(connection(stream, transport.clone(), handle.clone()));
                 }
-                Err(error) if is_of_the_connection(&error) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    sleep(AGAIN_AFTER).await;
+                }
             },
             Some(ended) = connections.join_next() => ended.expect("answering a call does not panic"),
         }
     }
-}
-
-/// The error is about a connection that came to nothing, not about the listener.
-fn is_of_the_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-    )
 }
 
 async fn connection<H, F>(stream: TcpStream, transport: Arc<dyn Transport>, handle: H)

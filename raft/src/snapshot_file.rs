@@ -27,7 +27,7 @@ pub(crate) struct Image {
     /// The last membership at or before that entry.
     pub(crate) membership: StoredMembership,
     /// The state, in its own encoding.
-    pub(crate) state: Vec<u8>,
+    pub(crate) state: Bytes,
 }
 
 impl Image {
@@ -104,10 +104,10 @@ mod tests {
         let image = Image {
             applied: None,
             membership: StoredMembership::default(),
-            state: b"state".to_vec(),
+            state: b"state".as_slice().into(),
         };
         file.save(&image.encode().unwrap()).unwrap();
-        assert_eq!(file.load().unwrap().unwrap().0.state, b"state");
+        assert_eq!(file.load().unwrap().unwrap().0.state, b"state".as_slice());
 
         let mut bytes = std::fs::read(folder.path().join(NAME)).unwrap();
         let middle = bytes.len() / 2;

@@ -70,6 +70,7 @@ impl<S: StateMachine> Consensus<S> {
             group: config.group,
             id: config.id,
             transport: config.transport.clone(),
+            election_max: config.timing.election_max,
         };
         let raft = Raft::new(config.id, Arc::new(engine), network, log, machine)
             .await

@@ -5,6 +5,7 @@
 
 use std::{fmt, future::Future, io, pin::Pin, time::Duration};
 
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -15,10 +16,14 @@ use tokio::{
 /// which a lost first packet is repeated.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// A connection between two peers.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+/// A connection whose other end has acknowledged nothing for so long is given up, in milliseconds: after a cut the next
+/// call makes a new one, rather than wait for the repetitions of the old.
+const UNHEARD_MILLIS: u32 = 3_000;
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+/// A connection between two peers.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
 /// A connection that is being made.
 pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
@@ -75,5 +80,6 @@ pub async fn tcp(address: &str) -> io::Result<TcpStream> {
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "connecting took too long"))??;
     stream.set_nodelay(true)?;
+    set_tcp_user_timeout(&stream, UNHEARD_MILLIS)?;
     Ok(stream)
 }

@@ -1,10 +1,12 @@
 //! openraft's types, filled in once, so that no other module repeats their parameters.
 //!
 //! Commands and answers are opaque bytes to openraft: any peer can store and forward a command of a newer program,
-//! and only applying one needs to understand it.
+//! and only applying one needs to understand it. They are shared, not copied, on their way through the log and to every
+//! other peer.
 
 use std::fmt;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 openraft::declare_raft_types!(
@@ -27,7 +29,7 @@ pub(crate) type RpcError = openraft::errors::RPCError<TypeConfig>;
 
 /// A command as it stands in the log: the record of the state machine's own command type.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CommandBytes(pub(crate) Vec<u8>);
+pub(crate) struct CommandBytes(pub(crate) Bytes);
 
 impl fmt::Debug for CommandBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,4 +45,4 @@ impl fmt::Display for CommandBytes {
 
 /// The reply of the state machine to a command; empty for openraft's own entries. Never stored or sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ReplyBytes(pub(crate) Vec<u8>);
+pub(crate) struct ReplyBytes(pub(crate) Bytes);

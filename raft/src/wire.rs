@@ -2,8 +2,12 @@
 //!
 //! A call is `POST /raft/v1/<name>` over HTTP/1.1, with one record as its body and one record as its answer. Headers
 //! say which protocol, which group, from whom and to whom, and a call that is not for this peer is refused before
-//! its body is read: an address can be handed to another peer while its old owner's name is still in use.
+//! its body is read: an address can be handed to another peer while its old owner's name is still in use. They say at
+//! what pace, too: a leader's lease is only as good as the patience of those who could elect another.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use hyper::{
     HeaderMap,
     header::{HeaderName, HeaderValue},
@@ -39,7 +43,7 @@ const _: () =
     assert!(MAX_APPEND_ENTRIES as usize * MAX_ENTRY_BYTES + MAX_SMALL_BYTES <= MAX_APPEND_BYTES);
 
 /// Raised when a call changes its meaning; peers of different protocols do not talk.
-const PROTOCOL: u64 = 1;
+const PROTOCOL: u64 = 2;
 
 /// The calls, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +114,7 @@ impl Question for TransferLeaderRequest<TypeConfig> {
 pub(crate) struct SnapshotRequest {
     pub(crate) vote: Vote,
     pub(crate) meta: SnapshotMeta,
-    pub(crate) image: Vec<u8>,
+    pub(crate) image: Bytes,
 }
 
 impl Question for SnapshotRequest {
@@ -127,12 +131,24 @@ pub(crate) struct Route {
     pub(crate) group: GroupId,
     pub(crate) from: u64,
     pub(crate) to: u64,
+    /// Of the caller's timing.
+    pub(crate) election_max: Duration,
+}
+
+/// What a peer answers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Addressee {
+    pub(crate) group: GroupId,
+    pub(crate) id: u64,
+    pub(crate) election_max: Duration,
 }
 
 const PROTOCOL_HEADER: HeaderName = HeaderName::from_static("raft-protocol");
 const GROUP_HEADER: HeaderName = HeaderName::from_static("raft-group");
 const FROM_HEADER: HeaderName = HeaderName::from_static("raft-from");
 const TO_HEADER: HeaderName = HeaderName::from_static("raft-to");
+/// In milliseconds.
+const ELECTION_MAX_HEADER: HeaderName = HeaderName::from_static("raft-election-max");
 
 /// Why a call is not for this peer.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -145,6 +161,10 @@ pub(crate) enum Misrouted {
     Group(GroupId),
     #[error("this is peer {0}")]
     Recipient(u64),
+    #[error(
+        "this peer waits up to {own} ms for a leader, the caller {callers} ms; give all peers of the group the same timing"
+    )]
+    Timing { own: u128, callers: u128 },
 }
 
 impl Route {
@@ -155,11 +175,22 @@ impl Route {
             (GROUP_HEADER, group),
             (FROM_HEADER, self.from.into()),
             (TO_HEADER, self.to.into()),
+            (
+                ELECTION_MAX_HEADER,
+                u64::try_from(self.election_max.as_millis())
+                    .unwrap_or(u64::MAX)
+                    .into(),
+            ),
         ])
     }
 
-    /// Who calls peer `to` of `group`.
-    pub(crate) fn check(headers: &HeaderMap, group: GroupId, to: u64) -> Result<u64, Misrouted> {
+    /// Who calls `addressee`.
+    pub(crate) fn check(headers: &HeaderMap, addressee: Addressee) -> Result<u64, Misrouted> {
+        let Addressee {
+            group,
+            id,
+            election_max,
+        } = addressee;
         let protocol = read(headers, PROTOCOL_HEADER)?;
         if protocol != PROTOCOL {
             return Err(Misrouted::Protocol(protocol));
@@ -167,8 +198,13 @@ impl Route {
         if read::<GroupId>(headers, GROUP_HEADER)? != group {
             return Err(Misrouted::Group(group));
         }
-        if read::<u64>(headers, TO_HEADER)? != to {
-            return Err(Misrouted::Recipient(to));
+        if read::<u64>(headers, TO_HEADER)? != id {
+            return Err(Misrouted::Recipient(id));
+        }
+        let callers = read::<u64>(headers, ELECTION_MAX_HEADER)?.into();
+        let own = election_max.as_millis();
+        if callers != own {
+            return Err(Misrouted::Timing { own, callers });
         }
         read(headers, FROM_HEADER)
     }
@@ -206,17 +242,23 @@ mod tests {
                 group: GROUP,
                 from: 1,
                 to: 2,
+                election_max: Duration::from_millis(400),
             }
             .headers();
             change(&mut headers);
-            assert_eq!(Route::check(&headers, GROUP, 2), expected);
+            let addressee = Addressee {
+                group: GROUP,
+                id: 2,
+                election_max: Duration::from_millis(400),
+            };
+            assert_eq!(Route::check(&headers, addressee), expected);
         };
         let other_group = GroupId::from_bytes([8; 16]).to_string();
         assert_eq!(other_group, "08080808-0808-0808-0808-080808080808");
         check(|_| {}, Ok(1));
         check(
-            |h| drop(h.insert(PROTOCOL_HEADER, 2.into())),
-            Err(Misrouted::Protocol(2)),
+            |h| drop(h.insert(PROTOCOL_HEADER, 1.into())),
+            Err(Misrouted::Protocol(1)),
         );
         check(
             |h| drop(h.remove(PROTOCOL_HEADER)),
@@ -234,6 +276,13 @@ mod tests {
         check(
             |h| drop(h.insert(TO_HEADER, 3.into())),
             Err(Misrouted::Recipient(2)),
+        );
+        check(
+            |h| drop(h.insert(ELECTION_MAX_HEADER, 2_000.into())),
+            Err(Misrouted::Timing {
+                own: 400,
+                callers: 2_000,
+            }),
         );
         check(
             |h| drop(h.remove(FROM_HEADER)),

@@ -145,7 +145,7 @@ impl Witness {
     }
 }
 
-fn note_in(slot: &[u8]) -> Option<Note> {
+pub(crate) fn note_in(slot: &[u8]) -> Option<Note> {
     let (length, rest) = slot.split_first_chunk()?;
     let length = usize::from(u16::from_le_bytes(*length));
     record::unseal(rest.get(..length)?, SLOT).ok()

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::config;
-use crate::model::{Address, ClusterName, InstanceId};
+use crate::config::{self, JoinText, TlsTable};
+use crate::model::{Address, ClusterName, InstanceId, address};
+use crate::security::{Files, JoinKind, JoinToken};
 
 /// Shows every field.
 const SAMPLE: &str = "docs/agent.toml";
@@ -50,10 +51,17 @@ pub struct AgentConfig {
     /// From where databases may be reached: `samenet`, or networks such as `10.0.0.0/8`.
     #[serde(default = "same_network")]
     pub access: Vec<String>,
-    /// Allows addresses that other machines can reach although nothing is encrypted yet.
+    /// The join token with which its first certificate is asked for.
+    pub join: Option<JoinText>,
+    /// Certificates of an authority of the user's own; what the peers issued, in the folder `tls` of `folder`, if absent.
+    pub tls: Option<TlsTable>,
+    /// Whether it speaks plain HTTP to its peers, which are on this machine: for development.
     #[serde(default)]
-    pub insecure_listen: bool,
+    pub plain_http: bool,
 }
+
+/// Where an agent keeps what it was issued, within its folder.
+pub const TLS_FOLDER: &str = "tls";
 
 /// A database role with its password.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -86,9 +94,8 @@ pub struct InvalidConfig(pub String);
 
 impl AgentConfig {
     /// Reads and checks TOML text. Errors: one sentence that names the field and the next step.
-    pub fn parse(text: &str, insecure_listen: bool) -> Result<AgentConfig, InvalidConfig> {
-        let mut config: AgentConfig = config::read(text, SAMPLE).map_err(InvalidConfig)?;
-        config.insecure_listen |= insecure_listen;
+    pub fn parse(text: &str) -> Result<AgentConfig, InvalidConfig> {
+        let config: AgentConfig = config::read(text, SAMPLE).map_err(InvalidConfig)?;
         config.validate()?;
         Ok(config)
     }
@@ -174,19 +181,46 @@ impl AgentConfig {
                 "`access` lists \"{from}\"; write samenet, or a network such as 10.0.0.0/8"
             ));
         }
-        if self.insecure_listen {
+        self.token()?;
+        if self.join.is_some() && (self.tls.is_some() || self.plain_http) {
+            return invalid(
+                "`join` is there beside `plain_http` or a table [tls]; leave one of them out"
+                    .to_owned(),
+            );
+        }
+        if !self.plain_http {
             return Ok(());
         }
-        let is_local = |host: &str| {
-            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        };
-        if !self.health.ip().is_loopback() {
-            return invalid("`health` can be reached from other machines; bind it to a loopback address or set insecure_listen = true".to_owned());
+        if self.tls.is_some() {
+            return invalid(
+                "`plain_http`: there is a table [tls] too; leave one of the two out".to_owned(),
+            );
         }
-        if !self.listen().split(',').all(|host| is_local(host.trim())) {
-            return invalid("PostgreSQL would listen beyond this machine without encryption; set `listen` to a loopback address or insecure_listen = true".to_owned());
+        if let Some(peer) = self.peers.iter().find(|peer| !address::is_here(peer)) {
+            return invalid(format!(
+                "`plain_http`: the peer {peer} is on another machine, to which everything is said over TLS; leave plain_http out"
+            ));
         }
         Ok(())
+    }
+
+    /// Where its certificate lies; none if it speaks plain HTTP.
+    pub fn files(&self) -> Option<Files> {
+        let built_in = || Files::built_in(&self.tls_folder());
+        let given = self.tls.clone().map(TlsTable::files);
+        (!self.plain_http).then(|| given.unwrap_or_else(built_in))
+    }
+
+    /// The join token, if one is given.
+    pub fn token(&self) -> Result<Option<JoinToken>, InvalidConfig> {
+        let parse = |text: &JoinText| JoinToken::parse(&text.0)?.of_kind(JoinKind::Agent);
+        let token = self.join.as_ref().map(parse).transpose();
+        token.map_err(|why| InvalidConfig(format!("`join`: {why}")))
+    }
+
+    /// The folder of what the peers issued.
+    pub fn tls_folder(&self) -> PathBuf {
+        self.folder.join(TLS_FOLDER)
     }
 
     /// Where the instance answers SQL.
@@ -261,7 +295,7 @@ mod tests {
 
     #[test]
     fn contradictions_name_the_field() {
-        let config = AgentConfig::parse(GOOD, false).unwrap();
+        let config = AgentConfig::parse(GOOD).unwrap();
         assert_eq!(config.replication.user, "primacy_replication");
         for (from, to, field) in [
             ("[\"127.0.0.1:7001\"]", "[]", "`peers`"),
@@ -273,43 +307,46 @@ mod tests {
                 "`folder`",
             ),
             ("8008", "5432", "`health`"),
-            ("127.0.0.1:8008", "0.0.0.0:8008", "insecure_listen"),
             (
-                "host = \"127.0.0.1\"",
-                "host = \"10.1.2.3\"",
-                "insecure_listen",
+                "[\"127.0.0.1:7001\"]",
+                "[\"10.0.0.1:7001\"]\nplain_http = true",
+                "`plain_http`",
             ),
             ("host = ", "hots = ", "hots"),
             ("port = ", "access = [\"all\"]\nport = ", "`access`"),
             ("port = ", "access = [\"::/129\"]\nport = ", "`access`"),
         ] {
             let text = GOOD.replace(from, to);
-            let error = AgentConfig::parse(&text, false).unwrap_err().to_string();
+            let error = AgentConfig::parse(&text).unwrap_err().to_string();
             assert!(error.contains(field), "{to}: {error}");
             assert!(!error.contains('\n'), "more than a sentence: {error}");
         }
-        let open = format!(
-            "insecure_listen = true\n{}",
-            GOOD.replace("127.0.0.1:8008", "0.0.0.0:8008")
-        );
-        assert!(AgentConfig::parse(&open, false).is_ok());
+        // Load balancers and clients of PostgreSQL are on other machines.
+        let open = GOOD
+            .replace("127.0.0.1:8008", "0.0.0.0:8008")
+            .replace("host = \"127.0.0.1\"", "host = \"10.1.2.3\"");
+        assert!(AgentConfig::parse(&open).is_ok());
+        let plain = format!("plain_http = true\n{GOOD}");
+        assert!(AgentConfig::parse(&plain).unwrap().files().is_none());
     }
 
     #[test]
     fn the_sample_shows_every_field_and_its_default() {
         let sample = include_str!("../../docs/agent.toml");
         let given = config::all_given(sample);
-        for table in ["", "[replication]", "[application]"] {
+        for table in ["", "[replication]", "[application]", "[tls]"] {
             let (_, shown) = given.split_once(table).expect("it is shown");
             let shown = shown.split("\n[").next().unwrap_or_default();
             for field in config::fields::<AgentConfig>(table) {
                 let is_shown = shown.contains(&format!("\n{field} = "));
                 let is_table = given.contains(&format!("\n[{field}]"));
+                // Instead of others, so it is not among what may be given beside them.
+                let is_shown = is_shown || shown.contains(&format!("\n# {field} = "));
                 assert!(is_shown || is_table, "{table} {field} is not shown");
             }
         }
-        let least = AgentConfig::parse(sample, false).unwrap();
-        let all = AgentConfig::parse(&given, false).unwrap();
+        let least = AgentConfig::parse(sample).unwrap();
+        let all = AgentConfig::parse(&given).unwrap();
         // What has no default is absent if it is not given.
         let defaults = AgentConfig {
             listen: Some(least.listen().to_owned()),
@@ -317,6 +354,7 @@ mod tests {
             leash: all.leash.clone(),
             run_as: all.run_as.clone(),
             application: all.application.clone(),
+            tls: all.tls.clone(),
             ..least
         };
         assert_eq!(all, defaults);

@@ -39,7 +39,7 @@ pub fn tools(root: &Path) -> Tools {
         password_file = "{shown}/password"
         "#
     );
-    let config = AgentConfig::parse(&text, false).unwrap();
+    let config = AgentConfig::parse(&text).unwrap();
     let account = Account::own();
     let binaries = Binaries {
         folder: root.join("nowhere"),

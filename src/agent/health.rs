@@ -191,7 +191,7 @@ fn no_endpoint(path: &str) -> Value {
 }
 
 /// `16MB` in bytes; B, kB, MB and GB count in 1024s as in PostgreSQL.
-fn bytes(text: &str) -> Option<u64> {
+pub(crate) fn bytes(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = match text[digits.len()..].trim() {

@@ -8,7 +8,8 @@
 
 pub mod claim;
 pub mod config;
-mod directory;
+mod credentials;
+pub(crate) mod directory;
 #[cfg(test)]
 mod example;
 pub mod hands;
@@ -35,6 +36,7 @@ use crate::gate::{FolderLock, GateError, PromiseStore};
 use crate::provider::{Endpoint, Postgres};
 use claim::Claim;
 pub use config::{AgentConfig, InvalidConfig, Role};
+pub use credentials::enrol;
 use hands::Hands;
 use lane::Lane;
 use leash::LeashKeeper;
@@ -54,6 +56,9 @@ pub enum AgentError {
     /// It was refused before anything on disk was changed.
     #[error(transparent)]
     Refused(#[from] start::Refused),
+    /// It has no certificate that it could show.
+    #[error("tls: {0}")]
+    Tls(String),
     /// The state folder cannot be prepared.
     #[error(transparent)]
     Folder(#[from] InvalidConfig),
@@ -86,6 +91,8 @@ pub async fn run(
         None => std::env::current_exe().map_err(AgentError::Program)?,
     };
     let fit = start::check(&config).await?;
+    credentials::enrol(&config).await?;
+    let wire = credentials::wire(&config)?;
     let hands = Arc::new(Hands::prepare(config.clone(), fit.binaries)?);
     let lock = match fit.lock {
         Some(lock) => lock,
@@ -122,12 +129,18 @@ pub async fn run(
         cluster: config.cluster.clone(),
         instance: config.instance.clone(),
         run,
+        wire: wire.clone(),
         claim,
         group: seen_group,
         reports: seen_reports,
         named: Arc::new(named),
         worker: inbox.clone(),
     };
+    let fresh = credentials::keep(wire, config.clone(), seen_named.clone());
+    tasks.spawn(async move {
+        fresh.await;
+        "keeper of the certificate"
+    });
     let (configured, folder) = (config.peers.clone(), config.folder.clone());
     tasks.spawn(async move {
         directory::keep(sessions, configured, seen_named, folder).await;

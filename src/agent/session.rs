@@ -28,6 +28,7 @@ use crate::control::{
 };
 use crate::model::view::SILENT_AFTER;
 use crate::model::{ClusterName, InstanceId, Report, Timestamp};
+use crate::security::{Expected, Wire};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// The peer says its welcome at once; one that is too busy for longer is asked anew.
@@ -69,6 +70,8 @@ pub struct Sessions {
     pub instance: InstanceId,
     /// This process.
     pub run: Run,
+    /// How it speaks to the peers.
+    pub wire: Wire,
     /// What the peers say to it.
     pub claim: Arc<Claim>,
     /// The Raft group that is obeyed: of the promise, or under which the data was filled; none before the
@@ -206,7 +209,7 @@ impl Sessions {
         address: &str,
         (opened, turned_away): (&mut bool, &mut TurnedAway),
     ) -> Result<std::convert::Infallible, SessionError> {
-        let connected = timeout(CONNECT_WITHIN, upgraded(address)).await;
+        let connected = timeout(CONNECT_WITHIN, upgraded(&self.wire, address)).await;
         // The driver of the HTTP connection ends with the upgrade.
         let (upgraded, _driver) = connected.map_err(|_| SessionError::Deadline("connecting"))??;
         let codec = LengthDelimitedCodec::builder()
@@ -303,7 +306,10 @@ async fn write(framed: &mut Connection, message: &AgentMessage) -> Result<(), Se
         .map_err(SessionError::Transfer)
 }
 
-async fn upgraded(address: &str) -> Result<(hyper::upgrade::Upgraded, JoinSet<()>), SessionError> {
+async fn upgraded(
+    wire: &Wire,
+    address: &str,
+) -> Result<(hyper::upgrade::Upgraded, JoinSet<()>), SessionError> {
     let stream = TcpStream::connect(address)
         .await
         .map_err(SessionError::Connect)?;
@@ -311,6 +317,10 @@ async fn upgraded(address: &str) -> Result<(hyper::upgrade::Upgraded, JoinSet<()
     // A peer whose host died is given up after this, although nothing resets the connection.
     rustix::net::sockopt::set_tcp_user_timeout(&stream, 2_000)
         .map_err(|error| SessionError::Connect(error.into()))?;
+    let stream = wire
+        .call(stream, Expected::AnyPeer)
+        .await
+        .map_err(SessionError::Connect)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(SessionError::Upgrade)?;

@@ -41,7 +41,9 @@ pub(super) fn to_read(address: &str, told: Told) -> Answer {
 /// Judges the answer to a change. It may be sent elsewhere only if it was certainly not proposed.
 pub(super) fn to_change(address: &str, told: Told) -> Answer {
     match told {
-        Err(error @ CallError::Unreachable { .. }) => Answer::Nobody(error.to_string()),
+        Err(error @ (CallError::Unreachable { .. } | CallError::Stranger { .. })) => {
+            Answer::Nobody(error.to_string())
+        }
         Err(error) => Answer::Final(unanswered(&error.to_string())),
         Ok(response) if answered_by(&response).is_none() => {
             let status = response.status();
@@ -53,7 +55,7 @@ pub(super) fn to_change(address: &str, told: Told) -> Answer {
         }
         Ok(response) if response.status().is_success() => Answer::Good(response),
         Ok(response) => match refused(&response) {
-            (failure, Some("no-leader")) => Answer::NotNow(failure),
+            (failure, Some("no-leader" | "busy")) => Answer::NotNow(failure),
             (failure, _) => Answer::Final(failure),
         },
     }
@@ -105,7 +107,7 @@ fn refused(response: &Response<Bytes>) -> (Failure, Option<&'static str>) {
         400 | 405 | 413 | 422 => Exit::Usage,
         404 => Exit::NotFound,
         409 => Exit::Conflict,
-        412 => Exit::Refused,
+        401 | 403 | 412 => Exit::Refused,
         503 => Exit::NoQuorum,
         _ => Exit::Failed,
     };
@@ -144,6 +146,11 @@ fn hint(problem: &Problem) -> Option<String> {
         "unknown-peer" | "behind" | "silent" | "no-quorum" | "no-vote" => {
             "primacy peers says who answers and how far each is"
         }
+        "unknown-token" => "primacy token list shows the tokens",
+        "unauthenticated" => {
+            "name a folder with your certificate with --tls or PRIMACY_TLS, or set PRIMACY_TOKEN"
+        }
+        "forbidden" => "an admin makes a token with the role that is needed: primacy token create",
         "outcome-unknown" => "look with primacy status before trying again",
         _ => return problem.hint.clone(),
     };

@@ -1,6 +1,7 @@
 //! Calls of the HTTP API. A read asks one address after the other, without giving up those that are slow; a
 //! change goes to one at a time, and to another only while it was certainly not proposed.
 
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -8,18 +9,27 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http_body_util::Full;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{Method, Request, Response};
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
+use crate::clock;
+use crate::dev::RunningDev;
 use crate::http::views::PeerView;
+use crate::security::{BearerToken, Credentials, Tls, Wire};
 use crate::server::calls::Calls;
+use crate::server::hex::hex;
+use crate::server::propose::draw;
 
 use super::answer::{self, Answer, answered_by, understood};
+use super::arguments::Reach;
 use super::{Exit, Failure};
 
 /// Longer than a peer takes for its own deadlines.
 const ANSWER_WITHIN: Duration = Duration::from_secs(12);
+/// The same for a change: 22 s in the network `wan`.
+const CHANGED_WITHIN: Duration = Duration::from_secs(24);
 /// How long a read waits before it asks the next address too: longer than a healthy peer takes, the way to its
 /// leader included, and short for whoever waits.
 const NEXT_AFTER: Duration = Duration::from_millis(300);
@@ -36,7 +46,12 @@ const STALE_WITHIN: Duration = Duration::from_secs(2);
 pub(super) struct Api {
     addresses: Vec<String>,
     calls: Calls,
+    /// The header `Authorization`, if a token is given. Never shown.
+    authorization: Option<HeaderValue>,
 }
+
+/// Where a bearer token is given. No option: what is typed can be seen by others of the host.
+const TOKEN: &str = "PRIMACY_TOKEN";
 
 /// What one peer last saw, without any leader to confirm it.
 pub(super) struct Stale {
@@ -48,11 +63,13 @@ pub(super) struct Stale {
 }
 
 impl Api {
-    /// The addresses given, else those of a running `dev`.
-    pub(super) fn find(given: Option<String>) -> Result<Api, Failure> {
-        let addresses = match given {
-            Some(text) => parsed(&text)?,
-            None => crate::dev::running_peers(),
+    /// The addresses given, else those of a running `dev`, whose certificate is found by itself.
+    pub(super) fn find(reach: Reach) -> Result<Api, Failure> {
+        let dev = crate::dev::running();
+        let addresses = match (reach.api, &dev) {
+            (Some(text), _) => parsed(&text)?,
+            (None, Some(dev)) => dev.peers.clone(),
+            (None, None) => vec![],
         };
         if addresses.is_empty() {
             return Err(Failure {
@@ -63,9 +80,21 @@ impl Api {
                 ),
             });
         }
+        let of_dev = |dev: &RunningDev| addresses.iter().all(|it| dev.peers.contains(it));
+        let of_dev = dev.filter(of_dev).map(|dev| dev.tls);
+        let wire = wire(reach.tls.or(of_dev), &addresses)?;
+        let authorization = std::env::var(TOKEN).ok().filter(|text| !text.is_empty());
+        let authorization = authorization.map(|text| header(&text)).transpose()?;
+        if authorization.is_some() && matches!(wire, Wire::Plain) {
+            return Err(usage(
+                "PRIMACY_TOKEN: a token is not sent in plain HTTP",
+                "name the folder of the ca.pem with --tls or PRIMACY_TLS",
+            ));
+        }
         Ok(Api {
             addresses,
-            calls: Calls::default(),
+            calls: Calls::over(wire),
+            authorization,
         })
     }
 
@@ -135,12 +164,20 @@ impl Api {
     async fn read<'a>(&self, address: &'a str, path: &str) -> (&'a str, Answer) {
         let answer = match Request::get(path).body(Full::default()) {
             Ok(request) => {
+                let request = self.authorized(request);
                 let told = self.calls.send(address, request, ANSWER_WITHIN).await;
                 answer::to_read(address, told)
             }
             Err(error) => Answer::Final(Failure::new(Exit::Usage, error.to_string())),
         };
         (address, answer)
+    }
+
+    fn authorized(&self, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+        if let Some(value) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, value.clone());
+        }
+        request
     }
 
     /// Posts JSON to `path`: see [`Api::change`].
@@ -163,6 +200,8 @@ impl Api {
         body: Bytes,
     ) -> Result<T, Failure> {
         let usage = |error: String| Failure::new(Exit::Usage, error);
+        // However often it is sent, to whomever, it takes effect once.
+        let key = hex(&draw::<16>());
         let mut is_over = pin!(sleep(ELECTED_WITHIN));
         loop {
             let (mut not_now, mut nobody) = (None, vec![]);
@@ -171,9 +210,11 @@ impl Api {
                     .method(method.clone())
                     .uri(path)
                     .header("content-type", "application/json")
+                    .header("idempotency-key", &key)
                     .body(Full::new(body.clone()))
                     .map_err(|error| usage(error.to_string()))?;
-                let told = self.calls.send(address, request, ANSWER_WITHIN).await;
+                let request = self.authorized(request);
+                let told = self.calls.send(address, request, CHANGED_WITHIN).await;
                 match answer::to_change(address, told) {
                     Answer::Good(response) => return understood(response.body()),
                     Answer::Final(failure) => return Err(failure),
@@ -193,12 +234,62 @@ impl Api {
     }
 }
 
+/// How the peers are spoken to.
+fn wire(folder: Option<PathBuf>, addresses: &[String]) -> Result<Wire, Failure> {
+    let Some(folder) = folder else {
+        // Peers on this machine may speak plain HTTP, for development.
+        return match addresses
+            .iter()
+            .find(|it| !crate::model::address::is_here(it))
+        {
+            None => Ok(Wire::Plain),
+            Some(address) => Err(usage(
+                &format!("the peer {address} is spoken to over TLS, and no certificate is named"),
+                "name a folder with ca.pem, certificate.pem and key.pem with --tls or PRIMACY_TLS; on the host of a \
+                 peer its own will do: the folder tls in its `folder`",
+            )),
+        };
+    };
+    let read = Credentials::of_folder(&folder, clock::wall_millis());
+    let credentials = read.map_err(|error| {
+        let cause = std::error::Error::source(&error).map_or(String::new(), |c| format!(": {c}"));
+        usage(
+            &format!("--tls or PRIMACY_TLS: {error}{cause}"),
+            "name a folder with ca.pem, certificate.pem and key.pem",
+        )
+    })?;
+    Ok(Wire::Tls(Tls::new(credentials)))
+}
+
+/// What is sent with every request. Never shown.
+fn header(text: &str) -> Result<HeaderValue, Failure> {
+    let token = BearerToken::parse(text).map(|token| format!("Bearer {}", token.reveal()));
+    let value = token.and_then(|text| HeaderValue::from_str(&text).ok());
+    let mut value = value.ok_or_else(|| {
+        usage(
+            "PRIMACY_TOKEN: it is no whole token",
+            "copy it as a whole; it begins with primacy-token-1.",
+        )
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn usage(text: &str, hint: &str) -> Failure {
+    Failure {
+        exit: Exit::Usage,
+        text: text.to_owned(),
+        hint: Some(hint.to_owned()),
+    }
+}
+
 /// The addresses as they are typed: `host:port`, also as `http://host:port/`, separated by commas or spaces.
 fn parsed(text: &str) -> Result<Vec<String>, Failure> {
     let typed = text.split([',', ' ']).filter(|typed| !typed.is_empty());
     typed
         .map(|typed| {
             let plain = typed.strip_prefix("http://").unwrap_or(typed);
+            let plain = plain.strip_prefix("https://").unwrap_or(plain);
             let plain = plain.trim_end_matches('/');
             if is_address(plain) {
                 return Ok(plain.to_owned());
@@ -222,7 +313,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_a_usage_error_that_names_it() {
-        let good = parsed("127.0.0.1:7001, http://h.example:1/ [::1]:7001").unwrap();
+        let good = parsed("127.0.0.1:7001, https://h.example:1/ [::1]:7001").unwrap();
         assert_eq!(good, ["127.0.0.1:7001", "h.example:1", "[::1]:7001"]);
         for bad in [
             "nonsense",
@@ -233,7 +324,6 @@ mod tests {
             ":7001",
             "me@h:7001",
             "h:7001/path",
-            "https://h:7001",
         ] {
             let failure = parsed(&format!("h:1,{bad}")).unwrap_err();
             assert_eq!(failure.exit, Exit::Usage);

@@ -6,6 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::dev::DevVerb;
 
+mod joining;
+
+pub(super) use joining::{AgentVerb, CertVerb, GuestVerb, Issue, ServerVerb, TokenVerb};
+
 #[derive(Debug, Parser)]
 #[command(
     name = "primacy",
@@ -20,11 +24,22 @@ use crate::dev::DevVerb;
   primacy dev kill a                     kill the node a and watch what happens"
 )]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    pub reach: Reach,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// How the peers are reached. A bearer token is read from the variable PRIMACY_TOKEN alone: what is typed can be seen by
+/// others of the host.
+#[derive(Debug, Args)]
+pub(super) struct Reach {
     /// Addresses of peers, host:port, separated by commas or spaces; a running `dev` is found by itself
     #[arg(long, global = true, env = "PRIMACY_API")]
     pub api: Option<String>,
-    #[command(subcommand)]
-    pub verb: Verb,
+    /// A folder with ca.pem, certificate.pem and key.pem; ca.pem is enough beside a token in PRIMACY_TOKEN
+    #[arg(long, global = true, env = "PRIMACY_TLS", value_name = "FOLDER")]
+    pub tls: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -105,28 +120,73 @@ pub(super) enum Verb {
     /// Three peers and three PostgreSQL servers on this machine, to try and to break
     #[command(subcommand)]
     Dev(DevVerb),
-    /// Run a peer
-    #[command(before_long_help = "Examples:
-  primacy server --config /etc/primacy/server.toml")]
+    /// Run a peer; or prepare one
+    #[command(
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
+        before_long_help = "Examples:
+  primacy server --config /etc/primacy/server.toml
+  primacy server init --folder /var/lib/primacy/peer --zone z1 --config /etc/primacy/server.toml \\
+      10.0.0.1:7001 10.0.0.2:7001 10.0.0.3:7001      on the first host; prints join tokens for the others"
+    )]
     Server {
+        #[command(subcommand)]
+        verb: Option<ServerVerb>,
         /// Its configuration
-        #[arg(long)]
-        config: PathBuf,
-        /// Listen beyond this machine although nothing is authenticated yet; every status warns of it
-        #[arg(long)]
-        insecure_listen: bool,
+        #[arg(long, required = true)]
+        config: Option<PathBuf>,
     },
-    /// Run the agent of one PostgreSQL server
-    #[command(before_long_help = "Examples:
-  primacy agent --config /etc/primacy/agent.toml")]
+    /// Run the agent of one PostgreSQL server; or prepare one
+    #[command(
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
+        before_long_help = "Examples:
+  primacy agent --config /etc/primacy/agent.toml
+  primacy agent join TOKEN --config /etc/primacy/agent.toml"
+    )]
     Agent {
+        #[command(subcommand)]
+        verb: Option<AgentVerb>,
         /// Its configuration
-        #[arg(long)]
-        config: PathBuf,
-        /// Listen beyond this machine although nothing is authenticated yet; every status warns of it
-        #[arg(long)]
-        insecure_listen: bool,
+        #[arg(long, required = true)]
+        config: Option<PathBuf>,
     },
+    /// Invite an agent or a tool: print the token with which it gets its certificate, once, within an hour
+    #[command(before_long_help = "Examples:
+  primacy invite agent main pg-a      give it to the agent as `join`, or: primacy agent join TOKEN --config …
+  primacy invite tool laptop --role admin")]
+    Invite {
+        #[command(subcommand)]
+        guest: GuestVerb,
+        #[arg(long, short, value_enum, default_value = "table", global = true)]
+        output: Output,
+    },
+    /// Get the certificate of a tool with its join token
+    Join {
+        /// The token that `primacy invite tool` printed
+        token: String,
+        /// The name in the invitation
+        #[arg(long)]
+        name: String,
+        /// Where ca.pem, certificate.pem and key.pem are put; for --tls and PRIMACY_TLS
+        #[arg(long)]
+        folder: PathBuf,
+    },
+    /// The tokens of people and their programs
+    #[command(before_long_help = "Examples:
+  primacy token create grafana --role viewer --days 365     prints the token, once
+  primacy token create ci --role operator --cluster orders
+  primacy token list
+  primacy token revoke grafana")]
+    Token {
+        #[command(subcommand)]
+        verb: TokenVerb,
+        #[arg(long, short, value_enum, default_value = "table", global = true)]
+        output: Output,
+    },
+    /// Certificates by hand: for those who distribute them themselves
+    #[command(subcommand)]
+    Cert(CertVerb),
     /// Hold a primary to its lease; started by the agent
     #[command(hide = true)]
     Leash(LeashArguments),

@@ -1,6 +1,8 @@
 //! The verbs that stay: peer, agent and leash.
 
 use std::fmt::Display;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,10 +14,10 @@ use crate::{http, telemetry};
 
 use super::{Exit, Failure, runtime};
 
-pub(super) fn server(path: &Path, insecure_listen: bool) -> Result<(), Failure> {
+pub(super) fn server(path: &Path) -> Result<(), Failure> {
     let _log = telemetry::start();
     let text = configuration(path, "a peer's")?;
-    let config = Config::parse(&text, insecure_listen).map_err(|error| refused(path, error))?;
+    let config = Config::parse(&text).map_err(|error| refused(path, error))?;
     runtime()?.block_on(async {
         let shutdown = shutdown()?;
         server::run(config, http::PORT, shutdown)
@@ -24,6 +26,7 @@ pub(super) fn server(path: &Path, insecure_listen: bool) -> Result<(), Failure> 
                 ServerError::Config(_)
                 | ServerError::Listen { .. }
                 | ServerError::Join(_)
+                | ServerError::Tls(_)
                 | ServerError::Folder { .. } => refused(path, error),
                 ServerError::Removed { .. } | ServerError::Stopped(_) => {
                     Failure::new(Exit::Failed, error.to_string())
@@ -32,11 +35,10 @@ pub(super) fn server(path: &Path, insecure_listen: bool) -> Result<(), Failure> 
     })
 }
 
-pub(super) fn agent(path: &Path, insecure_listen: bool) -> Result<(), Failure> {
+pub(super) fn agent(path: &Path) -> Result<(), Failure> {
     let _log = telemetry::start();
     let text = configuration(path, "an agent's")?;
-    let config =
-        AgentConfig::parse(&text, insecure_listen).map_err(|error| refused(path, error))?;
+    let config = AgentConfig::parse(&text).map_err(|error| refused(path, error))?;
     let mut locks = Locks::default();
     // Dropped before the locks.
     let runtime = runtime()?;
@@ -48,7 +50,7 @@ pub(super) fn agent(path: &Path, insecure_listen: bool) -> Result<(), Failure> {
                 .map_or(String::new(), |cause| format!(": {cause}"));
             let text = format!("{error}{cause}");
             match error {
-                AgentError::Refused(_) => refused(path, text),
+                AgentError::Refused(_) | AgentError::Tls(_) => refused(path, text),
                 AgentError::Folder(_) | AgentError::Gate(_) | AgentError::Program(_) => {
                     Failure::new(Exit::Failed, text)
                 }
@@ -62,9 +64,21 @@ pub(super) fn leash(args: &leash::Args) -> Result<(), Failure> {
     leash::run(args).map_err(|error| Failure::new(Exit::Failed, error.to_string()))
 }
 
+/// Most bytes of a configuration: fifty times those of the samples.
+const LONGEST: u64 = 256 * 1024;
+
 /// The text of a configuration.
-fn configuration(path: &Path, whose: &str) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| {
+pub(super) fn configuration(path: &Path, whose: &str) -> Result<String, Failure> {
+    let read = || {
+        let mut text = String::new();
+        let mut file = File::open(path)?.take(LONGEST + 1);
+        file.read_to_string(&mut text)?;
+        match text.len() as u64 > LONGEST {
+            true => Err(std::io::Error::other("it is far too long for one")),
+            false => Ok(text),
+        }
+    };
+    read().map_err(|error| {
         let path = path.display();
         let text = format!(
             "cannot read {path}: {error}; give the path of {whose} configuration with --config"
@@ -74,7 +88,7 @@ fn configuration(path: &Path, whose: &str) -> Result<String, Failure> {
 }
 
 /// What is configured there cannot work; nothing on disk has changed.
-fn refused(path: &Path, why: impl Display) -> Failure {
+pub(super) fn refused(path: &Path, why: impl Display) -> Failure {
     Failure::new(Exit::Usage, format!("{}: {why}", path.display()))
 }
 

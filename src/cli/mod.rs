@@ -5,14 +5,18 @@
 mod answer;
 mod api;
 mod arguments;
+mod cert;
 mod daemons;
+mod joining;
 #[cfg(feature = "mutants")]
 mod mutant;
 mod peers;
 mod render;
 mod snapshot;
+mod token;
 mod verbs;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -21,7 +25,7 @@ use tokio::runtime::Runtime;
 
 use crate::output;
 
-use arguments::{Arguments, ClusterVerb, PeersVerb, Verb};
+use arguments::{AgentVerb, Arguments, ClusterVerb, PeersVerb, Verb};
 
 /// How a verb failed, as the exit code says it. The codes are stable; [`Exit::meaning`] says each in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,16 +149,27 @@ pub fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Failure> {
     #[cfg(feature = "mutants")]
     mutant::take()?;
-    let api = arguments.api;
+    let reach = arguments.reach;
     match arguments.verb {
         Verb::Server {
-            config,
-            insecure_listen,
-        } => daemons::server(&config, insecure_listen),
+            verb: Some(verb), ..
+        } => joining::server(verb),
         Verb::Agent {
-            config,
-            insecure_listen,
-        } => daemons::agent(&config, insecure_listen),
+            verb: Some(AgentVerb::Join { token, config }),
+            ..
+        } => joining::agent(&token, &config),
+        Verb::Server { verb: None, config } => daemons::server(&named(config)?),
+        Verb::Agent { verb: None, config } => daemons::agent(&named(config)?),
+        Verb::Invite { guest, output } => {
+            asked(joining::invite(api::Api::find(reach)?, guest, output))
+        }
+        Verb::Join {
+            token,
+            name,
+            folder,
+        } => joining::tool(&token, &name, &folder),
+        Verb::Cert(verb) => cert::run(verb),
+        Verb::Token { verb, output } => asked(token::run(api::Api::find(reach)?, verb, output)),
         Verb::Leash(arguments) => daemons::leash(&arguments.into()),
         Verb::Dev(dev) => crate::dev::run(dev).map_err(|error| Failure {
             exit: match error.is_usage {
@@ -165,10 +180,10 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             hint: error.hint,
         }),
         Verb::Status { cluster, output } => {
-            asked(verbs::status(api::Api::find(api)?, cluster, output))
+            asked(verbs::status(api::Api::find(reach)?, cluster, output))
         }
-        Verb::Leader { output } => asked(verbs::leader(api::Api::find(api)?, output)),
-        Verb::Peers { verb: None, output } => asked(verbs::peers(api::Api::find(api)?, output)),
+        Verb::Leader { output } => asked(verbs::leader(api::Api::find(reach)?, output)),
+        Verb::Peers { verb: None, output } => asked(verbs::peers(api::Api::find(reach)?, output)),
         Verb::Peers {
             verb: Some(PeersVerb::Snapshot(verb)),
             ..
@@ -176,17 +191,24 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Verb::Peers {
             verb: Some(PeersVerb::Change(verb)),
             output,
-        } => asked(peers::change(api::Api::find(api)?, verb, output)),
+        } => asked(peers::change(api::Api::find(reach)?, verb, output)),
         Verb::Primary {
             cluster,
             dsn,
             output,
-        } => asked(verbs::primary(api::Api::find(api)?, cluster, dsn, output)),
+        } => asked(verbs::primary(api::Api::find(reach)?, cluster, dsn, output)),
         Verb::History { cluster, output } => {
-            asked(verbs::history(api::Api::find(api)?, cluster, output))
+            asked(verbs::history(api::Api::find(reach)?, cluster, output))
         }
-        Verb::Cluster(ClusterVerb::Create(new)) => asked(verbs::create(api::Api::find(api)?, new)),
+        Verb::Cluster(ClusterVerb::Create(new)) => {
+            asked(verbs::create(api::Api::find(reach)?, new))
+        }
     }
+}
+
+/// The configuration, which clap requires where no verb follows.
+fn named(config: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    config.ok_or_else(|| Failure::new(Exit::Usage, "name the configuration with --config"))
 }
 
 fn asked(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {

@@ -6,10 +6,18 @@ use crate::recovery::Mutation;
 use super::{Exit, Failure};
 
 const VARIABLE: &str = "PRIMACY_MUTANT";
+/// Which feature level this process speaks, as if it were another build.
+const LEVEL: &str = "PRIMACY_MUTANT_LEVEL";
 
 /// Breaks the rule that the environment names, for this process and those that it starts. A name that is no rule's
 /// refuses the start.
 pub(super) fn take() -> Result<(), Failure> {
+    if let Ok(level) = std::env::var(LEVEL) {
+        let level = level
+            .parse()
+            .map_err(|_| Failure::new(Exit::Usage, format!("{LEVEL}={level}: it is no number")))?;
+        crate::state::level::pretend(level);
+    }
     let Some(name) = std::env::var_os(VARIABLE) else {
         return Ok(());
     };

@@ -5,7 +5,8 @@ use hyper::Method;
 use crate::http::membership::{InvitationBody, TransferBody};
 use crate::http::views::{InvitedView, MembersView, TransferredView};
 use crate::output;
-use crate::server::token::{Secret, Token, hex};
+use crate::security::{JoinKind, JoinToken, Secret};
+use crate::server::hex::hex;
 
 use super::api::Api;
 use super::arguments::{ChangePeers, Output};
@@ -39,25 +40,14 @@ pub(super) async fn change(api: Api, verb: ChangePeers, output: Output) -> Resul
 
 /// The secret is drawn here and goes nowhere but into the token.
 async fn add(api: &Api, address: String, output: Output) -> Result<(), Failure> {
-    let secret = Secret::draw();
+    let secret = draw()?;
     let body = InvitationBody {
         address,
-        secret_sha256: hex(&secret.digest()),
+        secret_sha256: hex(&secret.hash().0),
     };
     let view: InvitedView = api.post("/api/v1/peers", &body).await?;
-    let group = view.group.parse().map_err(|_| {
-        Failure::new(
-            Exit::Failed,
-            "the answer is not understood: it names no group",
-        )
-    })?;
-    let addresses = view.members.clone();
-    let token = Token {
-        group,
-        secret,
-        addresses,
-    }
-    .text();
+    let installation = (&*view.group, &*view.authority);
+    let token = token(installation, view.members.clone(), JoinKind::Peer, secret)?;
     match output {
         Output::Json => print_json(&serde_json::json!({"invited": view, "token": token})),
         Output::Table => {
@@ -68,6 +58,32 @@ async fn add(api: &Api, address: String, output: Output) -> Result<(), Failure> 
             Ok(output::line(token)?)
         }
     }
+}
+
+/// A one-time secret.
+pub(super) fn draw() -> Result<Secret, Failure> {
+    Secret::draw().map_err(|error| Failure::new(Exit::Failed, format!("no random bytes: {error}")))
+}
+
+/// The text of a join token.
+pub(super) fn token(
+    (group, authority): (&str, &str),
+    addresses: Vec<String>,
+    kind: JoinKind,
+    secret: Secret,
+) -> Result<String, Failure> {
+    let strange = |what: &str| {
+        let text = format!("the answer is not understood: it names no {what}");
+        Failure::new(Exit::Failed, text)
+    };
+    let token = JoinToken {
+        addresses,
+        authority: authority.parse().map_err(|()| strange("authority"))?,
+        group: group.parse().map_err(|_| strange("group"))?,
+        kind,
+        secret,
+    };
+    Ok(token.reveal())
 }
 
 fn told(members: &MembersView, what: &str, output: Output) -> Result<(), Failure> {

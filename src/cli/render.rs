@@ -17,6 +17,9 @@ pub(super) fn clusters(clusters: &[ClusterView], peers: &[PeerView]) -> String {
             let _ = writeln!(text, "WARN  {warning}");
         }
     }
+    if peers.is_empty() {
+        return text;
+    }
     let away: Vec<_> = peers.iter().filter(|peer| !peer.reachable).collect();
     let reachable = peers.len() - away.len();
     let leader = peers.iter().find(|peer| peer.role == "leader");
@@ -145,7 +148,7 @@ fn row(view: &ClusterView, instance: &InstanceView) -> Vec<String> {
 pub(super) fn peers(peers: &[PeerView]) -> String {
     let dash = || "-".to_owned();
     let mut rows = vec![columns([
-        "PEER", "ADDRESS", "ZONE", "ROLE", "VOTE", "BEHIND", "TERM", "LAST LOG", "APPLIED",
+        "PEER", "ADDRESS", "ZONE", "ROLE", "LEASE", "VOTE", "BEHIND", "TERM", "LAST LOG", "APPLIED",
     ])];
     rows.extend(peers.iter().map(|peer| {
         vec![
@@ -156,6 +159,12 @@ pub(super) fn peers(peers: &[PeerView]) -> String {
                 peer.role.clone()
             } else {
                 "unreachable".to_owned()
+            },
+            // Who believes that it leads and holds none may have been replaced.
+            match peer.lease_remaining_ms.map(seconds) {
+                Some(left) => left,
+                None if peer.role == "leader" => "none".to_owned(),
+                None => dash(),
             },
             if peer.vote { "yes" } else { "no" }.to_owned(),
             peer.behind.map_or_else(dash, |entries| entries.to_string()),

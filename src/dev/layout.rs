@@ -93,6 +93,11 @@ impl Layout {
             .collect()
     }
 
+    /// The folder with the certificate of its owner.
+    pub(super) fn tls(&self) -> PathBuf {
+        self.folder.join("tls")
+    }
+
     /// The nodes of one kind.
     pub(super) fn of(&self, kind: Kind) -> impl Iterator<Item = (&String, &Node)> {
         self.nodes.iter().filter(move |(_, node)| node.kind == kind)

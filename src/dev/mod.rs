@@ -3,6 +3,7 @@
 //! Everything lives in one folder, with `dev.json` naming it all. Nothing is restarted by `dev` itself:
 //! what was killed stays dead until it is started. The group is reached through the CLI's own verbs.
 
+mod credentials;
 mod ending;
 mod layout;
 mod machine;
@@ -198,9 +199,21 @@ fn found() -> Option<Layout> {
     Layout::load(&folder.unwrap_or_else(default_folder))
 }
 
-/// The addresses of the peers of a `dev` of this user; empty if there is none.
-pub fn running_peers() -> Vec<String> {
-    found().map(|layout| layout.peers()).unwrap_or_default()
+/// A `dev` of this user, as its verbs find it.
+#[derive(Debug)]
+pub struct RunningDev {
+    /// The addresses of its peers.
+    pub peers: Vec<String>,
+    /// The folder with the certificate of its owner, who may do everything.
+    pub tls: PathBuf,
+}
+
+/// The `dev` of this user; none if there is none.
+pub fn running() -> Option<RunningDev> {
+    found().map(|layout| RunningDev {
+        peers: layout.peers(),
+        tls: layout.tls(),
+    })
 }
 
 /// The connection string of the cluster of a `dev` of this user; of `cluster`, if one is named.

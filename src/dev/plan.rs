@@ -7,7 +7,10 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::Path;
 
+use raft::GroupId;
+
 use super::DevError;
+use super::credentials::Installation;
 use super::layout::{Kind, Layout, Node};
 
 /// The cluster's name.
@@ -146,7 +149,7 @@ pub(super) fn write(layout: &mut Layout, binaries: &Path) -> Result<(), DevError
         layout.program = copy;
         layout.save().map_err(failed)?;
     }
-    let group = random_hex(16);
+    let (group, installation) = Installation::make()?;
     let replication = random_hex(16);
     let addresses = layout.peers();
     for (name, node) in &layout.nodes {
@@ -169,9 +172,10 @@ pub(super) fn write(layout: &mut Layout, binaries: &Path) -> Result<(), DevError
         };
         own(&home).map_err(failed)?;
         file("log", "").map_err(failed)?;
+        installation.equip(&home, name, node.kind, own)?;
         match node.kind {
             Kind::Peer => {
-                let text = server_toml(&home, name, node, &group, &addresses);
+                let text = server_toml(&home, name, node, group, &addresses);
                 file("server.toml", &text).map_err(failed)?;
             }
             Kind::Instance => {
@@ -182,10 +186,10 @@ pub(super) fn write(layout: &mut Layout, binaries: &Path) -> Result<(), DevError
             }
         }
     }
-    Ok(())
+    installation.equip_owner(&layout.tls())
 }
 
-fn server_toml(home: &Path, name: &str, node: &Node, group: &str, peers: &[String]) -> String {
+fn server_toml(home: &Path, name: &str, node: &Node, group: GroupId, peers: &[String]) -> String {
     let listed: Vec<_> = peers
         .iter()
         .zip(1..)
@@ -260,10 +264,10 @@ mod tests {
             Path::new("/tmp/x/p1"),
             "p1",
             node,
-            &random_hex(16),
+            GroupId::from_bytes([7; 16]),
             &layout.peers(),
         );
-        crate::server::Config::parse(&text, false).unwrap();
+        crate::server::Config::parse(&text).unwrap();
     }
 
     #[test]

@@ -174,6 +174,8 @@ fn verb(layout: &Layout, arguments: &[&str]) -> Result<Output, DevError> {
         .args(arguments)
         .env("PRIMACY_API", layout.peers().join(","))
         .env("PRIMACY_DEV", &layout.folder)
+        .env("PRIMACY_TLS", layout.tls())
+        .env_remove("PRIMACY_TOKEN")
         .output()
         .map_err(|error| DevError::failed(format!("run {}: {error}", layout.program.display())))
 }

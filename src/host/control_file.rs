@@ -5,6 +5,8 @@
 //! 1300 (PostgreSQL 13 to 17) on a 64-bit little-endian machine. It must never be taken for a WAL
 //! position: it lags behind by minutes. A start for [`super::wal_scan`] is all it gives.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use super::error::{Error, Result, on};
@@ -13,6 +15,10 @@ use crate::model::{Lsn, SystemIdentifier, Timeline};
 /// The only layout that is understood.
 const VERSION: u32 = 1300;
 const CRC_AT: usize = 288;
+/// `PG_CONTROL_FILE_SIZE`: what is read of the file, however long it is.
+const LENGTH: u64 = 8192;
+/// `IsValidWalSegSize`: the sizes that PostgreSQL takes, powers of two.
+const SEGMENT_SIZES: std::ops::RangeInclusive<u32> = 1 << 20..=1 << 30;
 
 /// `DBState`: what the server was doing when it last wrote the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,10 +65,14 @@ pub struct ControlFile {
 pub fn read(data: &Path) -> Result<ControlFile> {
     let path = data.join("global/pg_control");
     let mut last = "it is empty";
+    let mut bytes = Vec::new();
     // PostgreSQL rewrites the file in place without a lock that we could share: a torn read is
     // possible, and gone on the next try.
     for _ in 0..5 {
-        let bytes = std::fs::read(&path).map_err(on("read", &path))?;
+        bytes.clear();
+        let file = File::open(&path).map_err(on("read", &path))?;
+        let read = file.take(LENGTH).read_to_end(&mut bytes);
+        read.map_err(on("read", &path))?;
         match parse(&bytes) {
             Ok(parsed) => return Ok(parsed),
             Err(reason) => last = reason,
@@ -100,6 +110,10 @@ fn parse(bytes: &[u8]) -> std::result::Result<ControlFile, &'static str> {
         6 => State::InProduction,
         _ => return Err("it holds a state that PostgreSQL does not have"),
     };
+    let segment_size = u32_at(228);
+    if !segment_size.is_power_of_two() || !SEGMENT_SIZES.contains(&segment_size) {
+        return Err("it holds a segment size that PostgreSQL does not have");
+    }
     Ok(ControlFile {
         system: SystemIdentifier(u64_at(0)),
         state,
@@ -108,7 +122,7 @@ fn parse(bytes: &[u8]) -> std::result::Result<ControlFile, &'static str> {
         timeline: Timeline(u32_at(48)),
         min_recovery: Lsn(u64_at(136)),
         min_recovery_timeline: Timeline(u32_at(144)),
-        segment_size: u64::from(u32_at(228)),
+        segment_size: u64::from(segment_size),
     })
 }
 
@@ -122,9 +136,17 @@ mod tests {
         assert!(parse(&bytes).is_err());
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
         assert_eq!(parse(&bytes), Err("its checksum does not fit"));
-        let crc = crc32c::crc32c(&bytes[..CRC_AT]).to_le_bytes();
-        bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc);
-        assert_eq!(parse(&bytes).unwrap().state, State::StartingUp);
+        let mut with_segments_of = |size: u32| {
+            bytes[228..232].copy_from_slice(&size.to_le_bytes());
+            let crc = crc32c::crc32c(&bytes[..CRC_AT]).to_le_bytes();
+            bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc);
+            parse(&bytes)
+        };
+        for size in [0, 1 << 19, 3 << 20, 1 << 31] {
+            let refused = with_segments_of(size).unwrap_err();
+            assert!(refused.contains("segment size"), "{size}: {refused}");
+        }
+        assert_eq!(with_segments_of(1 << 24).unwrap().state, State::StartingUp);
         assert!(parse(&bytes[..100]).is_err());
     }
 }

@@ -4,11 +4,14 @@
 //! runs as root leaves nothing in a data folder that PostgreSQL cannot read.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
 use super::error::{Error, Result, on};
+
+/// Most bytes of a file that is read: settings that people wrote are the longest, and a thousandth of this.
+const LONGEST: u64 = 16 * 1024 * 1024;
 
 /// Replaces `path` by a file with this content and mode 0600: temporary file, fsync, rename, fsync
 /// of the folder. Errors: [`Error::File`].
@@ -67,11 +70,25 @@ pub fn exists(path: &Path) -> Result<bool> {
 
 /// Reads a text file; `None` if there is none. Errors: [`Error::File`].
 pub fn read(path: &Path) -> Result<Option<String>> {
-    match fs::read(path) {
+    match read_whole(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(on("read", path)(error)),
     }
+}
+
+/// The bytes of a file; one that is too long is refused before memory is taken for it.
+pub(crate) fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    if length > LONGEST {
+        let text = format!("it has {length} bytes, and {LONGEST} is the most that is read");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    let mut bytes = Vec::with_capacity(length as usize);
+    // It may grow meanwhile.
+    file.take(LONGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn prepare(path: &Path, content: &[u8]) -> Result<std::path::PathBuf> {
@@ -107,6 +124,17 @@ fn folder_of(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_too_long_is_refused_unread() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let file = File::create(&path).unwrap();
+        file.set_len(1 << 40).unwrap();
+        assert!(matches!(read(&path), Err(Error::File { .. })));
+        file.set_len(3).unwrap();
+        assert_eq!(read(&path).unwrap().as_deref(), Some("\0\0\0"));
+    }
 
     #[test]
     fn an_existing_file_survives_create_and_rename() {

@@ -17,7 +17,7 @@ pub mod durable;
 pub mod error;
 pub mod history;
 pub mod place;
-mod process_table;
+pub(crate) mod process_table;
 pub mod processes;
 pub mod programs;
 pub mod server;

@@ -38,11 +38,13 @@ fn read_of(pid: i32, file: &str) -> Result<Option<String>> {
 /// A field of `/proc/<pid>/stat`, counted from the state; none if the process is gone.
 fn field_of(pid: i32, number: usize) -> Result<Option<String>> {
     let stat = read_of(pid, "stat")?;
-    // The state follows the name, which is in parentheses and may hold anything.
-    Ok(stat.and_then(|stat| {
-        let (_, fields) = stat.rsplit_once(')')?;
-        fields.split_whitespace().nth(number).map(str::to_owned)
-    }))
+    Ok(stat.and_then(|stat| field_in(&stat, number)))
+}
+
+/// The state follows the name, which is in parentheses and may hold anything.
+pub(crate) fn field_in(stat: &str, number: usize) -> Option<String> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(number).map(str::to_owned)
 }
 
 /// Whether it is gone, or dead and nobody has waited for it yet.

@@ -194,16 +194,22 @@ pub fn postmaster(data: impl Into<Place>) -> Result<Option<Postmaster>> {
     let Some(text) = durable::read(&place.folder().join("postmaster.pid"))? else {
         return Ok(None);
     };
+    match in_lock_file(&text) {
+        Some(found) if place.holds(found.pid)? => Ok(Some(found)),
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// What the text of a `postmaster.pid` says, whoever wrote it.
+pub(crate) fn in_lock_file(text: &str) -> Option<Postmaster> {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let line = |number: usize| lines.get(number - 1).copied().unwrap_or_default();
-    match line(1).parse() {
-        Ok(pid) if pid > 0 && place.holds(pid)? => Ok(Some(Postmaster {
-            pid,
-            port: line(4).parse().ok(),
-            status: line(8).to_owned(),
-        })),
-        Ok(_) | Err(_) => Ok(None),
-    }
+    let pid = line(1).parse().ok().filter(|pid| *pid > 0)?;
+    Some(Postmaster {
+        pid,
+        port: line(4).parse().ok(),
+        status: line(8).to_owned(),
+    })
 }
 
 /// Removes a `postmaster.pid` that no living process owns, and the lock of its Unix socket; `false`

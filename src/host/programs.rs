@@ -267,7 +267,7 @@ fn version_in(folder: &Path) -> std::result::Result<u32, String> {
 }
 
 /// `postgres (PostgreSQL) 15.18 (Debian …)` → 15; betas and release candidates too.
-fn major_version(text: &str) -> Option<u32> {
+pub(crate) fn major_version(text: &str) -> Option<u32> {
     let number = text.split(") ").nth(1)?;
     let digits: String = number.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()

@@ -126,7 +126,7 @@ fn include_last(data: &Path) -> Result<()> {
 }
 
 /// `None` if nothing has to change.
-fn with_include_last(text: &str) -> Option<String> {
+pub(crate) fn with_include_last(text: &str) -> Option<String> {
     let is_code = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with('#');
     if text.lines().rfind(is_code) == Some(INCLUDE) {
         return None;
@@ -154,7 +154,7 @@ fn neutralise_auto_conf<'a>(data: &Path, ours: impl Iterator<Item = &'a str>) ->
     durable::write(&path, kept.as_bytes())
 }
 
-fn without(text: &str, ours: &[String]) -> String {
+pub(crate) fn without(text: &str, ours: &[String]) -> String {
     let sets_ours = |line: &str| {
         let is_end = |c: char| c == '=' || c.is_whitespace();
         let name = line.trim_start().split(is_end).next().unwrap_or("");

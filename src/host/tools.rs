@@ -250,7 +250,7 @@ fn check_vacant(folder: &Path) -> Result<()> {
 }
 
 /// `  12345/67890 kB (18%), 0/1 tablespace` → kilobytes copied, and in all as estimated
-fn parse_progress(line: &str) -> Option<(u64, u64)> {
+pub(crate) fn parse_progress(line: &str) -> Option<(u64, u64)> {
     let (numbers, _) = line.split_once(" kB (")?;
     let (done, total) = numbers.trim().split_once('/')?;
     Some((done.parse().ok()?, total.parse().ok()?))

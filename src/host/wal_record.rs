@@ -10,6 +10,10 @@ use crate::model::{Lsn, Timeline};
 
 const HEADER: usize = 24;
 const CRC_AT: usize = 20;
+/// Records begin at multiples of this (`MAXALIGN`), so that the length, which comes first, lies on one page.
+const ALIGNMENT: u64 = 8;
+/// `MaxAllocSize`: PostgreSQL takes a longer record for the end of WAL, because it cannot hold it.
+const LONGEST: usize = 0x3FFF_FFFF;
 /// `xl_info` of a segment switch, a record of the resource manager `XLOG` (0).
 const SWITCH: u8 = 0x40;
 /// `RM_MAX_BUILTIN_ID` of PostgreSQL 15 to 18, and the first number of extensions.
@@ -41,6 +45,9 @@ pub(crate) fn read(
     segment_size: u64,
 ) -> Result<std::result::Result<Record, String>> {
     'restart: loop {
+        if !at.0.is_multiple_of(ALIGNMENT) {
+            return Ok(Err(format!("{at} is not where a record can begin")));
+        }
         let mut page_start = at.0 / PAGE * PAGE;
         let (header, page) = match pages.page(branches, page_start)? {
             Ok(found) => found,
@@ -61,6 +68,10 @@ pub(crate) fn read(
         let total = u32_at(page, offset) as usize;
         if total < HEADER {
             return Ok(Err(format!("no record at {start}")));
+        }
+        // Headers of pages lie between its parts: at most as many bytes again.
+        if total > LONGEST || start.0 > u64::MAX - 2 * total as u64 - segment_size {
+            return Ok(Err(format!("the record at {start} is too long")));
         }
         let take = total.min(PAGE as usize - offset);
         if take >= HEADER
@@ -136,5 +147,5 @@ fn crc(record: &[u8]) -> u32 {
 
 /// `MAXALIGN`.
 fn aligned(at: u64) -> u64 {
-    at.next_multiple_of(8)
+    at.next_multiple_of(ALIGNMENT)
 }

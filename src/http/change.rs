@@ -18,28 +18,37 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::server::Peer;
 use crate::server::calls::CallError;
+use crate::server::hex::{digest_of, hex};
 use crate::server::propose::{Origin, draw};
-use crate::server::token::{digest_of, hex};
 
 use super::forward::{FORWARDED, Proof, here, send};
+use super::limits::Budget;
 use super::problem::Problem;
+use super::refusal::outcome_unknown;
 use super::{BODY_LIMIT, TRANSFER};
 
 /// Names a change; whoever sends it again under the same name gets the answer of the first time.
 pub const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// What the peer that was asked first had applied of the log then.
-const SINCE: HeaderName = HeaderName::from_static("primacy-since");
+pub(super) const SINCE: HeaderName = HeaderName::from_static("primacy-since");
 /// The longest name.
 const KEY_LIMIT: usize = 255;
 /// How long the body of a change may take.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// Before the same peer is asked again.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// How much longer than any proposal the last attempt may take.
+const LAST_WITHIN: Duration = Duration::from_secs(2);
 /// If nobody was known to lead when the change came, one who is being elected does within so many of the longest silences.
 const ELECTIONS: u32 = 4;
 
-/// Has the change made by whoever leads.
-pub(super) async fn make(peer: &Arc<Peer>, request: Request, next: Next) -> Response {
+/// Has the change made by whoever leads. Takes at most [`BODY_WITHIN`], the time of a proposal and [`LAST_WITHIN`].
+pub(super) async fn make(
+    peer: &Arc<Peer>,
+    budget: &Budget,
+    request: Request,
+    next: Next,
+) -> Response {
     let was_forwarded = request.headers().contains_key(FORWARDED);
     let (mut head, body) = request.into_parts();
     let body = match timeout(BODY_WITHIN, to_bytes(body, BODY_LIMIT)).await {
@@ -47,13 +56,22 @@ pub(super) async fn make(peer: &Arc<Peer>, request: Request, next: Next) -> Resp
         Ok(Err(_)) => return Problem::too_large().into_response(),
         Err(_) => return Problem::too_slow().into_response(),
     };
+    let _place = match budget.take() {
+        Ok(place) => place,
+        Err(problem) => return problem.into_response(),
+    };
     let is_transfer = head.uri.path() == TRANSFER;
-    if let Err(problem) = name(peer, &mut head.headers) {
+    if let Err(problem) = name(peer.applied_index(), &mut head.headers) {
         return problem.into_response();
     }
     let origin = match origin(&head.method, &head.uri, &head.headers, &body) {
         Ok(origin) => origin,
         Err(problem) => return problem.into_response(),
+    };
+    let since = HeaderValue::from(origin.since);
+    let says_since = |mut response: Response| {
+        response.headers_mut().insert(SINCE, since.clone());
+        response
     };
     let again = || {
         let mut request = hyper::Request::new(body.clone());
@@ -69,6 +87,7 @@ pub(super) async fn make(peer: &Arc<Peer>, request: Request, next: Next) -> Resp
         None => ELECTIONS * timing.election_max,
     };
     let until = Instant::now() + patience;
+    let latest = Instant::now() + timing.proposal + LAST_WITHIN;
     let mut watch = peer.consensus.watch();
     let mut last = Problem::no_leader();
     loop {
@@ -79,14 +98,19 @@ pub(super) async fn make(peer: &Arc<Peer>, request: Request, next: Next) -> Resp
                 // What the layers outside of this one have put there: the parts of the path.
                 *request.extensions_mut() = head.extensions.clone();
                 request.extensions_mut().insert(origin);
-                judged(here(peer, Proof::Majority, request, next.clone()).await).await
+                let made = here(peer, Proof::Majority, request, next.clone());
+                match timeout_at(latest, made).await {
+                    Ok(response) => judged(response).await,
+                    Err(_) => Err(outcome_unknown("it takes too long")),
+                }
             }
             Some((leader, address)) if !was_forwarded => {
                 let is_another = |view: &raft::View| view.leader.is_some_and(|now| now != leader.0);
                 let mut watch = peer.consensus.watch();
                 let replaced = async { watch.wait_for(is_another).await.is_ok() };
+                let left = latest.saturating_duration_since(Instant::now());
                 tokio::select! {
-                    answer = send(peer, &address, again().map(Full::new)) => match answer {
+                    answer = send(peer, &address, again().map(Full::new), left) => match answer {
                         Ok(response) => judged(response).await,
                         Err(error) => Err(unanswered(&error)),
                     },
@@ -98,7 +122,7 @@ pub(super) async fn make(peer: &Arc<Peer>, request: Request, next: Next) -> Resp
             _ => Err(Problem::no_leader()),
         };
         last = match said {
-            Ok(response) => return response,
+            Ok(response) => return says_since(response),
             // Once the outcome was unknown, it stays so.
             Err(problem) if &*last.code == "outcome-unknown" && &*problem.code == "no-leader" => {
                 last
@@ -107,7 +131,7 @@ pub(super) async fn make(peer: &Arc<Peer>, request: Request, next: Next) -> Resp
         };
         let is_done = is_transfer && &*last.code != "no-leader";
         if was_forwarded || is_done || Instant::now() + AGAIN_AFTER > until {
-            return last.into_response();
+            return says_since(last.into_response());
         }
         // Sooner if something changes, yet never at once.
         sleep(AGAIN_AFTER / 4).await;
@@ -116,12 +140,18 @@ pub(super) async fn make(peer: &Arc<Peer>, request: Request, next: Next) -> Resp
     }
 }
 
-/// Names a change that has no name.
-fn name(peer: &Peer, headers: &mut HeaderMap) -> Result<(), Problem> {
-    // Only another peer knows when the change was asked for first.
-    if !headers.contains_key(&SINCE) || !headers.contains_key(&FORWARDED) {
-        headers.insert(SINCE, HeaderValue::from(peer.applied_index()));
-    }
+/// Names a change that has no name, and notes when it was asked for first.
+fn name(applied: u64, headers: &mut HeaderMap) -> Result<(), Problem> {
+    let said = headers.get(&SINCE).map(number);
+    let since = match said {
+        Some(None) => return Err(bad_since()),
+        // Another peer knows it.
+        Some(Some(since)) if headers.contains_key(&FORWARDED) => since,
+        // One that was asked for earlier is refused sooner: nobody gains by a false word.
+        Some(Some(since)) => since.min(applied),
+        None => applied,
+    };
+    headers.insert(SINCE, HeaderValue::from(since));
     match headers.get(&KEY) {
         None => {
             let drawn = hex(&draw::<16>());
@@ -134,10 +164,17 @@ fn name(peer: &Peer, headers: &mut HeaderMap) -> Result<(), Problem> {
     }
 }
 
-fn origin(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Origin, Problem> {
-    let since = headers
-        .get(&SINCE)
-        .and_then(|it| it.to_str().ok()?.parse().ok());
+fn number(value: &HeaderValue) -> Option<u64> {
+    value.to_str().ok()?.parse().ok()
+}
+
+pub(crate) fn origin(
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Origin, Problem> {
+    let since = headers.get(&SINCE).and_then(number);
     let named = headers
         .get(&KEY)
         .map(HeaderValue::as_bytes)
@@ -158,7 +195,7 @@ fn origin(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Resul
             serial: 0,
         },
         about: u64::from_be_bytes(*about),
-        since: since.ok_or_else(bad_key)?,
+        since: since.ok_or_else(bad_since)?,
     })
 }
 
@@ -185,19 +222,9 @@ async fn judged(response: Response) -> Result<Response, Problem> {
 fn unanswered(error: &CallError) -> Problem {
     match error {
         // Nothing was sent: there was no effect.
-        CallError::Unreachable { .. } => Problem::no_leader(),
+        CallError::Unreachable { .. } | CallError::Stranger { .. } => Problem::no_leader(),
         CallError::Broken { .. } | CallError::Late { .. } => outcome_unknown(&error.to_string()),
     }
-}
-
-/// Whether the change was made is not known.
-pub(super) fn outcome_unknown(why: &str) -> Problem {
-    Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "outcome-unknown",
-        format!("whether the change was made is not known: {why}"),
-    )
-    .hint("send it again with the same Idempotency-Key: it takes effect once")
 }
 
 fn bad_key() -> Problem {
@@ -209,22 +236,37 @@ fn bad_key() -> Problem {
     .hint("draw a UUID for each change")
 }
 
-/// The change was asked for too long ago.
-pub(super) fn expired() -> Problem {
+fn bad_since() -> Problem {
     Problem::new(
-        StatusCode::GONE,
-        "expired",
-        "the change was asked for so long ago that whether it was made is no longer known",
+        StatusCode::BAD_REQUEST,
+        "bad-key",
+        "Primacy-Since is a number, an index of the log",
     )
-    .hint("look, then send it again with a new Idempotency-Key if it was not made")
+    .hint("hand on the Primacy-Since of the first answer, or leave it out")
 }
 
-/// The key was used for something else.
-pub(super) fn key_reused() -> Problem {
-    Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "key-reused",
-        "this Idempotency-Key was used for another change",
-    )
-    .hint("draw a new one for each change")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn since(headers: &[(HeaderName, &'static str)], expected: Option<u64>) {
+        let headers = headers.iter().cloned();
+        let mut headers = headers
+            .map(|(name, value)| (name, HeaderValue::from_static(value)))
+            .collect();
+        let named = name(100, &mut headers);
+        assert_eq!(named.is_ok(), expected.is_some());
+        assert_eq!(headers.get(&SINCE).and_then(number), expected);
+    }
+
+    #[test]
+    fn a_change_is_as_old_as_the_first_time_that_it_was_asked_for() {
+        since(&[], Some(100));
+        since(&[(SINCE, "7")], Some(7));
+        // Nobody makes a change younger than it is.
+        since(&[(SINCE, "1000")], Some(100));
+        since(&[(SINCE, "1000"), (FORWARDED, "2")], Some(1000));
+        since(&[(SINCE, "soon")], None);
+    }
 }

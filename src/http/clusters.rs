@@ -3,23 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Address, ClusterName, Durability, InstanceId, Reads, Zone};
+use crate::model::{Address, ClusterName, Durability, InstanceId, Reads, Scope, Zone};
 use crate::recovery::Rejection;
 use crate::server::Peer;
 use crate::server::propose::Origin;
 use crate::state::command::NewMember;
 use crate::state::{Change, NewCluster};
 
-use super::membership::not_recorded;
+use super::body::{Body, read};
 use super::problem::Problem;
+use super::refusal::not_recorded;
 use super::views::{ClusterView, InstanceView, RecoveryView, cluster_view, recovery_view};
 
 /// The body of `POST /api/v1/clusters`.
@@ -97,7 +96,8 @@ fn unknown(cluster: &ClusterName) -> Problem {
     none_such(format!("there is no cluster {cluster}"))
 }
 
-fn view(peer: &Peer, cluster: &ClusterName) -> Option<ClusterView> {
+/// What is recorded and seen of one cluster; none if it is not recorded.
+pub(super) fn view(peer: &Peer, cluster: &ClusterName) -> Option<ClusterView> {
     let under_way = peer.under_way(cluster);
     let mut warnings = peer.config.warnings.clone();
     warnings.extend(peer.contested(cluster).into_iter().map(|id| {
@@ -108,11 +108,19 @@ fn view(peer: &Peer, cluster: &ClusterName) -> Option<ClusterView> {
     })
 }
 
-/// `GET /api/v1/clusters`: all of them.
-pub async fn list(State(peer): State<Arc<Peer>>) -> Json<Vec<ClusterView>> {
-    let names: Vec<_> = peer
-        .consensus
-        .read(|state| state.clusters.keys().cloned().collect());
+/// `GET /api/v1/clusters`: all of them that the caller may see.
+pub async fn list(
+    State(peer): State<Arc<Peer>>,
+    scope: Option<Extension<Scope>>,
+) -> Json<Vec<ClusterView>> {
+    let may_see = |name: &&ClusterName| match &scope {
+        Some(Extension(Scope::Clusters(names))) => names.contains(*name),
+        Some(Extension(Scope::Everything)) | None => true,
+    };
+    let names: Vec<_> = peer.consensus.read(|state| {
+        let names = state.clusters.keys().filter(may_see);
+        names.cloned().collect()
+    });
     Json(names.iter().filter_map(|name| view(&peer, name)).collect())
 }
 
@@ -175,14 +183,11 @@ pub async fn history(
 pub async fn create(
     State(peer): State<Arc<Peer>>,
     Extension(origin): Extension<Origin>,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<(StatusCode, Json<ClusterView>), Problem> {
-    let body = body.map_err(|_| Problem::too_large())?;
-    let body: NewClusterBody = serde_json::from_slice(&body).map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, "bad-body", error.to_string()).hint(
-            "send {\"name\", \"durability\": {\"quorum\": 1} or \"async\", \"members\": {…}, \"first\"}",
-        )
-    })?;
+    let shape =
+        "{\"name\", \"durability\": {\"quorum\": 1} or \"async\", \"members\": {…}, \"first\"}";
+    let body: NewClusterBody = read(body, shape)?;
     let (name, new) = checked(body)?;
     let reply = peer.propose_as(origin, name.clone(), Change::Create(new));
     match reply.await {
@@ -211,7 +216,7 @@ fn invalid(why: String) -> Problem {
         .hint("correct the field and send it again; nothing was changed")
 }
 
-fn checked(body: NewClusterBody) -> Result<(ClusterName, NewCluster), Problem> {
+pub(crate) fn checked(body: NewClusterBody) -> Result<(ClusterName, NewCluster), Problem> {
     let field = |field: &str, why: String| invalid(format!("{field}: {why}"));
     let name = ClusterName::new(&body.name).map_err(|error| field("name", error.to_string()))?;
     let first = InstanceId::new(&body.first).map_err(|error| field("first", error.to_string()))?;

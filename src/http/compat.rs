@@ -1,104 +1,279 @@
-//! Health checks, with the paths and words that load balancers in front of orchestrators use.
-//! Never a redirect and never a soft success: a load balancer takes 200 to 399 for healthy.
+//! The checks that load balancers and scripts make of an orchestrator, with its paths and words
+//! (openark/orchestrator `go/http/api.go`). Any method gets the same status: HAProxy asks `OPTIONS … HTTP/1.0`.
+//!
+//! Two differences, both towards the truth: `leader-check` confirms a lease where orchestrator tells a belief, and a
+//! peer that no longer hears its leader is unhealthy and names none at once, not only once it stands for election.
+//! What changes anything is not here: a `GET` never does.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use raft::{Role, Status};
+use axum::routing::any;
+use axum::{Json, Router};
+use raft::Role;
 
-use crate::server::Peer;
+use crate::model::address::host;
+use crate::server::{Config, Peer};
 
-/// Below the usual timeout of a health check, 1 s.
-const CONFIRM: Duration = Duration::from_millis(500);
-/// A leader that no majority has answered for this long is not healthy.
-const QUORUM_WITHIN: u64 = 2_000;
+use super::health::{CONFIRM, is_part_of_group};
+use super::views::OrchestratorAnswerView;
+use super::views::{OrchestratorHealthView, OrchestratorNodeView, OrchestratorRaftView};
 
-/// 200 while the process answers.
-pub(super) async fn alive() -> Json<&'static str> {
-    Json("OK")
-}
-
-/// 200 while this peer knows a leader, and so can answer for the group.
-pub(super) async fn ready(State(peer): State<Arc<Peer>>) -> Response {
-    if hears_leader(&peer).await {
-        Json("ready").into_response()
-    } else {
-        not_ready().await
-    }
-}
-
-pub(super) async fn not_ready() -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, Json("no leader is known")).into_response()
-}
-
-/// Whether the leader that this peer knows of answers it: a follower that is cut off keeps believing in
-/// the last one.
-async fn hears_leader(peer: &Peer) -> bool {
-    match peer.leader() {
-        None => false,
-        // One that lost its majority may go on believing in itself.
-        Some((leader, _)) if leader == peer.config.id => hears_majority(&peer.consensus.status()),
-        Some((_, address)) => peer.calls.get(&address, "/livez", CONFIRM).await.is_ok(),
-    }
-}
-
-fn hears_majority(status: &Status) -> bool {
-    let ago = status.millis_since_quorum;
-    status.voters.len() == 1 || ago.is_some_and(|ago| ago < QUORUM_WITHIN)
-}
+const LEADER_CHECK: &str = "/api/leader-check";
 
 /// 200 on the peer that leads and holds a lease, so that no other gives the same answer; 404 on the others.
 pub(super) async fn leader_check(State(peer): State<Arc<Peer>>) -> Response {
     check(&peer, StatusCode::NOT_FOUND).await
 }
 
-/// The same, with a status of the caller's choice for the others; 404 if it is none that a load balancer takes for
-/// unhealthy.
+/// The same, with a status of the caller's choice for the others.
 pub(super) async fn leader_check_or(
     State(peer): State<Arc<Peer>>,
     Path(code): Path<String>,
 ) -> Response {
+    check(&peer, chosen(&code)).await
+}
+
+/// 200 on every peer that the leader tells so; one hop.
+pub(super) async fn routed_leader_check(State(peer): State<Arc<Peer>>) -> Response {
+    routed(&peer, StatusCode::NOT_FOUND).await
+}
+
+/// The same, with a status of the caller's choice for the others.
+pub(super) async fn routed_leader_check_or(
+    State(peer): State<Arc<Peer>>,
+    Path(code): Path<String>,
+) -> Response {
+    routed(&peer, chosen(&code)).await
+}
+
+/// 404 if it is no status that a load balancer takes for unhealthy.
+fn chosen(code: &str) -> StatusCode {
     let code = code.parse().ok();
     let code = code.filter(|code| (400..=599).contains(code));
     let code = code.and_then(|code| StatusCode::from_u16(code).ok());
-    check(&peer, code.unwrap_or(StatusCode::NOT_FOUND)).await
+    code.unwrap_or(StatusCode::NOT_FOUND)
 }
 
 async fn check(peer: &Peer, otherwise: StatusCode) -> Response {
-    if peer.consensus.confirm_lease().await.is_ok() {
-        Json("OK").into_response()
-    } else {
-        (otherwise, Json("Not leader")).into_response()
+    told(peer.consensus.confirm_lease().await.is_ok(), otherwise)
+}
+
+async fn routed(peer: &Peer, otherwise: StatusCode) -> Response {
+    match peer.leader() {
+        None => told(false, otherwise),
+        Some((leader, _)) if leader == peer.config.id => check(peer, otherwise).await,
+        Some((_, address)) => {
+            let answer = peer.calls.get(&address, LEADER_CHECK, CONFIRM).await;
+            let leads = answer.is_ok_and(|(status, _)| status == StatusCode::OK);
+            told(leads, otherwise)
+        }
     }
 }
 
-pub(super) async fn not_leader() -> Response {
-    (StatusCode::NOT_FOUND, Json("Not leader")).into_response()
+fn told(leads: bool, otherwise: StatusCode) -> Response {
+    match leads {
+        true => Json("OK").into_response(),
+        false => (otherwise, Json("Not leader")).into_response(),
+    }
 }
 
-/// 200 while this peer is part of a group that has a leader.
-pub(super) async fn raft_health(State(peer): State<Arc<Peer>>) -> Response {
-    let status = peer.consensus.status();
-    let healthy = match status.role {
-        Role::Leader => hears_majority(&status),
-        Role::Follower | Role::Learner => hears_leader(&peer).await,
-        Role::Candidate | Role::Stopped => false,
+/// Of a peer that does not take part yet.
+pub(super) async fn not_leader(code: Option<Path<String>>) -> Response {
+    let code = code.map_or(StatusCode::NOT_FOUND, |Path(code)| chosen(&code));
+    told(false, code)
+}
+
+/// What a peer knows of its part in the group.
+pub(super) struct Account {
+    /// What the port speaks.
+    scheme: &'static str,
+    bind: String,
+    advertise: String,
+    state: &'static str,
+    is_healthy: bool,
+    /// `host:port`; empty if none is heard.
+    leader: String,
+    /// Those with a vote.
+    peers: Vec<String>,
+    /// Those of them that are known to take part.
+    healthy: Vec<String>,
+}
+
+fn scheme(config: &Config) -> &'static str {
+    match config.tls {
+        Some(_) => "https",
+        None => "http",
+    }
+}
+
+impl Account {
+    pub(super) fn of(peer: &Peer) -> Account {
+        let status = peer.consensus.status();
+        let members = peer.members();
+        let is_healthy = is_part_of_group(peer);
+        let leader = peer.leader().filter(|_| is_healthy);
+        let leader = leader.map(|(_, address)| address).unwrap_or_default();
+        let advertise = members.get(&peer.config.id).cloned().unwrap_or_default();
+        // Only the leader hears from the others.
+        let progress = peer.consensus.progress();
+        let quiet = peer.consensus.timing().election_max;
+        let answers = progress.iter().filter(|(_, it)| {
+            let ago = it.answered_ago;
+            ago.is_some_and(|ago| ago < quiet)
+        });
+        let known = answers.filter_map(|(id, _)| status.members.get(id).cloned());
+        let ours = [advertise.clone(), leader.clone()].into_iter();
+        let mut healthy: Vec<_> = ours.filter(|it| is_healthy && !it.is_empty()).collect();
+        healthy.extend(known.filter(|_| is_healthy));
+        healthy.sort();
+        healthy.dedup();
+        let voters = peer.voters();
+        Account {
+            scheme: scheme(&peer.config),
+            bind: peer.config.listen.to_string(),
+            advertise,
+            state: match status.role {
+                Role::Leader => "Leader",
+                Role::Follower => "Follower",
+                Role::Candidate => "Candidate",
+                Role::Learner => "Learner",
+                Role::Stopped => "Shutdown",
+            },
+            is_healthy,
+            leader,
+            peers: voters
+                .iter()
+                .filter_map(|id| members.get(id).cloned())
+                .collect(),
+            healthy,
+        }
+    }
+
+    /// Of a peer that does not take part yet.
+    pub(super) fn starting(config: &Config) -> Account {
+        Account {
+            scheme: scheme(config),
+            bind: config.listen.to_string(),
+            advertise: config.peers.get(&config.id).cloned().unwrap_or_default(),
+            state: "Starting",
+            is_healthy: false,
+            leader: String::new(),
+            peers: config.peers.values().cloned().collect(),
+            healthy: vec![],
+        }
+    }
+
+    fn leads(&self) -> bool {
+        self.is_healthy && self.state == "Leader"
+    }
+
+    fn leader_uri(&self) -> String {
+        match self.leader.as_str() {
+            "" => String::new(),
+            address => format!("{}://{address}", self.scheme),
+        }
+    }
+
+    fn raft_health(&self) -> Response {
+        match self.is_healthy {
+            true => Json("healthy").into_response(),
+            false => {
+                let says = Json("unhealthy: no leader is known");
+                (StatusCode::INTERNAL_SERVER_ERROR, says).into_response()
+            }
+        }
+    }
+
+    fn raft_status(&self) -> OrchestratorRaftView {
+        OrchestratorRaftView {
+            bind: self.bind.clone(),
+            advertise: self.advertise.clone(),
+            state: self.state.to_owned(),
+            healthy: self.is_healthy,
+            is_part_of_quorum: self.is_healthy,
+            leader: self.leader.clone(),
+            leader_uri: self.leader_uri(),
+            peers: self.peers.clone(),
+        }
+    }
+
+    fn health(&self) -> Response {
+        let node = |address: &str| OrchestratorNodeView {
+            hostname: host(address).to_owned(),
+            token: String::new(),
+        };
+        let (code, message, status) = match self.is_healthy {
+            true => ("OK", "Application node is healthy", StatusCode::OK),
+            false => (
+                "ERROR",
+                "Application node is unhealthy: no leader is known",
+                StatusCode::INTERNAL_SERVER_ERROR,
+            ),
+        };
+        let details = OrchestratorHealthView {
+            healthy: self.is_healthy,
+            hostname: host(&self.advertise).to_owned(),
+            token: String::new(),
+            is_active_node: self.leads(),
+            active_node: node(&self.leader),
+            available_nodes: self.healthy.iter().map(|it| node(it)).collect(),
+            raft_leader: self.leader.clone(),
+            is_raft_leader: self.leads(),
+            raft_leader_uri: self.leader_uri(),
+            raft_advertise: self.advertise.clone(),
+            raft_healthy_members: self.healthy.clone(),
+        };
+        let answer = OrchestratorAnswerView {
+            code: code.to_owned(),
+            message: message.to_owned(),
+            details,
+        };
+        (status, Json(answer)).into_response()
+    }
+}
+
+/// The paths that tell what a peer knows, and ask nobody.
+pub(super) fn accounts<S: Send + Sync + 'static>(account: fn(&S) -> Account) -> Router<Arc<S>> {
+    let tell = |tells: fn(Account) -> Response| {
+        any(move |State(of): State<Arc<S>>| async move { tells(account(&of)) })
     };
-    if healthy {
-        Json("healthy").into_response()
-    } else {
-        not_healthy().await
-    }
+    Router::new()
+        .route("/api/raft-health", tell(|it| it.raft_health()))
+        .route(
+            "/api/raft-leader",
+            tell(|it| Json(it.leader).into_response()),
+        )
+        .route("/api/raft-state", tell(|it| Json(it.state).into_response()))
+        .route("/api/raft-peers", tell(|it| Json(it.peers).into_response()))
+        .route(
+            "/api/raft-status",
+            tell(|it| Json(it.raft_status()).into_response()),
+        )
+        .route("/api/status", tell(|it| it.health()))
+        .route("/api/health", tell(|it| it.health()))
 }
 
-pub(super) async fn not_healthy() -> Response {
-    (
-        StatusCode::INTERNAL_SERVER_ERROR,
-        Json("unhealthy: no leader is known"),
-    )
-        .into_response()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_status_that_passes_for_healthy_can_be_chosen() {
+        for (code, status) in [
+            ("503", 503),
+            ("429", 429),
+            ("400", 400),
+            ("599", 599),
+            ("200", 404),
+            ("302", 404),
+            ("399", 404),
+            ("600", 404),
+            ("none", 404),
+        ] {
+            assert_eq!(chosen(code).as_u16(), status, "{code}");
+        }
+    }
 }

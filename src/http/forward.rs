@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::header::{CONNECTION, TRANSFER_ENCODING};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::Full;
@@ -20,13 +20,14 @@ use crate::server::calls::CallError;
 
 use super::STALENESS;
 use super::change;
+use super::limits::Budgets;
 use super::problem::Problem;
 
 /// Carried by a request that was passed on: it is never passed on again.
 pub(super) const FORWARDED: HeaderName = HeaderName::from_static("primacy-forwarded");
 /// How long a leader tries to make sure that it still leads.
 const CONFIRM: Duration = Duration::from_millis(1000);
-/// How long the leader may take for a request that was passed on; longer than a proposal may take.
+/// How long the leader may take for a read that was passed on.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is asked of the leader before it answers.
@@ -67,18 +68,25 @@ fn consistency(request: &Request) -> Result<Consistency, Problem> {
 
 /// Answers here or at the leader.
 pub(super) async fn to_leader(
-    State(peer): State<Arc<Peer>>,
+    State((peer, budgets)): State<(Arc<Peer>, Arc<Budgets>)>,
     request: Request,
     next: Next,
 ) -> Response {
     let proof = match consistency(&request) {
         Err(problem) => return problem.into_response(),
-        Ok(Consistency::Stale) => return next.run(request).await,
-        Ok(Consistency::Led(proof)) => proof,
+        Ok(Consistency::Stale) => None,
+        Ok(Consistency::Led(proof)) => Some(proof),
     };
     if !request.method().is_safe() {
-        return change::make(&peer, request, next).await;
+        return change::make(&peer, &budgets.changes, request, next).await;
     }
+    let _place = match budgets.reads.take() {
+        Ok(place) => place,
+        Err(problem) => return problem.into_response(),
+    };
+    let Some(proof) = proof else {
+        return next.run(request).await;
+    };
     let was_forwarded = request.headers().contains_key(FORWARDED);
     match peer.leader() {
         Some((leader, _)) if leader == peer.config.id => here(&peer, proof, request, next).await,
@@ -146,7 +154,7 @@ async fn read(peer: &Peer, proof: Proof, request: Request, next: Next) -> Respon
         let is_another = |view: &raft::View| view.leader.is_some_and(|now| now != leader.0);
         let replaced = async { watch.wait_for(is_another).await.is_ok() };
         tokio::select! {
-            answer = send(peer, &address, copy) => {
+            answer = send(peer, &address, copy, ANSWER_WITHIN) => {
                 return answer.unwrap_or_else(|error| {
                     no_answer("no-leader", &error).into_response()
                 });
@@ -161,18 +169,29 @@ pub(super) async fn send(
     peer: &Peer,
     address: &str,
     mut request: hyper::Request<Full<Bytes>>,
+    within: Duration,
 ) -> Result<Response, CallError> {
-    for hop in [CONNECTION, TRANSFER_ENCODING] {
-        request.headers_mut().remove(hop);
-    }
-    let by = HeaderValue::from(peer.config.id.0);
-    request.headers_mut().insert(FORWARDED, by);
-    let response = peer.calls.send(address, request, ANSWER_WITHIN).await?;
+    let mut headers = passed_on(request.headers());
+    headers.insert(FORWARDED, HeaderValue::from(peer.config.id.0));
+    *request.headers_mut() = headers;
+    let response = peer.calls.send(address, request, within).await?;
     let (mut head, body) = response.into_parts();
     for hop in [CONNECTION, TRANSFER_ENCODING] {
         head.headers.remove(hop);
     }
     Ok(Response::from_parts(head, Body::from(body)))
+}
+
+/// The headers of a request that the leader needs. All others are between the caller and this peer: those that say where
+/// a body ends, above all, because a read is passed on without its body, over a connection that others share.
+fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    let mut passed = HeaderMap::new();
+    for name in [AUTHORIZATION, CONTENT_TYPE, change::KEY, change::SINCE] {
+        if let Some(value) = headers.get(&name) {
+            passed.insert(name, value.clone());
+        }
+    }
+    passed
 }
 
 fn no_answer(code: &str, error: &CallError) -> Problem {
@@ -182,4 +201,33 @@ fn no_answer(code: &str, error: &CallError) -> Problem {
         format!("the leader gave no answer: {error}"),
     )
     .hint("a new leader is elected within a second or two; look, then ask again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_passed_on_says_nothing_of_a_body_or_a_connection() {
+        let headers = [
+            ("content-length", "7"),
+            ("transfer-encoding", "chunked"),
+            ("expect", "100-continue"),
+            ("connection", "upgrade, x-hop"),
+            ("upgrade", "primacy"),
+            ("x-hop", "1"),
+            ("authorization", "Bearer x"),
+            ("idempotency-key", "k"),
+        ];
+        let headers = headers.map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        });
+        let passed = passed_on(&HeaderMap::from_iter(headers));
+        let mut names: Vec<_> = passed.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["authorization", "idempotency-key"]);
+    }
 }

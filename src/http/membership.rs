@@ -1,34 +1,33 @@
-//! Changes of the peers themselves: invite, let in, give a vote, remove, hand leadership over.
+//! Changes of the peers themselves: invite, give a vote, remove, transfer leadership.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::{Extension, Json};
-use raft::{ChangeError, ProposeError, TransferError};
-use serde::de::DeserializeOwned;
+use raft::ChangeError;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::model::PeerId;
-use crate::server::propose::{NotRecorded, Origin};
-use crate::server::token::unhex;
+use crate::server::hex::unhex;
+use crate::server::propose::Origin;
 use crate::server::{Peer, config};
 use crate::state::PeersChange;
 use crate::state::peers::Digest;
 
-use super::change::{expired, key_reused, outcome_unknown};
+use super::body::{Body, read};
+use super::invitations::issuer;
 use super::problem::Problem;
+use super::refusal::{change_refused, not_recorded, transfer_refused, unknown_peer};
 use super::views::{InvitedView, MembersView, TransferredView};
 
 /// How long an invitation lasts, in milliseconds of the leader's wall clock.
-const INVITED_FOR: u64 = 60 * 60 * 1000;
-/// How long a leader looks for a peer to hand over to.
-const HAND_OVER: Duration = Duration::from_secs(1);
+pub(super) const INVITED_FOR: u64 = 60 * 60 * 1000;
+/// How long a leader looks for a peer to transfer leadership to.
+const SEARCH: Duration = Duration::from_secs(1);
 
 /// The body of `POST /api/v1/peers`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -49,7 +48,7 @@ pub struct TransferBody {
 }
 
 /// The peer that the path names.
-pub struct Numbered(PeerId);
+pub struct Numbered(pub(super) PeerId);
 
 impl<S: Send + Sync> FromRequestParts<S> for Numbered {
     type Rejection = Problem;
@@ -58,18 +57,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Numbered {
         let number = Path::<u64>::from_request_parts(parts, state).await;
         number
             .map(|Path(id)| Numbered(PeerId(id)))
-            .map_err(|_| unknown("a peer is named by its number".to_owned()))
+            .map_err(|_| unknown_peer("a peer is named by its number".to_owned()))
     }
-}
-
-pub(super) type Body = Result<Bytes, BytesRejection>;
-
-pub(super) fn read<T: DeserializeOwned>(body: Body, shape: &str) -> Result<T, Problem> {
-    let body = body.map_err(|_| Problem::too_large())?;
-    serde_json::from_slice(&body).map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, "bad-body", error.to_string())
-            .hint(format!("send {shape}"))
-    })
 }
 
 /// `POST /api/v1/peers`: gives the next number to whoever will show the secret. Fails with `bad-body`, `too-large`,
@@ -89,8 +78,9 @@ pub async fn invite(
     }
     let secret: Digest = unhex(&body.secret_sha256)
         .ok_or_else(|| invalid("secret_sha256: it is not 64 hexadecimal digits"))?;
+    let issuer = issuer(&peer.config)?;
     if peer.consensus.was_born_alone() {
-        return Err(refused(&ChangeError::BornAlone));
+        return Err(change_refused(&ChangeError::BornAlone));
     }
     let members = peer.members();
     if let Some((id, _)) = members
@@ -116,13 +106,15 @@ pub async fn invite(
         .consensus
         .read(|state| state.peers.invitation(id).cloned());
     // A repetition, after it was withdrawn.
-    let recorded = recorded.ok_or_else(|| unknown(format!("the invitation {id} was withdrawn")))?;
+    let recorded =
+        recorded.ok_or_else(|| unknown_peer(format!("the invitation {id} was withdrawn")))?;
     tracing::info!(peer = %id, address = recorded.address, "a peer is invited");
     let view = InvitedView {
         id: id.0,
         address: recorded.address,
         group: peer.consensus.group().to_string(),
         members: members.into_values().collect(),
+        authority: issuer.authority.fingerprint().to_string(),
         expires_at: clock::text_of(recorded.expires_at),
     };
     Ok((StatusCode::CREATED, Json(view)))
@@ -136,7 +128,7 @@ pub async fn promote(
     match peer.consensus.promote(id.0).await {
         // A repetition of what was done.
         Ok(_) | Err(ChangeError::HasVote { .. }) => Ok(Json(members(&peer))),
-        Err(error) => Err(refused(&error)),
+        Err(error) => Err(change_refused(&error)),
     }
 }
 
@@ -158,7 +150,7 @@ pub async fn remove(
         // A repetition of what was done.
         return match is_gone {
             true => Ok(Json(members(&peer))),
-            false => Err(refused(&ChangeError::NoMember { id: id.0 })),
+            false => Err(change_refused(&ChangeError::NoMember { id: id.0 })),
         };
     }
     // Its number is spent before it goes, whatever becomes of the rest.
@@ -167,11 +159,11 @@ pub async fn remove(
         .propose_peers(origin, change)
         .await
         .map_err(not_recorded)?;
-    left.map_err(|refusal| unknown(refusal.to_string()))?;
+    left.map_err(|refusal| unknown_peer(refusal.to_string()))?;
     // Also if it was no member a moment ago: it may have joined meanwhile.
     match peer.consensus.remove(id.0).await {
         Ok(_) | Err(ChangeError::NoMember { .. }) => {}
-        Err(error) => return Err(refused(&error)),
+        Err(error) => return Err(change_refused(&error)),
     }
     tracing::info!(peer = %id, "a peer is removed");
     Ok(Json(members(&peer)))
@@ -187,17 +179,17 @@ pub async fn transfer(
         true => TransferBody::default(),
         false => read(Ok(body), "{\"to\": a peer} or {}")?,
     };
-    let handed = match to {
+    let transferred = match to {
         // It leads already, or it was a repetition.
         Some(to) if to == peer.config.id.0 => Ok(to),
         Some(to) => peer.consensus.transfer_leadership(to).await.map(|()| to),
-        None => match peer.consensus.hand_over(HAND_OVER).await {
+        None => match peer.consensus.hand_over(SEARCH).await {
             Ok(Some(to)) => Ok(to),
             Ok(None) => return Err(Problem::no_leader()),
             Err(error) => Err(error),
         },
     };
-    let leader = handed.map_err(|error| transfer_refused(&error))?;
+    let leader = transferred.map_err(|error| transfer_refused(&error))?;
     Ok(Json(TransferredView { leader }))
 }
 
@@ -207,88 +199,5 @@ fn members(peer: &Peer) -> MembersView {
     MembersView {
         learners: members.filter(|id| !status.voters.contains(id)).collect(),
         voters: status.voters,
-    }
-}
-
-fn unknown(detail: String) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "unknown-peer", detail)
-        .hint("GET /api/v1/peers lists the peers")
-}
-
-pub(super) fn not_recorded(error: NotRecorded) -> Problem {
-    match error {
-        NotRecorded::Proposal(ProposeError::NotLeader { .. }) => Problem::no_leader(),
-        NotRecorded::KeyReused => key_reused(),
-        NotRecorded::Expired => expired(),
-        NotRecorded::Proposal(error) => outcome_unknown(&error.to_string()),
-    }
-}
-
-fn unmet(problem: Problem) -> Problem {
-    problem.hint("GET /api/v1/peers says who answers and how far each is; the group is as it was")
-}
-
-pub(super) fn refused(error: &ChangeError) -> Problem {
-    match error {
-        // The leader of the moment is asked again.
-        ChangeError::NotLeader { .. } | ChangeError::HandedOver { .. } => Problem::no_leader(),
-        ChangeError::UnderWay => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "under-way",
-            error.to_string(),
-        )
-        .hint("ask again in a moment"),
-        ChangeError::NoMember { .. } => unknown(error.to_string()),
-        ChangeError::BornAlone => Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            "born-alone",
-            error.to_string(),
-        )
-        .hint("list three peers in the configuration of a new group"),
-        ChangeError::Exists { .. } | ChangeError::HasVote { .. } => {
-            Problem::new(StatusCode::CONFLICT, "exists", error.to_string())
-                .hint("GET /api/v1/peers lists the peers")
-        }
-        ChangeError::Silent { .. } => unmet(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            "silent",
-            error.to_string(),
-        )),
-        ChangeError::Behind { .. } => unmet(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            "behind",
-            error.to_string(),
-        )),
-        ChangeError::LastVoter { .. } | ChangeError::NoQuorum { .. } => unmet(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            "no-quorum",
-            error.to_string(),
-        )),
-        ChangeError::Transfer(error) => transfer_refused(error),
-        ChangeError::Unknown | ChangeError::Stopped(_) => outcome_unknown(&error.to_string()),
-    }
-}
-
-fn transfer_refused(error: &TransferError) -> Problem {
-    match error {
-        TransferError::NotLeader { .. } => Problem::no_leader(),
-        TransferError::NotAVoter { .. } => unmet(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            "no-vote",
-            error.to_string(),
-        )),
-        TransferError::Silent { .. } | TransferError::Behind { .. } => unmet(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            "behind",
-            error.to_string(),
-        )),
-        TransferError::Nobody => unmet(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            "silent",
-            error.to_string(),
-        )),
-        TransferError::NotTaken { .. } | TransferError::Stopped(_) => {
-            outcome_unknown(&error.to_string())
-        }
     }
 }

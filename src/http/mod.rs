@@ -2,32 +2,45 @@
 //!
 //! Reads are linearizable unless the caller says otherwise; a follower passes them on to the leader, one
 //! hop. Every refusal is `application/problem+json` with a stable code and a hint. Request bodies are
-//! limited to [`BODY_LIMIT`]; request headers and their time by the server; every wait has a deadline.
+//! limited to [`BODY_LIMIT`]; connections, request headers and their time by the server; what is answered at once, kind
+//! by kind, by `limits`; every wait has a deadline.
 
-mod change;
+pub mod authorisation;
+mod body;
+pub(crate) mod change;
 pub mod clusters;
 mod compat;
+mod enrol;
 mod forward;
+mod health;
 mod internal;
+pub mod invitations;
+mod limits;
 pub mod membership;
+mod metrics;
 pub mod peers;
 pub mod problem;
+mod refusal;
 mod starting;
+pub mod tokens;
 pub mod views;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
+use axum::{Extension, Router};
 
 use crate::control::SESSION_PATH;
-use crate::server::{Peer, Routes, join};
+use crate::security::newcomer::{ENROL_PATH, RENEW_PATH};
+use crate::server::{Peer, Routes};
 
+use limits::Budgets;
+use metrics::Meters;
 use problem::Problem;
 
 /// The most bytes of a request body, beside what peers send each other.
@@ -49,17 +62,33 @@ pub const STALENESS: HeaderName = HeaderName::from_static("primacy-staleness-ms"
 pub const ROUTES: &[(&str, &str)] = &[
     ("get", "/livez"),
     ("get", "/readyz"),
+    ("get", "/healthz"),
+    ("get", "/metrics"),
     ("get", "/api/leader-check"),
     ("get", "/api/leader-check/{code}"),
+    ("get", "/api/routed-leader-check"),
+    ("get", "/api/routed-leader-check/{code}"),
     ("get", "/api/raft-health"),
+    ("get", "/api/raft-leader"),
+    ("get", "/api/raft-state"),
+    ("get", "/api/raft-peers"),
+    ("get", "/api/raft-status"),
+    ("get", "/api/status"),
+    ("get", "/api/health"),
     ("get", "/api/lb-check"),
+    ("get", "/api/_ping"),
     ("get", "/api/v1/openapi.json"),
     ("get", "/api/v1/leader"),
     ("post", TRANSFER),
     ("get", "/api/v1/peers"),
     ("post", "/api/v1/peers"),
+    ("get", "/api/v1/peers/{peer}"),
     ("delete", "/api/v1/peers/{peer}"),
     ("post", "/api/v1/peers/{peer}/promote"),
+    ("get", "/api/v1/tokens"),
+    ("post", "/api/v1/tokens"),
+    ("delete", "/api/v1/tokens/{name}"),
+    ("post", "/api/v1/invitations"),
     ("get", "/api/v1/clusters"),
     ("post", "/api/v1/clusters"),
     ("get", "/api/v1/clusters/{cluster}"),
@@ -77,12 +106,21 @@ pub const PORT: Routes = Routes {
 
 /// All routes of a peer that takes part.
 pub fn router(peer: Arc<Peer>) -> Router {
+    let budgets = Arc::new(Budgets::new());
+    let meters = Arc::new(Meters::new(budgets.clone()));
+    let within = |budget: &Arc<limits::Budget>| {
+        middleware::from_fn_with_state(budget.clone(), limits::within)
+    };
+    let to_leader =
+        middleware::from_fn_with_state((peer.clone(), budgets.clone()), forward::to_leader);
     let led = Router::new()
         .route("/api/v1/leader", get(peers::leader))
         .route(TRANSFER, post(membership::transfer))
-        .route("/api/v1/peers/{peer}", delete(membership::remove))
         .route("/api/v1/peers/{peer}/promote", post(membership::promote))
-        .route(join::PATH, post(internal::join))
+        .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/api/v1/tokens/{name}", delete(tokens::revoke))
+        .route("/api/v1/invitations", post(invitations::invite))
+        .route(ENROL_PATH, post(enrol::enrol))
         .route(
             "/api/v1/clusters",
             get(clusters::list).post(clusters::create),
@@ -98,38 +136,69 @@ pub fn router(peer: Arc<Peer>) -> Router {
             "/api/v1/clusters/{cluster}/recoveries",
             get(clusters::history),
         )
-        .route_layer(middleware::from_fn_with_state(
-            peer.clone(),
-            forward::to_leader,
-        ));
+        .route_layer(to_leader.clone());
     // Asked of any peer without a leader; changed by the leader alone.
-    let invite = post(membership::invite).route_layer(middleware::from_fn_with_state(
-        peer.clone(),
-        forward::to_leader,
-    ));
-    Router::new()
-        .merge(led)
-        .route("/api/v1/peers", invite.get(peers::peers))
-        .route("/internal/v1/peers/{peer}", get(internal::word))
+    let peers = post(membership::invite)
+        .route_layer(to_leader.clone())
+        .merge(get(peers::peers).route_layer(within(&budgets.reads)));
+    let one = delete(membership::remove)
+        .route_layer(to_leader)
+        .merge(get(peers::one).route_layer(within(&budgets.reads)));
+    let own = Router::new()
         .route("/api/v1/openapi.json", get(openapi))
-        .route("/livez", any(compat::alive))
-        .route("/readyz", any(compat::ready))
-        .route("/api/leader-check", any(compat::leader_check))
-        .route("/api/leader-check/{code}", any(compat::leader_check_or))
-        .route("/api/raft-health", any(compat::raft_health))
-        .route("/api/lb-check", any(compat::alive))
-        .route(SESSION_PATH, get(internal::session))
+        .route_layer(within(&budgets.reads));
+    let group = Router::new()
+        .route("/internal/v1/peers/{peer}", get(internal::word))
+        .route(RENEW_PATH, post(enrol::renew))
         .route(
             "/internal/v1/look/{cluster}/{instance}",
             get(internal::look),
         )
         .route("/internal/v1/peer", get(internal::peer))
+        .route(SESSION_PATH, get(internal::session))
+        .route_layer(within(&budgets.group));
+    Router::new()
+        .merge(led)
+        .route("/api/v1/peers", peers)
+        .route("/api/v1/peers/{peer}", one)
+        .merge(own)
+        .merge(group)
+        .merge(checks().route_layer(within(&budgets.health)))
         .route("/raft/v1/{call}", post(internal::raft))
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(
+            authorisation::Records(Some(peer.clone())),
+            authorisation::authorise,
+        ))
         .layer(middleware::from_fn_with_state(peer.clone(), sign))
+        .layer(middleware::from_fn_with_state(
+            meters.clone(),
+            metrics::count,
+        ))
+        .layer(Extension(budgets))
+        .layer(Extension(meters))
         .with_state(peer)
+}
+
+/// What load balancers and orchestration ask, by any method.
+fn checks() -> Router<Arc<Peer>> {
+    Router::new()
+        .route("/livez", any(health::alive))
+        .route("/healthz", any(health::alive))
+        .route("/readyz", any(health::ready))
+        .route("/metrics", any(metrics::metrics))
+        .route("/api/lb-check", any(health::alive))
+        .route("/api/_ping", any(health::alive))
+        .route("/api/leader-check", any(compat::leader_check))
+        .route("/api/leader-check/{code}", any(compat::leader_check_or))
+        .route("/api/routed-leader-check", any(compat::routed_leader_check))
+        .route(
+            "/api/routed-leader-check/{code}",
+            any(compat::routed_leader_check_or),
+        )
+        .merge(compat::accounts(compat::Account::of))
 }
 
 /// Says on every answer who gave it; the leader's word stays on a forwarded one.

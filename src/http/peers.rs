@@ -12,8 +12,11 @@ use crate::clock;
 use crate::model::PeerId;
 use crate::server::calls::Calls;
 use crate::server::{Config, Peer};
+use crate::state::level::spoken;
 
+use super::membership::Numbered;
 use super::problem::Problem;
+use super::refusal::unknown_peer;
 use super::views::{LeaderView, PeerView};
 
 /// How long another peer may take to tell about itself.
@@ -58,6 +61,27 @@ pub async fn peers(State(peer): State<Arc<Peer>>) -> Json<Vec<PeerView>> {
     Json(views)
 }
 
+/// `GET /api/v1/peers/{peer}`: one peer, asked now; of itself it tells without any other. Works without a leader. Fails
+/// with `unknown-peer`.
+pub async fn one(
+    State(peer): State<Arc<Peer>>,
+    Numbered(id): Numbered,
+) -> Result<Json<PeerView>, Problem> {
+    if id == peer.config.id {
+        return Ok(Json(this_peer(&peer)));
+    }
+    let member = peer.members().remove_entry(&id);
+    let (id, address) = member.ok_or_else(|| no_member(id))?;
+    let told = all([(id, address)].into(), peer.config.id, &peer.calls, None);
+    let mut view = told.await.pop().ok_or_else(|| no_member(id))?;
+    view.vote = peer.voters().contains(&id);
+    Ok(Json(view))
+}
+
+fn no_member(id: PeerId) -> Problem {
+    unknown_peer(format!("peer {id} is no member of the group"))
+}
+
 /// What each of `members` says of itself; `own` is what `this` one says.
 pub(super) async fn all(
     members: BTreeMap<PeerId, String>,
@@ -99,6 +123,8 @@ fn unreachable_peer(id: PeerId, address: String) -> PeerView {
         applied_index: None,
         vote: false,
         behind: None,
+        feature_level_spoken: None,
+        feature_level: None,
         warnings: vec![],
     }
 }
@@ -110,6 +136,7 @@ pub(super) fn silent_view(config: &Config, role: &str, warnings: Vec<String>) ->
         zone: Some(config.zone.to_string()),
         reachable: true,
         role: role.to_owned(),
+        feature_level_spoken: Some(spoken().number()),
         warnings,
         ..unreachable_peer(config.id, address)
     }
@@ -132,6 +159,8 @@ pub(super) fn this_peer(peer: &Peer) -> PeerView {
         applied_index: status.applied_index,
         vote: status.voters.contains(&config.id.0),
         behind: None,
+        feature_level_spoken: Some(spoken().number()),
+        feature_level: Some(peer.consensus.read(|state| state.level.number())),
         warnings: config.warnings.clone(),
     }
 }

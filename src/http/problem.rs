@@ -1,11 +1,15 @@
 //! Refusals and failures as RFC 9457 problem documents.
 
+use axum::http::HeaderValue;
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::BODY_LIMIT;
+
+/// What `Retry-After` says, in seconds: places are free again within milliseconds, and an election takes a second or two.
+const AGAIN_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// One problem. `code` is stable; `detail` and `hint` are for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +100,10 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_string(&self).unwrap_or_default();
         let headers = [(CONTENT_TYPE, "application/problem+json")];
-        (status, headers, body).into_response()
+        let mut response = (status, headers, body).into_response();
+        if self.retryable {
+            response.headers_mut().insert(RETRY_AFTER, AGAIN_AFTER);
+        }
+        response
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 use super::protocol::{Hold, Reply, Request};
@@ -12,6 +12,8 @@ use crate::model::Timestamp;
 
 /// How long the leash may take to answer. It answers in microseconds, or is busy killing.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// Most bytes of its answer: a refusal is a sentence.
+const LONGEST_ANSWER: u64 = 4 * 1024;
 
 /// Talks to the leash behind a socket.
 #[derive(Debug, Clone)]
@@ -64,7 +66,8 @@ impl Client {
             let mut stream = UnixStream::connect(&self.socket).await?;
             stream.write_all(format!("{request}\n").as_bytes()).await?;
             let mut line = String::new();
-            BufReader::new(stream).read_line(&mut line).await?;
+            let answer = stream.take(LONGEST_ANSWER);
+            BufReader::new(answer).read_line(&mut line).await?;
             Ok(line)
         };
         let line = match tokio::time::timeout(PATIENCE, asked).await {

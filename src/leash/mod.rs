@@ -23,6 +23,8 @@ use crate::model::Timestamp;
 pub use client::Client;
 pub use process::run;
 pub use protocol::{Expiry, Hold};
+#[cfg(test)]
+pub(crate) use protocol::{Reply, Request};
 
 /// What `primacy leash` is told.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -152,6 +153,21 @@ impl fmt::Display for AccessRole {
         })
     }
 }
+
+impl FromStr for AccessRole {
+    type Err = UnknownRole;
+
+    fn from_str(text: &str) -> Result<AccessRole, UnknownRole> {
+        let all = [AccessRole::Viewer, AccessRole::Operator, AccessRole::Admin];
+        let named = all.into_iter().find(|role| role.to_string() == text);
+        named.ok_or(UnknownRole)
+    }
+}
+
+/// A text that names no role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a role is viewer, operator or admin")]
+pub struct UnknownRole;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! Values: what the rest of the product talks about. Nothing here acts, waits or reads a clock.
 
 pub mod access;
+pub mod address;
 pub mod cluster;
 #[cfg(test)]
 pub mod example;
@@ -10,7 +11,9 @@ pub mod time;
 pub mod view;
 pub mod wal;
 
-pub use access::{AccessRole, Action, Forbidden, Scope, SecretHash, Subject, TokenRecord, permits};
+pub use access::{
+    AccessRole, Action, Forbidden, Scope, SecretHash, Subject, TokenRecord, UnknownRole, permits,
+};
 pub use cluster::{Address, Cluster, Durability, Member, PlannedStop, Reads, Standing};
 pub use ids::{
     ClusterName, Epoch, Incarnation, InstanceId, InvalidName, Order, PeerId, SystemIdentifier, Zone,

@@ -3,7 +3,7 @@
 //! Each peer keeps it, so that any of them takes in newcomers and renews: one `authority.pem` with the key and its
 //! certificate, whole or absent after a power cut, readable by its owner alone. Whoever holds it can be anybody in
 //! this installation and nobody outside. Certificates live for thirty days, because there is no list of those that
-//! were revoked: who has left the installation can call for no longer than that.
+//! were revoked. That is a limit for tools alone: an agent's is renewed for whoever has its key, and a peer has the authority.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,7 @@ pub struct CertificateAuthority {
     group: GroupId,
     certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
+    life: Duration,
 }
 
 /// A key with its certificate, made together. `Debug` does not show the key.
@@ -89,6 +90,7 @@ impl CertificateAuthority {
             group,
             certificate,
             issuer: Issuer::new(params, key),
+            life: LIFE,
         })
     }
 
@@ -98,7 +100,7 @@ impl CertificateAuthority {
     /// [`SecurityError::Read`] if there is none; [`SecurityError::File`] if it is not whole or not ours.
     pub fn open(folder: &Path) -> Result<Self, SecurityError> {
         let path = folder.join(FILE);
-        let text = std::fs::read(&path).map_err(|source| SecurityError::Read {
+        let text = durable::read_whole(&path).map_err(|source| SecurityError::Read {
             path: path.clone(),
             source,
         })?;
@@ -121,18 +123,14 @@ impl CertificateAuthority {
         if certificate::public_key(&certificate)? != key.der_bytes() {
             return Err(refuse("and the key beside it do not belong together"));
         }
-        let group = certificate::names(&certificate)?
-            .iter()
-            .find_map(|name| match name {
-                Name::Uri(uri) => authority_group(uri),
-                Name::Dns(_) => None,
-            })
+        let group = installation_of(&certificate)?
             .ok_or_else(|| refuse("is of no authority of Primacy"))?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(issue)?;
         Ok(Self {
             group,
             certificate,
             issuer,
+            life: LIFE,
         })
     }
 
@@ -145,6 +143,11 @@ impl CertificateAuthority {
     /// Writes it into `folder` in place of the one that is there. Errors: [`SecurityError::Write`].
     pub fn keep(&self, folder: &Path) -> Result<(), SecurityError> {
         durable::write(&folder.join(FILE), self.reveal().as_bytes()).map_err(SecurityError::Write)
+    }
+
+    /// The same authority, whose certificates count for so long.
+    pub fn lasting(self, life: Duration) -> Self {
+        Self { life, ..self }
     }
 
     /// The same authority signing for another installation, as one of a company does.
@@ -213,11 +216,11 @@ impl CertificateAuthority {
         hosts: &[String],
         now: u64,
     ) -> Result<CertificateDer<'static>, SecurityError> {
-        let mut params = dated(now, LIFE)?;
+        let mut params = dated(now, self.life)?;
         params.distinguished_name = common_name(&match &who {
             Who::Peer(id) => format!("Primacy peer {id}"),
             Who::Agent { instance, .. } => format!("Primacy agent {instance}"),
-            Who::Tool(_) => "Primacy tool".to_owned(),
+            Who::Tool { .. } => "Primacy tool".to_owned(),
         });
         params.use_authority_key_identifier_extension = true;
         params.is_ca = IsCa::ExplicitNoCa;
@@ -227,7 +230,7 @@ impl CertificateAuthority {
                 ExtendedKeyUsagePurpose::ServerAuth,
                 ExtendedKeyUsagePurpose::ClientAuth,
             ],
-            Who::Tool(_) => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Who::Tool { .. } => vec![ExtendedKeyUsagePurpose::ClientAuth],
         };
         let group = self.group;
         params.subject_alt_names = vec![uri(&Identity { group, who }.uri())?];
@@ -237,6 +240,19 @@ impl CertificateAuthority {
         let certificate = params.signed_by(key, &self.issuer).map_err(issue)?;
         Ok(certificate.der().clone())
     }
+}
+
+/// Draws the number of a new installation: a random UUID.
+///
+/// # Errors
+/// [`SecurityError::Random`].
+pub fn new_installation() -> Result<GroupId, SecurityError> {
+    let mut bytes = [0; 16];
+    random(&mut bytes).map_err(SecurityError::Random)?;
+    // Version 4, variant 1, so that other programs take it for one.
+    bytes[6] = bytes[6] & 0x0F | 0x40;
+    bytes[8] = bytes[8] & 0x3F | 0x80;
+    Ok(GroupId::from_bytes(bytes))
 }
 
 fn issue(error: rcgen::Error) -> SecurityError {
@@ -286,6 +302,15 @@ fn authority_uri(group: GroupId) -> String {
     format!("primacy://{group}/authority")
 }
 
+/// The installation that a built-in authority signs for; none if it is another authority. Errors: it cannot be read.
+pub fn installation_of(authority: &CertificateDer<'_>) -> Result<Option<GroupId>, SecurityError> {
+    let names = certificate::names(authority)?;
+    Ok(names.iter().find_map(|name| match name {
+        Name::Uri(uri) => authority_group(uri),
+        Name::Dns(_) => None,
+    }))
+}
+
 fn authority_group(uri: &str) -> Option<GroupId> {
     let group = uri.strip_prefix("primacy://")?.strip_suffix("/authority")?;
     group.parse().ok()
@@ -299,9 +324,21 @@ pub fn prepare_folder(folder: &Path) -> Result<(), SecurityError> {
         path: PathBuf::from(folder),
         source,
     };
-    let mut builder = std::fs::DirBuilder::new();
-    let made = builder.recursive(true).mode(0o700).create(folder);
-    made.map_err(failed)?;
+    // It lies in the folder of a peer or an agent, which is as closed; others may have to pass through those above.
+    let is_named = |path: &&Path| !path.as_os_str().is_empty();
+    let own = folder.parent().filter(is_named);
+    let above = own.and_then(Path::parent).filter(is_named);
+    above
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .map_err(failed)?;
+    for folder in own.into_iter().chain([folder]) {
+        match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
     let mine = std::fs::Permissions::from_mode(0o700);
     std::fs::set_permissions(folder, mine).map_err(failed)
 }

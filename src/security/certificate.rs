@@ -1,8 +1,9 @@
 //! What is read from a certificate, and PEM text.
 
 use std::fmt;
+use std::str::FromStr;
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,18 @@ impl Fingerprint {
     /// Of this certificate.
     pub fn of(certificate: &CertificateDer<'_>) -> Fingerprint {
         Fingerprint(Sha256::digest(certificate).into())
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = ();
+
+    /// Reads what `Display` shows, and that with colons. Errors: it is something else.
+    fn from_str(text: &str) -> Result<Fingerprint, ()> {
+        let digits = text.replace(':', "");
+        let bytes = HEXUPPER_PERMISSIVE.decode(digits.as_bytes());
+        let bytes = bytes.map_err(|_| ())?.try_into().map_err(|_| ())?;
+        Ok(Fingerprint(bytes))
     }
 }
 

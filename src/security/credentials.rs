@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
 
-use super::authority::Issued;
+use super::authority::{Issued, installation_of};
 use super::certificate::{self, Validity, from_pem, pem, to_pem};
 use super::error::{SecurityError, invalid};
 use super::identity::{Identity, Who};
@@ -39,22 +39,60 @@ impl Files {
         }
     }
 
-    /// Writes what was issued, and whom to trust, in place of what is there. Only for [`Files::built_in`].
+    /// Those that people and their tools keep in a folder, under the names that other programs expect: `ca.pem`,
+    /// `certificate.pem` and `key.pem`.
+    pub fn of_tool(folder: &Path) -> Files {
+        Files {
+            certificate: folder.join("certificate.pem"),
+            key: folder.join("key.pem"),
+            authorities: folder.join("ca.pem"),
+        }
+    }
+
+    /// Writes what was issued, and whom to trust, in place of what is there: of [`Files::built_in`] a power cut leaves
+    /// the old or the new.
     ///
     /// # Errors
-    /// [`SecurityError::Write`]. What was there before is whole.
+    /// [`SecurityError::Write`].
     pub fn keep(
         &self,
         issued: &Issued,
         authorities: &[CertificateDer<'static>],
     ) -> Result<(), SecurityError> {
         let key = pem("PRIVATE KEY", issued.key.secret_der());
-        let own = key + &to_pem(&issued.chain);
+        let chain = to_pem(&issued.chain);
         // Whoever trusts more is ready for the new certificate; the other order would not be.
-        for (path, text) in [(&self.authorities, to_pem(authorities)), (&self.key, own)] {
+        let mut files = vec![(&self.authorities, to_pem(authorities))];
+        if self.key == self.certificate {
+            files.push((&self.key, key + &chain));
+        } else {
+            files.push((&self.key, key));
+            files.push((&self.certificate, chain));
+        }
+        for (path, text) in files {
             durable::write(path, text.as_bytes()).map_err(SecurityError::Write)?;
         }
         Ok(())
+    }
+
+    /// Every authority that is trusted.
+    ///
+    /// # Errors
+    /// [`SecurityError::Read`], [`SecurityError::File`].
+    pub fn trusted(&self) -> Result<Vec<CertificateDer<'static>>, SecurityError> {
+        from_pem(&read(&self.authorities)?).map_err(|error| wrong(&self.authorities, error))
+    }
+
+    /// Whom the certificate speaks for, trusted or not.
+    ///
+    /// # Errors
+    /// [`SecurityError::Read`], [`SecurityError::File`].
+    pub fn identity(&self) -> Result<Identity, SecurityError> {
+        let found = from_pem(&read(&self.certificate)?).and_then(|chain| {
+            let missing = || SecurityError::Certificate("is missing".to_owned());
+            certificate::identity(chain.first().ok_or_else(missing)?)
+        });
+        found.map_err(|error| wrong(&self.certificate, error))
     }
 }
 
@@ -108,7 +146,7 @@ impl Credentials {
         let now = UnixTime::since_unix_epoch(Duration::from_millis(now));
         let judged = trust.caller(leaf, others, now);
         let identity = judged.map_err(|error| refuse(format!("is refused: {}", words(&error))))?;
-        if !matches!(identity.who, Who::Tool(_)) {
+        if !matches!(identity.who, Who::Tool { .. }) {
             let expected = Expected::Exactly(identity.who.clone());
             let judged = trust.called(leaf, others, now, &expected);
             judged.map_err(|error| refuse(format!("is refused for serving: {}", words(&error))))?;
@@ -140,9 +178,7 @@ impl Credentials {
     pub fn load(group: GroupId, files: &Files, now: u64) -> Result<Credentials, SecurityError> {
         let chain = read(&files.certificate)?;
         let chain = from_pem(&chain).map_err(|error| wrong(&files.certificate, error))?;
-        let authorities = read(&files.authorities)?;
-        let authorities =
-            from_pem(&authorities).map_err(|error| wrong(&files.authorities, error))?;
+        let authorities = files.trusted()?;
         check_mode(&files.key)?;
         // The library's error does not show the key.
         let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
@@ -150,6 +186,32 @@ impl Credentials {
         let issued = Issued { chain, key };
         Credentials::new(group, issued, &authorities, now)
             .map_err(|error| wrong(&files.certificate, error))
+    }
+
+    /// Reads what a person or a tool keeps in `folder`: [`Files::of_tool`], or what Primacy keeps itself
+    /// ([`Files::built_in`]). Without a certificate it shows nothing; the built-in authority says then of which
+    /// installation it is. `now` is in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// As [`Credentials::load`].
+    pub fn of_folder(folder: &Path, now: u64) -> Result<Credentials, SecurityError> {
+        let own = Files::built_in(folder);
+        let files = match own.certificate.exists() {
+            true => own,
+            false => Files::of_tool(folder),
+        };
+        if files.certificate.exists() {
+            return Credentials::load(files.identity()?.group, &files, now);
+        }
+        let path = &files.authorities;
+        let authorities = files.trusted()?;
+        let first = authorities.first().map(installation_of).transpose();
+        let group = first.map_err(|error| wrong(path, error))?.flatten();
+        let group = group.ok_or_else(|| {
+            let why = "it does not say of which installation it is; put a certificate.pem and its key.pem beside it";
+            invalid(path, why)
+        })?;
+        Credentials::anonymous(group, &authorities)
     }
 
     /// What it shows, if anything.
@@ -168,7 +230,7 @@ fn wrong(path: &Path, error: SecurityError) -> SecurityError {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, SecurityError> {
-    std::fs::read(path).map_err(|source| SecurityError::Read {
+    durable::read_whole(path).map_err(|source| SecurityError::Read {
         path: path.to_owned(),
         source,
     })

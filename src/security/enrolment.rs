@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use raft::GroupId;
@@ -18,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::authority::{CertificateAuthority, Issued};
+use super::credentials::Files;
 use super::error::SecurityError;
 use super::identity::{ToolName, Who};
 use super::secret::Secret;
@@ -122,6 +124,41 @@ impl NewKey {
             key: self.key,
         };
         (issued, enrolled.authorities.iter().map(der).collect())
+    }
+}
+
+/// What a peer signs with, and whom newcomers are to trust.
+#[derive(Debug)]
+pub struct Issuer {
+    /// The built-in authority.
+    pub authority: CertificateAuthority,
+    /// Every authority that is trusted.
+    pub trusted: Vec<CertificateDer<'static>>,
+}
+
+impl Issuer {
+    /// Opens the authority in `folder`; `files` say whom the peer trusts.
+    ///
+    /// # Errors
+    /// [`SecurityError::Read`] if there is none; [`SecurityError::File`].
+    pub fn open(folder: &Path, files: &Files) -> Result<Issuer, SecurityError> {
+        let authority = CertificateAuthority::open(folder)?;
+        let trusted = files.trusted()?;
+        Ok(Issuer { authority, trusted })
+    }
+
+    /// As [`enrol`].
+    ///
+    /// # Errors
+    /// As [`enrol`].
+    pub fn enrol(
+        &self,
+        request: &[u8],
+        who: Who,
+        hosts: &[String],
+        now: u64,
+    ) -> Result<Enrolled, SecurityError> {
+        enrol(&self.authority, &self.trusted, request, who, hosts, now)
     }
 }
 

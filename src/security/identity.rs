@@ -1,10 +1,11 @@
 //! Who a certificate speaks for: an installation, a role in it, and a name in that role.
 //!
 //! It stands in the certificate as a URI, `primacy://<group>/peer/<number>`,
-//! `primacy://<group>/agent/<cluster>/<instance>` or `primacy://<group>/tool/<name>`. A certificate of the user's
+//! `primacy://<group>/agent/<cluster>/<instance>` or `primacy://<group>/tool/<role>/<name>`, where the role is one of
+//! [`AccessRole`] and counts for the whole installation. A certificate of the user's
 //! own authority carries the same URI or, where that authority writes DNS names only, the same words as a name under
 //! `<group>.primacy.internal`, from the narrow to the wide: `1.peer.<group>.primacy.internal`,
-//! `a.demo.agent.<group>.primacy.internal`, `backup.tool.<group>.primacy.internal`. Nothing else in a certificate
+//! `a.demo.agent.<group>.primacy.internal`, `backup.viewer.tool.<group>.primacy.internal`. Nothing else in a certificate
 //! identifies anybody: an authority that signs for a whole company signs for many hosts that are no peers.
 
 use std::fmt;
@@ -12,7 +13,7 @@ use std::fmt;
 use raft::GroupId;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ClusterName, InstanceId, PeerId};
+use crate::model::{AccessRole, ClusterName, InstanceId, PeerId};
 
 const SCHEME: &str = "primacy://";
 const DOMAIN: &str = ".primacy.internal";
@@ -29,8 +30,13 @@ pub enum Who {
         /// The instance.
         instance: InstanceId,
     },
-    /// A program of the user.
-    Tool(ToolName),
+    /// A program of the user, or the user.
+    Tool {
+        /// What it may do, in the whole installation.
+        role: AccessRole,
+        /// Its name.
+        name: ToolName,
+    },
 }
 
 /// The name of a program of the user: 1 to 32 of `a-z`, `0-9` and `-`.
@@ -42,6 +48,12 @@ impl ToolName {
     /// Follows the rules of the names of instances. Errors: the rule that it breaks.
     pub fn new(name: &str) -> Result<ToolName, crate::model::InvalidName> {
         InstanceId::new(name).map(|name| ToolName(name.as_str().to_owned()))
+    }
+}
+
+impl fmt::Display for ToolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -76,7 +88,9 @@ impl Who {
                 let (cluster, instance) = (cluster.to_string(), instance.to_string());
                 vec!["agent".to_owned(), cluster, instance]
             }
-            Who::Tool(name) => vec!["tool".to_owned(), name.0.clone()],
+            Who::Tool { role, name } => {
+                vec!["tool".to_owned(), role.to_string(), name.0.clone()]
+            }
         }
     }
 
@@ -91,7 +105,10 @@ impl Who {
                 cluster: ClusterName::new(cluster).ok()?,
                 instance: InstanceId::new(instance).ok()?,
             }),
-            ["tool", name] => ToolName::new(name).ok().map(Who::Tool),
+            ["tool", role, name] => Some(Who::Tool {
+                role: role.parse().ok()?,
+                name: ToolName::new(name).ok()?,
+            }),
             _ => None,
         }
     }
@@ -102,7 +119,7 @@ impl fmt::Display for Who {
         match self {
             Who::Peer(id) => write!(f, "peer {id}"),
             Who::Agent { cluster, instance } => write!(f, "the agent of {instance} in {cluster}"),
-            Who::Tool(name) => write!(f, "tool {}", name.0),
+            Who::Tool { role, name } => write!(f, "tool {name} ({role})"),
         }
     }
 }
@@ -163,12 +180,15 @@ mod tests {
             cluster: ClusterName::new("demo").unwrap(),
             instance: InstanceId::new("a").unwrap(),
         };
-        let tool = Who::Tool(ToolName::new("backup").unwrap());
+        let tool = Who::Tool {
+            role: AccessRole::Viewer,
+            name: ToolName::new("backup").unwrap(),
+        };
         let group = "07070707-0707-0707-0707-070707070707";
         for (who, uri, dns) in [
             (Who::Peer(PeerId(1)), "peer/1", "1.peer"),
             (agent, "agent/demo/a", "a.demo.agent"),
-            (tool, "tool/backup", "backup.tool"),
+            (tool, "tool/viewer/backup", "backup.viewer.tool"),
         ] {
             let identity = identity(who);
             assert_eq!(identity.uri(), format!("primacy://{group}/{uri}"));
@@ -190,8 +210,10 @@ mod tests {
             "peers/1",
             "agent/demo",
             "agent/Demo/a",
-            "tool/a_b",
-            "tool/a.b",
+            "tool/backup",
+            "tool/root/backup",
+            "tool/admin/a_b",
+            "tool/admin/a.b",
             "",
             "/peer/1",
         ] {

@@ -6,9 +6,6 @@
 //! enough, it must be of this installation and of the role that the caller wants. Which route may be called by whom is
 //! for `http` to say, from the [`Identity`] of a connection or from a [`crate::model::TokenRecord`].
 //!
-//! **Nothing of this is in use yet**: peers, agents and tools still speak plain HTTP, and say so. What joins a group
-//! today is `server::token`, which goes when this takes its place.
-//!
 //! | file | subject |
 //! |---|---|
 //! | `identity` | the names that a certificate speaks for |
@@ -17,11 +14,13 @@
 //! | `credentials` | what a process shows and whom it trusts, read from files |
 //! | `verify` | the one place that decides whether a certificate is accepted |
 //! | `tls` | connections; credentials that change while the process runs; the transport of Raft |
+//! | `wire` | TLS or plain TCP: what the rest of the program speaks through |
 //! | `token`, `enrolment` | how a newcomer gets its first certificate |
+//! | `newcomer`, `invited` | the same over HTTP; the first peers, before there is a group |
+//! | `renewal` | certificates are renewed, and read anew when their files change |
 //! | `secret`, `bearer` | random secrets, and what of them is kept |
 //!
-//! rcgen is named in `authority` and `enrolment`, x509-parser in `certificate`, rustls from `certificate` to
-//! `enrolment`. No key and no secret is shown by any `Debug` or error here.
+//! rcgen is named in `authority` and `enrolment`, x509-parser in `certificate`, rustls in this module alone. No key and no secret is shown by any `Debug` or error here.
 
 pub mod authority;
 pub mod bearer;
@@ -30,12 +29,16 @@ pub mod credentials;
 pub mod enrolment;
 mod error;
 pub mod identity;
+pub mod invited;
+pub mod newcomer;
+pub mod renewal;
 pub mod secret;
 #[cfg(test)]
 mod tests;
 pub mod tls;
 pub mod token;
 mod verify;
+pub mod wire;
 
 pub use authority::CertificateAuthority;
 pub use bearer::BearerToken;
@@ -43,7 +46,9 @@ pub use certificate::Fingerprint;
 pub use credentials::{Credentials, Files};
 pub use error::SecurityError;
 pub use identity::{Identity, ToolName, Who};
+pub use invited::Invited;
 pub use secret::Secret;
-pub use tls::Tls;
+pub use tls::{Tls, refusal};
 pub use token::{JoinKind, JoinToken};
 pub use verify::{Expected, Stranger};
+pub use wire::{Caller, Wire};

@@ -118,11 +118,6 @@ impl Tls {
         self.current.0.send_replace(Arc::new(credentials));
     }
 
-    /// Follows the replacements, for whoever wants to end connections that stand.
-    pub fn watch(&self) -> watch::Receiver<Arc<Credentials>> {
-        self.current.0.subscribe()
-    }
-
     /// Shakes hands on `stream` as the one that called, and accepts nobody but `expected`.
     ///
     /// # Errors
@@ -179,6 +174,30 @@ pub(super) async fn shake_as_caller<S: AsyncRead + AsyncWrite + Unpin>(
     in_time(TlsConnector::from(Arc::new(config)).connect(name, stream)).await
 }
 
+/// Why one end does not speak to the other, if that is what `error` or a cause of it says. Nothing but the handshake was
+/// heard then.
+pub fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+            match inner {
+                // The last word of a handshake: the caller has sent its request behind it by then.
+                Some(rustls::Error::AlertReceived(alert)) => {
+                    return Some(format!("it refuses our certificate ({alert:?})"));
+                }
+                Some(error) => return Some(words(error)),
+                None if error.kind() == io::ErrorKind::InvalidData => {
+                    return Some(error.to_string());
+                }
+                None => {}
+            }
+        }
+        next = cause.source();
+    }
+    None
+}
+
 async fn in_time<T>(shaking: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout(SHAKE_WITHIN, shaking)
         .await
@@ -208,7 +227,7 @@ impl Transport for Tls {
             let (stream, caller) = Tls::accept(self, stream).await?;
             let peer = caller.and_then(|caller| match caller.who {
                 Who::Peer(PeerId(id)) => Some(VerifiedPeer(id)),
-                Who::Agent { .. } | Who::Tool(_) => None,
+                Who::Agent { .. } | Who::Tool { .. } => None,
             });
             Ok((Box::new(stream) as Box<dyn Stream>, peer))
         })

@@ -7,8 +7,13 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::HOST;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::security::{self, Wire};
+
+mod connector;
+
+use connector::Connector;
 
 /// The largest answer that is read, in bytes.
 const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
@@ -21,6 +26,14 @@ pub enum CallError {
     Unreachable {
         /// The `host:port`.
         address: String,
+    },
+    /// Nothing was sent: who answers there is not who should.
+    #[error("{address} is not spoken to: {why}")]
+    Stranger {
+        /// The `host:port`.
+        address: String,
+        /// Why, in words.
+        why: String,
     },
     /// The connection broke or the answer is too large; the call may have taken effect.
     #[error("{address} gave no whole answer")]
@@ -36,26 +49,22 @@ pub enum CallError {
     },
 }
 
-/// A client with kept-alive connections.
+/// A client with kept-alive connections. Over TLS it speaks to peers of its installation alone.
 #[derive(Clone)]
 pub struct Calls {
-    client: Client<HttpConnector, Full<Bytes>>,
-}
-
-impl Default for Calls {
-    fn default() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(Duration::from_secs(2)));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build(connector);
-        Calls { client }
-    }
+    client: Client<Connector, Full<Bytes>>,
 }
 
 impl Calls {
+    /// Nothing is connected yet.
+    pub fn over(wire: Wire) -> Calls {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build(Connector(wire));
+        Calls { client }
+    }
+
     /// Sends `request`, whose URI holds a path only, to `address`.
     pub async fn send(
         &self,
@@ -79,12 +88,11 @@ impl Calls {
         request.headers_mut().remove(HOST);
         let call = async {
             let response = self.client.request(request).await.map_err(|error| {
-                if error.is_connect() {
-                    CallError::Unreachable {
-                        address: address.to_owned(),
-                    }
-                } else {
-                    broken()
+                let address = address.to_owned();
+                match security::refusal(&error) {
+                    Some(why) => CallError::Stranger { address, why },
+                    None if error.is_connect() => CallError::Unreachable { address },
+                    None => CallError::Broken { address },
                 }
             })?;
             let (head, body) = response.into_parts();

@@ -8,10 +8,9 @@ use hyper::http::uri::Authority;
 use raft::{GroupId, Timing};
 use serde::Deserialize;
 
-use crate::config;
-use crate::model::{PeerId, Zone};
-
-use super::token::Token;
+use crate::config::{self, TlsTable};
+use crate::model::{PeerId, Zone, address};
+use crate::security::{Files, JoinKind, JoinToken};
 
 /// Shows every field.
 const SAMPLE: &str = "docs/server.toml";
@@ -39,10 +38,12 @@ pub struct Config {
     /// Whether this peer joins a group that there is, rather than being one of its first members.
     pub joins: bool,
     /// The token to join with.
-    pub token: Option<Token>,
+    pub token: Option<JoinToken>,
     /// The pace of the group.
     pub timing: Timing,
-    /// What is allowed and should not be; shown in every status.
+    /// Where its certificate lies; none if it speaks plain HTTP.
+    pub tls: Option<Files>,
+    /// What is odd about this peer; shown in every status.
     pub warnings: Vec<String>,
 }
 
@@ -58,11 +59,15 @@ struct File {
     listen: String,
     #[serde(default)]
     peers: BTreeMap<String, String>,
+    tls: Option<TlsTable>,
     #[serde(default)]
-    insecure_listen: bool,
+    plain_http: bool,
     #[serde(default)]
     network: Network,
 }
+
+/// Where a peer keeps what it was issued, within its folder.
+pub const TLS_FOLDER: &str = "tls";
 
 /// Stands where a peer that joins has no group yet.
 const NO_GROUP: &str = "00000000-0000-0000-0000-000000000000";
@@ -84,11 +89,14 @@ enum Network {
 }
 
 impl Config {
-    /// Checks the text of a configuration. `insecure_listen` stands for the same key in it.
-    pub fn parse(text: &str, insecure_listen: bool) -> Result<Config, ConfigError> {
-        let mut file: File = config::read(text, SAMPLE).map_err(ConfigError)?;
-        file.insecure_listen |= insecure_listen;
-        check(file)
+    /// Checks the text of a configuration.
+    pub fn parse(text: &str) -> Result<Config, ConfigError> {
+        check(config::read(text, SAMPLE).map_err(ConfigError)?)
+    }
+
+    /// The folder of what this peer was issued by the built-in authority, which it may hold too.
+    pub fn tls_folder(&self) -> PathBuf {
+        self.folder.join(TLS_FOLDER)
     }
 }
 
@@ -118,8 +126,18 @@ fn check(file: File) -> Result<Config, ConfigError> {
         }
     }
     let token = file.join.filter(|_| joins);
-    let token = token.map(|text| Token::parse(&text)).transpose();
+    let parse = |text: String| JoinToken::parse(&text)?.of_kind(JoinKind::Peer);
+    let token = token.map(parse).transpose();
     let token = token.map_err(|why| ConfigError(format!("join: {why}")))?;
+    if joins && file.plain_http {
+        return refuse("plain_http: a peer joins over TLS; leave plain_http out".to_owned());
+    }
+    if token.is_some() && file.tls.is_some() {
+        return refuse(
+            "join: a peer that joins is given its certificate; leave the table [tls] out, or give it id, group and peers"
+                .to_owned(),
+        );
+    }
     let text = file.group.unwrap_or_else(|| NO_GROUP.to_owned());
     let id = file.id.unwrap_or_default();
     let group = text.parse().map_err(|_| {
@@ -165,11 +183,18 @@ fn check(file: File) -> Result<Config, ConfigError> {
             file.listen
         ));
     };
-    let is_loopback = listen.ip().is_loopback();
-    if !is_loopback && !file.insecure_listen {
+    if file.plain_http && !listen.ip().is_loopback() {
         return refuse(format!(
-            "listen: {listen} can be reached from other hosts and nothing is encrypted or authenticated yet; \
-             listen on a loopback address, or set insecure_listen = true (--insecure-listen) on a network you trust"
+            "plain_http: {listen} can be reached from other hosts, where everything is said over TLS; leave plain_http \
+             out, or listen on a loopback address"
+        ));
+    }
+    if file.plain_http
+        && let Some((id, address)) = peers.iter().find(|(_, it)| !address::is_here(it))
+    {
+        return refuse(format!(
+            "plain_http: peer {id} at {address} is on another machine, to which everything is said over TLS; leave \
+             plain_http out"
         ));
     }
     if !file.folder.is_absolute() {
@@ -178,16 +203,19 @@ fn check(file: File) -> Result<Config, ConfigError> {
             file.folder.display()
         ));
     }
+    let tls = match (file.plain_http, file.tls) {
+        (true, Some(_)) => {
+            return refuse(
+                "plain_http: there is a table [tls] too; leave one of the two out".to_owned(),
+            );
+        }
+        (true, None) => None,
+        (false, given) => Some(given.map_or_else(
+            || Files::built_in(&file.folder.join(TLS_FOLDER)),
+            TlsTable::files,
+        )),
+    };
     let mut warnings = vec![];
-    if !is_loopback {
-        let who = match joins {
-            true => "a peer".to_owned(),
-            false => format!("peer {id}"),
-        };
-        warnings.push(format!(
-            "{who} listens on {listen} without encryption and authentication (insecure_listen)"
-        ));
-    }
     if peers.len() == 1 {
         warnings.push("the group has one peer: nothing is highly available".to_owned());
     }
@@ -204,6 +232,7 @@ fn check(file: File) -> Result<Config, ConfigError> {
             Network::Lan => Timing::lan(),
             Network::Wan => Timing::wan(),
         },
+        tls,
         warnings,
     })
 }
@@ -223,17 +252,26 @@ peers = {1="127.0.0.1:7001", 2="127.0.0.1:7002", 3="127.0.0.1:7003"}
 
     #[test]
     fn a_good_configuration() {
-        let config = Config::parse(GOOD, false).unwrap();
+        let config = Config::parse(GOOD).unwrap();
         assert_eq!(config.peers.len(), 3);
         assert!(config.warnings.is_empty());
     }
 
     #[test]
-    fn an_open_port_must_be_asked_for_and_is_a_warning() {
-        let open = GOOD.replace("listen = \"127.0.0.1", "listen = \"0.0.0.0");
-        assert!(Config::parse(&open, false).is_err());
-        let asked = format!("insecure_listen = true\n{open}");
-        assert_eq!(Config::parse(&asked, false).unwrap().warnings.len(), 1);
+    fn plain_http_is_for_loopback() {
+        let plain = format!("plain_http = true\n{GOOD}");
+        let config = Config::parse(&plain).unwrap();
+        assert!(config.tls.is_none());
+        let open = |text: &str| text.replace("listen = \"127.0.0.1", "listen = \"0.0.0.0");
+        let ConfigError(why) = Config::parse(&open(&plain)).unwrap_err();
+        assert!(why.starts_with("plain_http: 0.0.0.0:7001 can"), "{why}");
+        let config = Config::parse(&open(GOOD)).unwrap();
+        let files = Files::built_in(&config.tls_folder());
+        assert!(config.warnings.is_empty() && config.tls == Some(files));
+        let own = "tls = {ca = \"/a\", certificate = \"/b\", key = \"/c\"}\n";
+        let config = Config::parse(&format!("{own}{GOOD}")).unwrap();
+        assert_eq!(config.tls.unwrap().authorities, PathBuf::from("/a"));
+        assert!(Config::parse(&format!("{own}{plain}")).is_err());
     }
 
     #[test]
@@ -246,13 +284,13 @@ peers = {1="127.0.0.1:7001", 2="127.0.0.1:7002", 3="127.0.0.1:7003"}
         let place: Vec<_> = GOOD.lines().filter(keep).collect();
         let place = place.join("\n");
         // Restarted without its token.
-        let config = Config::parse(&place, false).unwrap();
+        let config = Config::parse(&place).unwrap();
         assert!(config.joins && config.peers.is_empty() && config.token.is_none());
-        let ConfigError(why) = Config::parse(&format!("{place}\njoin = \"x\""), false).unwrap_err();
-        assert!(why.starts_with("join: the token is cut short"), "{why}");
-        let ConfigError(why) = Config::parse(&format!("{GOOD}join = \"x\""), false).unwrap_err();
+        let ConfigError(why) = Config::parse(&format!("{place}\njoin = \"x\"")).unwrap_err();
+        assert!(why.starts_with("join: this is no join token"), "{why}");
+        let ConfigError(why) = Config::parse(&format!("{GOOD}join = \"x\"")).unwrap_err();
         assert!(why.starts_with("join: "), "{why}");
-        assert!(!Config::parse(GOOD, false).unwrap().joins);
+        assert!(!Config::parse(GOOD).unwrap().joins);
     }
 
     #[test]
@@ -269,7 +307,7 @@ peers = {1="127.0.0.1:7001", 2="127.0.0.1:7002", 3="127.0.0.1:7003"}
             ("\"/tmp/peer\"", "\"peer\"", "folder"),
         ];
         for (from, to, field) in cases {
-            let ConfigError(why) = Config::parse(&GOOD.replace(from, to), false).unwrap_err();
+            let ConfigError(why) = Config::parse(&GOOD.replace(from, to)).unwrap_err();
             assert!(why.contains(field) && !why.contains('\n'), "{to}: {why}");
         }
     }
@@ -290,8 +328,10 @@ peers = {1="127.0.0.1:7001", 2="127.0.0.1:7002", 3="127.0.0.1:7003"}
         }
         let least: File = toml::from_str(sample).unwrap();
         let all: File = toml::from_str(&given).unwrap();
-        assert_eq!(least, all);
-        let config = Config::parse(sample, false).unwrap();
+        // What has no default is absent if it is not given.
+        let tls = all.tls.clone();
+        assert_eq!(File { tls, ..least }, all);
+        let config = Config::parse(sample).unwrap();
         assert!(config.warnings.is_empty());
     }
 }

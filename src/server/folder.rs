@@ -1,11 +1,11 @@
 //! The folder of a peer: what the log is told of it, and what its refusals mean.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use raft::StartError;
 
 use super::{Config, ServerError};
+use crate::security::Wire;
 
 /// A snapshot is taken after so many log entries: each is a few hundred bytes.
 const SNAPSHOT_EVERY: u64 = 2_000;
@@ -13,7 +13,7 @@ const SNAPSHOT_EVERY: u64 = 2_000;
 const KEEP_ENTRIES: u64 = 500;
 
 /// What the log is told.
-pub(super) fn config_of(config: &Config) -> raft::Config {
+pub(super) fn config_of(config: &Config, wire: &Wire) -> raft::Config {
     raft::Config {
         id: config.id.0,
         group: config.group,
@@ -28,7 +28,7 @@ pub(super) fn config_of(config: &Config) -> raft::Config {
                 .collect(),
         },
         timing: config.timing,
-        transport: Arc::new(raft::Plain),
+        transport: wire.transport(),
         snapshot_every: SNAPSHOT_EVERY,
         keep_before_snapshot: KEEP_ENTRIES,
     }

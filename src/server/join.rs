@@ -1,39 +1,28 @@
-//! How a newcomer becomes a peer: it shows the secret of its token to any member, is given its number, and keeps the
-//! answer, so that the token is needed once.
+//! How a newcomer becomes a peer: it shows the secret of its token to any member, is given its certificate and its
+//! number, and keeps the answer, so that the token is needed once.
 //!
 //! Before it asks, it draws a number and keeps it. Whoever shows the same secret with another number is refused: a token
 //! that was copied serves one folder.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Request, StatusCode};
 use raft::GroupId;
 use serde::{Deserialize, Serialize};
 
 use crate::model::PeerId;
+use crate::security::authority::{CertificateAuthority, prepare_folder};
+use crate::security::enrolment::Wish;
+use crate::security::newcomer::{self, Joined, Place};
+use crate::security::{Files, JoinToken, SecurityError};
 
-use super::calls::{CallError, Calls};
 use super::propose::draw;
-use super::token::{Token, hex};
 use super::{Config, ServerError};
 
-/// Where a newcomer asks.
-pub const PATH: &str = "/internal/v1/join";
 /// The file in the peer's folder that says how it joined.
 const FILE: &str = "join";
 /// Far more than a group of peers needs.
 const FILE_LIMIT: usize = 64 * 1024;
-/// How long a member may take; longer than a change waits for a leader.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// How long all of them are asked again and again: an election is over by then.
-const ROUNDS: u32 = 10;
-/// Between two rounds.
-const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// What is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,29 +35,8 @@ struct Kept {
     began: bool,
 }
 
-/// A place in a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// The number of the newcomer.
-    pub id: u64,
-    /// The group, as a UUID.
-    pub group: String,
-    /// The members then, the newcomer too: id to `host:port`.
-    pub members: BTreeMap<u64, String>,
-}
-
-/// What a newcomer asks with. Never shown: it holds the secret.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Asking {
-    /// The secret of its token, in hexadecimal digits.
-    pub secret: String,
-    /// What it drew, in hexadecimal digits.
-    pub nonce: String,
-}
-
 /// The configuration with the place that this peer has in its group. Asks for it if there is none yet.
-pub(super) async fn admitted(config: Config) -> Result<Config, ServerError> {
+pub async fn admitted(config: Config) -> Result<Config, ServerError> {
     if !config.joins {
         return Ok(config);
     }
@@ -94,7 +62,7 @@ pub(super) async fn admitted(config: Config) -> Result<Config, ServerError> {
         })?;
         // Kept before it is used: after a crash the same newcomer asks again.
         write(&config.folder, &kept).map_err(|why| broken("written", why))?;
-        kept.place = Some(ask(token, kept.nonce).await.map_err(failed)?);
+        kept.place = Some(ask(&config, token, kept.nonce).await.map_err(failed)?);
         write(&config.folder, &kept).map_err(|why| broken("written", why))?;
     }
     if kept.began && !raft::holds_a_peer(&config.folder) {
@@ -114,6 +82,8 @@ pub(super) async fn admitted(config: Config) -> Result<Config, ServerError> {
     Ok(Config {
         id: PeerId(place.id),
         group,
+        // One of the first is from now on as if it had been configured so.
+        joins: !place.is_first,
         peers: peers.map(|(id, address)| (PeerId(id), address)).collect(),
         token: None,
         ..config
@@ -138,50 +108,30 @@ pub(super) fn note_begin(config: &Config) -> io::Result<()> {
     }
 }
 
-async fn ask(token: &Token, nonce: [u8; 16]) -> Result<Place, String> {
-    let calls = Calls::default();
-    let asking = Asking {
-        secret: token.secret.text(),
-        nonce: hex(&nonce),
-    };
-    let body = Bytes::from(serde_json::to_vec(&asking).expect("text has a JSON form"));
-    let mut said = String::new();
-    for _ in 0..ROUNDS {
-        for address in &token.addresses {
-            let request = Request::post(PATH)
-                .header("content-type", "application/json")
-                .body(Full::new(body.clone()))
-                .map_err(|error| error.to_string())?;
-            let answer: Result<_, CallError> = calls.send(address, request, ANSWER_WITHIN).await;
-            match answer {
-                Ok(response) if response.status().is_success() => {
-                    let place: Place = serde_json::from_slice(response.body())
-                        .map_err(|error| format!("{address} answers in other words ({error}); use the same version as the peers"))?;
-                    if place.group != token.group.to_string() {
-                        return Err(format!(
-                            "{address} belongs to group {}, the token to {}; get a new one",
-                            place.group, token.group
-                        ));
-                    }
-                    return Ok(place);
-                }
-                Ok(response) if response.status() == StatusCode::FORBIDDEN => {
-                    let problem: serde_json::Value =
-                        serde_json::from_slice(response.body()).unwrap_or_default();
-                    let why = problem["detail"].as_str().unwrap_or("no reason is given");
-                    return Err(format!(
-                        "{why}; get a new token with `primacy peers add HOST:PORT`"
-                    ));
-                }
-                Ok(response) => said = format!("{address} says {}", response.status()),
-                Err(error) => said = error.to_string(),
-            }
-        }
-        tokio::time::sleep(AGAIN_AFTER).await;
+/// Asks for a place, and keeps the certificate that comes with it.
+async fn ask(config: &Config, token: &JoinToken, nonce: [u8; 16]) -> Result<Place, String> {
+    let joined = newcomer::join(token, Wish::Peer, nonce).await?;
+    let place = joined.admitted.place.clone();
+    let place = place.ok_or("the peer gives it no number; use the same version as the peers")?;
+    if place.group != token.group.to_string() {
+        return Err(format!(
+            "the peer belongs to group {}, the token to {}; ask for a new one",
+            place.group, token.group
+        ));
     }
-    Err(format!(
-        "no member lets this peer in: {said}; see that a majority of the peers runs, then start again"
-    ))
+    keep(&config.tls_folder(), &joined).map_err(|error| {
+        let cause = std::error::Error::source(&error).map_or(String::new(), |c| format!(": {c}"));
+        format!("the certificate cannot be kept: {error}{cause}; look at the disk")
+    })?;
+    Ok(place)
+}
+
+fn keep(folder: &Path, joined: &Joined) -> Result<(), SecurityError> {
+    prepare_folder(folder)?;
+    if let Some(authority) = &joined.admitted.enrolled.authority {
+        CertificateAuthority::read(authority.0.as_bytes())?.keep(folder)?;
+    }
+    Files::built_in(folder).keep(&joined.issued, &joined.authorities)
 }
 
 fn read(folder: &Path) -> Result<Option<Kept>, String> {
@@ -208,13 +158,14 @@ mod tests {
             "zone = \"z1\"\nfolder = \"{}\"\nlisten = \"127.0.0.1:7004\"\n",
             folder.path().display()
         );
-        let config = Config::parse(&text, false).unwrap();
+        let config = Config::parse(&text).unwrap();
         let kept = Kept {
             nonce: [1; 16],
             place: Some(Place {
                 id: 4,
                 group: GroupId::from_bytes([7; 16]).to_string(),
-                members: BTreeMap::new(),
+                members: [].into(),
+                is_first: false,
             }),
             began: false,
         };

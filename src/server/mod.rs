@@ -6,17 +6,20 @@
 pub mod calls;
 pub mod config;
 pub mod control;
+mod credentials;
 mod execute;
 mod folder;
+pub mod hex;
 pub mod join;
 pub mod lease;
 pub mod leaving;
+pub mod limits;
 mod listen;
 mod machine;
 pub mod observe;
 pub mod propose;
 pub mod sessions;
-pub mod token;
+mod upgrade;
 mod vigil;
 
 use std::collections::BTreeMap;
@@ -24,7 +27,6 @@ use std::io;
 use std::sync::Arc;
 
 use axum::Router;
-use hyper::upgrade::OnUpgrade;
 use raft::{Consensus, Deduplicated, Newborn, Role};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -37,7 +39,8 @@ use crate::model::{ClusterName, PeerId, View};
 use crate::state::{ClusterState, State};
 
 pub use config::{Config, ConfigError};
-use sessions::Sessions;
+pub use credentials::issuer;
+use sessions::{Sessions, Upgrade};
 
 /// What the peers replicate: the state, changed once by each change however often it is proposed.
 pub type Machine = Deduplicated<State>;
@@ -68,6 +71,9 @@ pub enum ServerError {
         /// Why, with the next step.
         why: String,
     },
+    /// It has no certificate that it could show.
+    #[error("tls: {0}")]
+    Tls(String),
     /// It could not join the group.
     #[error("join: {0}")]
     Join(String),
@@ -104,7 +110,7 @@ pub struct Peer {
     origins: propose::Origins,
     /// Leader and term, and since when in wall milliseconds.
     led: watch::Sender<Option<((PeerId, u64), u64)>>,
-    upgrades: mpsc::Sender<OnUpgrade>,
+    upgrades: mpsc::Sender<Upgrade>,
 }
 
 impl Peer {
@@ -198,7 +204,7 @@ impl Peer {
     }
 
     /// Hands an upgraded connection over to the sessions; false if too many wait.
-    pub fn accept_session(&self, upgrade: OnUpgrade) -> bool {
+    pub fn accept_session(&self, upgrade: Upgrade) -> bool {
         self.upgrades.try_send(upgrade).is_ok()
     }
 }
@@ -206,7 +212,7 @@ impl Peer {
 /// What a peer's one port answers.
 pub struct Routes {
     /// Until the peer takes part: see [`Newborn`].
-    pub starting: fn(Config, Newborn) -> Router,
+    pub starting: fn(Config, Newborn, calls::Calls) -> Router,
     /// From then on.
     pub serving: fn(Arc<Peer>) -> Router,
 }
@@ -237,8 +243,18 @@ pub async fn run(
         tracing::warn!("{warning}");
     }
     let refused = |error| folder::error(&config, error);
-    let newborn = Newborn::open(folder::config_of(&config)).map_err(refused)?;
-    let starting = (routes.starting)(config.clone(), newborn.clone());
+    let wire = credentials::wire(&config)?;
+    let calls = calls::Calls::over(wire.clone());
+    let newborn = Newborn::open(folder::config_of(&config, &wire)).map_err(refused)?;
+    let port = |routes| listen::Port {
+        wire: wire.clone(),
+        routes,
+    };
+    let starting = port((routes.starting)(
+        config.clone(),
+        newborn.clone(),
+        calls.clone(),
+    ));
     // Who has nobody to ask is soon there: until then the kernel holds what is asked of it.
     let is_new = newborn.asks();
     let consensus = tokio::select! {
@@ -255,7 +271,7 @@ pub async fn run(
         config,
         consensus: consensus.clone(),
         board: observe::Board::default(),
-        calls: calls::Calls::default(),
+        calls,
         sessions: Sessions::default(),
         leases: lease::Leases::default(),
         under_way: execute::UnderWay::default(),
@@ -266,10 +282,15 @@ pub async fn run(
     });
     let mut tasks = JoinSet::new();
     let leaving = CancellationToken::new();
-    let serving = (routes.serving)(peer.clone());
+    let serving = port((routes.serving)(peer.clone()));
     tasks.spawn(listen::serve(listener, serving, leaving.clone()));
     tasks.spawn(sessions::accept(peer.clone(), accepted));
     tasks.spawn(lead(peer.clone()));
+    let fresh = credentials::keep(wire.clone(), peer.config.clone());
+    tasks.spawn(async move {
+        fresh.await;
+        "nobody keeps the certificate fresh".to_owned()
+    });
     let watcher = peer.clone();
     tasks.spawn(async move { watcher.vigil.keep().await });
     let mut watch = consensus.watch();
@@ -327,6 +348,7 @@ async fn lead(peer: Arc<Peer>) -> String {
                 Some(term) => {
                     tracing::info!(term, "this peer leads");
                     tasks.spawn(control::run(peer.clone()));
+                    tasks.spawn(upgrade::run(peer.clone()));
                 }
                 None => tracing::info!("this peer no longer leads"),
             }

@@ -8,7 +8,8 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use crate::clock;
 use crate::model::{ClusterName, PeerId};
 use crate::state::{
-    Answer, Change, Command, Entry, PeersChange, PeersCommand, PeersRefusal, Reply,
+    AccessChange, AccessCommand, AccessRefusal, Answer, Change, Command, Entry, FeatureLevel,
+    PeersChange, PeersCommand, PeersRefusal, Reply,
 };
 
 use super::Peer;
@@ -36,6 +37,16 @@ pub enum NotRecorded {
     /// Its key was used for something else.
     #[error("the key was used for another change")]
     KeyReused,
+    /// Some peer may not understand it yet.
+    #[error(
+        "it needs feature level {needed}, the group has reached {reached}; upgrade all peers first"
+    )]
+    TooNew {
+        /// Its level.
+        needed: FeatureLevel,
+        /// That of the group.
+        reached: FeatureLevel,
+    },
 }
 
 /// Numbers this peer's own changes.
@@ -75,20 +86,42 @@ impl Peer {
         cluster: ClusterName,
         change: Change,
     ) -> Result<Reply, ProposeError> {
+        match self.propose_as(self.own_origin(), cluster, change).await {
+            Ok(reply) => Ok(reply),
+            Err(NotRecorded::Proposal(error)) => Err(error),
+            // No serial is used twice, none is kept for later, and no cluster's change is new.
+            Err(NotRecorded::KeyReused | NotRecorded::Expired | NotRecorded::TooNew { .. }) => {
+                Err(ProposeError::Unknown)
+            }
+        }
+    }
+
+    /// Has the feature level raised; answers what it is now.
+    pub(super) async fn raise(&self, level: FeatureLevel) -> Result<FeatureLevel, NotRecorded> {
+        match self.record(self.own_origin(), Entry::Raise(level)).await? {
+            Answer::Raised(level) => Ok(level),
+            Answer::Cluster(_) | Answer::Peers(_) | Answer::Access(_) => {
+                Err(NotRecorded::KeyReused)
+            }
+        }
+    }
+
+    /// Proposes what only builds of the next level can read.
+    #[cfg(feature = "mutants")]
+    pub(super) async fn try_next_level(&self) -> Result<(), NotRecorded> {
+        let entry = Entry::Trial(crate::state::level::spoken());
+        self.record(self.own_origin(), entry).await.map(|_| ())
+    }
+
+    fn own_origin(&self) -> Origin {
         let serial = self.origins.next.fetch_add(1, Ordering::Relaxed);
-        let origin = Origin {
+        Origin {
             key: Key {
                 client: self.origins.client,
                 serial,
             },
             about: serial,
             since: self.applied_index(),
-        };
-        match self.propose_as(origin, cluster, change).await {
-            Ok(reply) => Ok(reply),
-            Err(NotRecorded::Proposal(error)) => Err(error),
-            // No serial is used twice, and none is kept for later.
-            Err(NotRecorded::KeyReused | NotRecorded::Expired) => Err(ProposeError::Unknown),
         }
     }
 
@@ -107,7 +140,7 @@ impl Peer {
         };
         match self.record(origin, Entry::Cluster(command)).await? {
             Answer::Cluster(reply) => Ok(reply),
-            Answer::Peers(_) => Err(NotRecorded::KeyReused),
+            Answer::Peers(_) | Answer::Access(_) | Answer::Raised(_) => Err(NotRecorded::KeyReused),
         }
     }
 
@@ -121,11 +154,33 @@ impl Peer {
         let command = PeersCommand { at, change };
         match self.record(origin, Entry::Peers(command)).await? {
             Answer::Peers(reply) => Ok(reply),
-            Answer::Cluster(_) => Err(NotRecorded::KeyReused),
+            Answer::Cluster(_) | Answer::Access(_) | Answer::Raised(_) => {
+                Err(NotRecorded::KeyReused)
+            }
+        }
+    }
+
+    /// Has a change of who may call recorded, once however often it is proposed.
+    pub async fn propose_access(
+        &self,
+        origin: Origin,
+        change: AccessChange,
+    ) -> Result<Result<(), AccessRefusal>, NotRecorded> {
+        let at = clock::wall_millis();
+        let command = AccessCommand { at, change };
+        match self.record(origin, Entry::Access(command)).await? {
+            Answer::Access(reply) => Ok(reply),
+            Answer::Cluster(_) | Answer::Peers(_) | Answer::Raised(_) => {
+                Err(NotRecorded::KeyReused)
+            }
         }
     }
 
     async fn record(&self, origin: Origin, command: Entry) -> Result<Answer, NotRecorded> {
+        let (needed, reached) = (command.level(), self.consensus.read(|state| state.level));
+        if needed > reached {
+            return Err(NotRecorded::TooNew { needed, reached });
+        }
         let Origin { key, about, since } = origin;
         let numbered = Numbered {
             key,

@@ -23,6 +23,7 @@ use crate::control::{AgentMessage, FRAME_LIMIT, Holder, PeerMessage, Run, decode
 use crate::duty::Outcome;
 use crate::model::{ClusterName, InstanceId, Timestamp};
 use crate::recovery::Step;
+use crate::security::Who;
 
 use super::{Peer, expect_no_panic};
 use conversation::{converse, send, welcome};
@@ -35,6 +36,14 @@ const OUTBOX: usize = 64;
 const CONTESTED_FOR: Duration = Duration::from_secs(5);
 /// The most sessions at once.
 const SESSIONS: usize = 1024;
+
+/// A connection that becomes a session, and whose certificate came with it; none in plain HTTP.
+pub struct Upgrade {
+    /// The connection.
+    pub upgrade: OnUpgrade,
+    /// Whom its certificate speaks for.
+    pub caller: Option<Who>,
+}
 
 type Stream = Framed<TokioIo<Upgraded>, LengthDelimitedCodec>;
 type Key = (ClusterName, InstanceId);
@@ -144,7 +153,7 @@ impl Sessions {
 }
 
 /// Owns every session of the peer.
-pub(super) async fn accept(peer: Arc<Peer>, mut upgrades: mpsc::Receiver<OnUpgrade>) -> String {
+pub(super) async fn accept(peer: Arc<Peer>, mut upgrades: mpsc::Receiver<Upgrade>) -> String {
     let mut sessions = JoinSet::new();
     loop {
         tokio::select! {
@@ -161,7 +170,7 @@ pub(super) async fn accept(peer: Arc<Peer>, mut upgrades: mpsc::Receiver<OnUpgra
     }
 }
 
-async fn begin(peer: Arc<Peer>, upgrade: OnUpgrade) {
+async fn begin(peer: Arc<Peer>, Upgrade { upgrade, caller }: Upgrade) {
     let Ok(Ok(upgraded)) = timeout(HELLO_WITHIN, upgrade).await else {
         return;
     };
@@ -183,6 +192,13 @@ async fn begin(peer: Arc<Peer>, upgrade: OnUpgrade) {
         Ok(_) => return tracing::warn!("an agent did not say hello"),
         Err(error) => return tracing::warn!(%error, "an agent was not understood"),
     };
+    let is_itself = |who: &Who| {
+        let (cluster, instance) = (cluster.clone(), instance.clone());
+        *who == Who::Agent { cluster, instance }
+    };
+    if let Some(who) = caller.filter(|who| !is_itself(who)) {
+        return tracing::warn!(%cluster, %instance, certificate = %who, "an agent says that it is another than its certificate");
+    }
     let ours = peer.consensus.group().to_string();
     if group.as_ref().is_some_and(|group| *group != ours) {
         tracing::warn!(%cluster, %instance, ?group, "an agent obeys another group");

@@ -1,10 +1,12 @@
-//! What the replicated log holds: changes of clusters and of the peers themselves.
+//! What the replicated log holds: changes of clusters, of the peers themselves and of who may call.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::PeerId;
 
-use super::{Command, PeersCommand, PeersRefusal, Reply, State};
+use super::{
+    AccessCommand, AccessRefusal, Command, FeatureLevel, PeersCommand, PeersRefusal, Reply, State,
+};
 
 /// One entry of the log. Variants are only ever added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +15,13 @@ pub enum Entry {
     Cluster(Command),
     /// About the peers.
     Peers(PeersCommand),
+    /// About who may call.
+    Access(AccessCommand),
+    /// Every member speaks this feature level.
+    Raise(FeatureLevel),
+    /// Something that older builds cannot read.
+    #[cfg(feature = "mutants")]
+    Trial(FeatureLevel),
 }
 
 /// What its proposer learns.
@@ -22,6 +31,10 @@ pub enum Answer {
     Cluster(Reply),
     /// To [`Entry::Peers`]: the id that it is about.
     Peers(Result<PeerId, PeersRefusal>),
+    /// To [`Entry::Access`].
+    Access(Result<(), AccessRefusal>),
+    /// To [`Entry::Raise`]: the level now.
+    Raised(FeatureLevel),
 }
 
 impl State {
@@ -30,6 +43,10 @@ impl State {
         match entry {
             Entry::Cluster(command) => Answer::Cluster(self.apply(command)),
             Entry::Peers(command) => Answer::Peers(self.peers.apply(command)),
+            Entry::Access(command) => Answer::Access(self.access.apply(command)),
+            Entry::Raise(level) => Answer::Raised(self.raise(level)),
+            #[cfg(feature = "mutants")]
+            Entry::Trial(_) => Answer::Raised(self.level),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What Raft replicates. `apply` is deterministic: no clock, no randomness, no effects. Times come with
 //! the command, stamped by the leader, and serve display only.
 
+pub mod access;
 pub mod apply;
 pub mod command;
 mod creation;
@@ -8,6 +9,7 @@ pub mod entry;
 #[cfg(test)]
 pub mod example;
 pub mod history;
+pub mod level;
 pub mod peers;
 mod planned_stop;
 #[cfg(test)]
@@ -20,9 +22,11 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Cluster, ClusterName, InstanceId, Order};
 use crate::recovery::{Handover, Rejoin};
 
+pub use access::{Access, AccessChange, AccessCommand, AccessRefusal, Guest, GuestInvitation};
 pub use command::{Change, Command, NewCluster, Reply};
 pub use entry::{Answer, Entry};
 pub use history::{History, Kind, RecoveryRecord};
+pub use level::FeatureLevel;
 pub use peers::{Peers, PeersChange, PeersCommand, PeersRefusal};
 
 /// Everything that is replicated.
@@ -32,6 +36,10 @@ pub struct State {
     pub clusters: BTreeMap<ClusterName, ClusterState>,
     /// Which ids were given, and who is invited.
     pub peers: Peers,
+    /// Tokens, and who else is invited.
+    pub access: Access,
+    /// What every peer understands.
+    pub level: FeatureLevel,
 }
 
 /// What is replicated of one cluster.

@@ -64,7 +64,7 @@ impl Site {
         let port = free_port();
         let config = format!(
             "id = 1\ngroup = \"00000000-0000-0000-0000-000000000001\"\nzone = \"z\"\nfolder = \"{}/peer\"\n\
-             listen = \"127.0.0.1:{port}\"\n[peers]\n1 = \"127.0.0.1:{port}\"\n",
+             listen = \"127.0.0.1:{port}\"\nplain_http = true\n[peers]\n1 = \"127.0.0.1:{port}\"\n",
             root.path().display()
         );
         let path = root.path().join("peer.toml");
@@ -85,7 +85,7 @@ impl Site {
     fn agent(&self, name: &str) -> Process {
         let root = self.root.path().display();
         let config = format!(
-            "cluster = \"main\"\ninstance = \"pg-a\"\npeers = [\"127.0.0.1:{}\"]\n\
+            "cluster = \"main\"\ninstance = \"pg-a\"\nplain_http = true\npeers = [\"127.0.0.1:{}\"]\n\
              folder = \"{root}/{name}/state\"\ndata = \"{root}/{name}/data\"\nhost = \"127.0.0.1\"\nport = {}\n\
              health = \"127.0.0.1:{}\"\nbinaries = \"/usr/lib/postgresql/15/bin\"\nrun_as = \"postgres\"\n\
              [replication]\npassword_file = \"{root}/password\"\n",

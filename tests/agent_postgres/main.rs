@@ -5,6 +5,7 @@
 
 mod commits;
 mod cost;
+mod deposed;
 mod fencing;
 mod folders;
 mod hang;

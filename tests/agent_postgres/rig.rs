@@ -124,7 +124,9 @@ impl Rig {
                     password_file: root.join("password"),
                 }),
                 access: vec!["samenet".to_owned()],
-                insecure_listen: false,
+                join: None,
+                tls: None,
+                plain_http: true,
             });
         made.clone()
     }

@@ -47,7 +47,7 @@ impl Site {
         format!(
             "cluster = \"main\"\ninstance = \"pg-a\"\npeers = [\"127.0.0.1:1\"]\n\
              folder = \"{root}/state/agent\"\ndata = \"{root}/data\"\nhost = \"127.0.0.1\"\nport = {port}\n\
-             health = \"127.0.0.1:{health}\"\nbinaries = \"{BIN}\"\nrun_as = \"postgres\"\n\
+             health = \"127.0.0.1:{health}\"\nbinaries = \"{BIN}\"\nrun_as = \"postgres\"\nplain_http = true\n\
              [replication]\npassword_file = \"{root}/password\"\n"
         )
     }
@@ -306,7 +306,7 @@ fn a_peer_that_does_not_fit_is_refused() {
     let config = |port: u16, folder: &Path| {
         format!(
             "id = 1\ngroup = \"00000000-0000-0000-0000-000000000001\"\nzone = \"z\"\nfolder = \"{}\"\nlisten = \"127.0.0.1:{port}\"\n\
-             [peers]\n1 = \"127.0.0.1:{port}\"\n",
+             plain_http = true\n[peers]\n1 = \"127.0.0.1:{port}\"\n",
             folder.display()
         )
     };

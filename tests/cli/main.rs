@@ -4,10 +4,12 @@
 
 mod elections;
 mod fakes;
+mod installation;
 mod members;
 mod pipes;
 mod reads;
 mod refusals;
 mod rig;
+mod security;
 mod snapshots;
 mod strangers;

@@ -2,7 +2,6 @@
 //! says so. And a rolling restart that no change notices.
 
 use std::fs;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
@@ -10,7 +9,8 @@ use primacy::clock;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::rig::{Peers, Running, program, run, until};
+use crate::installation::{Installation, ends, free_address};
+use crate::rig::{Peers, Running, run, told, until};
 
 fn json(api: &str, verb: &[&str]) -> Option<Value> {
     let arguments = [&["--api", api][..], verb, &["--output", "json"]].concat();
@@ -18,113 +18,92 @@ fn json(api: &str, verb: &[&str]) -> Option<Value> {
     (code == Some(0)).then(|| serde_json::from_str(&text).unwrap())
 }
 
-/// The newcomer at `address`, with or without its token; its log goes to the file `log`.
-fn newcomer(peers: &Peers, name: &str, address: &str, token: Option<&str>) -> Running {
-    let folder = peers.folder.path();
-    let join = token.map_or(String::new(), |token| format!("join = \"{token}\"\n"));
-    let text = format!(
-        "zone = \"z4\"\nfolder = \"{}\"\nlisten = \"{address}\"\n{join}",
-        folder.join(name).display()
-    );
-    let config = folder.join(format!("{name}.toml"));
-    fs::write(&config, text).unwrap();
-    let log = fs::File::create(folder.join(format!("{name}.log"))).unwrap();
-    let mut command = program();
-    command.arg("server").arg("--config").arg(config);
-    Running(command.stderr(log).stdout(Stdio::null()).spawn().unwrap())
-}
-
-fn log(peers: &Peers, name: &str) -> String {
-    fs::read_to_string(peers.folder.path().join(format!("{name}.log"))).unwrap()
-}
-
-fn free_address() -> String {
-    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    held.local_addr().unwrap().to_string()
-}
-
-fn ends(process: &mut Running) -> Option<i32> {
-    let mut code = None;
-    until("it ends", || {
-        code = process.0.try_wait().unwrap().map(|status| status.code());
-        code.is_some()
-    });
-    code.unwrap()
-}
-
 #[test]
 fn a_newcomer_joins_by_a_token_and_replaces_a_peer() {
-    let mut peers = Peers::start(3);
+    let mut group = Installation::start();
     let address = free_address();
     let mut token = String::new();
     until("it is invited", || {
-        let (code, text, errors) = run(&["--api", &peers.api(), "peers", "add", &address]);
+        let (code, text, errors) = group.run(&["peers", "add", &address]);
         token = text.trim().to_owned();
         code == Some(0) && errors.starts_with("peer 4 at ")
     });
-    assert!(token.starts_with("primacy-join-1:"), "{token}");
+    assert!(token.starts_with("primacy-join-1."), "{token}");
 
-    let mut fourth = newcomer(&peers, "fourth", &address, Some(&token));
-    let api = format!("{},{address}", peers.api());
-    let fourth_of = || {
-        let listed = json(&api, &["peers"])?;
+    group.configure("fourth", &address, Some(&token));
+    let mut fourth = group.spawn("fourth");
+    let fourth_of = |group: &Installation| {
+        let listed = group.json(&["peers"])?;
         let mut listed = listed.as_array()?.iter().cloned();
         listed.find(|peer| peer["id"] == 4)
     };
     until("it is a learner", || {
-        fourth_of().is_some_and(|peer| peer["role"] == "learner" && peer["vote"] == false)
+        fourth_of(&group).is_some_and(|peer| peer["role"] == "learner" && peer["vote"] == false)
     });
     // The token serves one folder.
-    let mut second = newcomer(&peers, "second", &free_address(), Some(&token));
-    assert_eq!(ends(&mut second), Some(2), "{}", log(&peers, "second"));
-    let told = log(&peers, "second");
+    group.configure("second", &free_address(), Some(&token));
+    let mut second = group.spawn("second");
+    assert_eq!(ends(&mut second), Some(2), "{}", group.log("second"));
+    let told = group.log("second");
     assert!(
         told.contains("the invitation was used by another one"),
         "{told}"
     );
 
     until("it has a vote", || {
-        run(&["--api", &api, "peers", "promote", "4"]).0 == Some(0)
+        group.run(&["peers", "promote", "4"]).0 == Some(0)
     });
     // Restarted without its token, it knows its place.
     fourth.signal(Signal::TERM);
-    assert_eq!(ends(&mut fourth), Some(0), "{}", log(&peers, "fourth"));
-    let mut fourth = newcomer(&peers, "fourth", &address, None);
+    assert_eq!(ends(&mut fourth), Some(0), "{}", group.log("fourth"));
+    group.configure("fourth", &address, None);
+    let mut fourth = group.spawn("fourth");
     until("it is back", || {
-        fourth_of().is_some_and(|peer| peer["reachable"] == true && peer["vote"] == true)
+        fourth_of(&group).is_some_and(|peer| peer["reachable"] == true && peer["vote"] == true)
     });
 
     // The leader goes: it hands over, is removed, and says so at its end.
-    let leader = peers.any_leader();
-    let number = (leader + 1).to_string();
+    let leader = group.leader();
+    let place = usize::try_from(leader - 1).unwrap();
+    let number = leader.to_string();
+    group.addresses.push(address);
     until("it is removed", || {
-        run(&["--api", &api, "peers", "remove", &number]).0 == Some(0)
+        group.run(&["peers", "remove", &number]).0 == Some(0)
     });
-    let (code, _, errors) = run(&["--api", &api, "peers", "promote", &number]);
+    // The first peer's certificate is what the test shows: if that one went, so did its rights.
+    let tls = group.path("fourth/tls");
+    let promote = ["peers", "promote", &number];
+    let (code, _, errors) = told_by(group.verb_with(&tls).args(promote));
     assert_eq!(code, Some(4), "{errors}");
-    let mut removed = peers.running.remove(leader);
+    let gone = group.path(&format!("p{number}/tls"));
+    let (code, _, errors) = told_by(group.verb_with(&gone).arg("leader"));
+    assert_eq!(code, Some(3), "{errors}");
+    let mut removed = group.running.remove(place);
     assert_eq!(ends(&mut removed), Some(1));
-    let told = fs::read_to_string(peers.log(leader)).unwrap();
+    let told = group.log(&format!("p{number}"));
     let said = format!("peer {number} was removed from its group");
     assert!(told.contains(&said), "{told}");
 
     // Three are left, and one of them may die: the newcomer counts.
-    let listed = json(&api, &["peers"]).unwrap();
+    let list = ["peers", "--output", "json"];
+    let (_, text, _) = told_by(group.verb_with(&tls).args(list));
+    let listed: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 3, "{listed}");
-    peers.running.remove(0);
-    let left: Vec<_> = (0..3).filter(|place| *place != leader).collect();
-    let last = &peers.addresses[left[1]];
-    let api = format!("{last},{address}");
+    group.running.remove(0);
     until("a majority with the newcomer leads", || {
-        json(&api, &["leader"]).is_some()
+        told_by(group.verb_with(&tls).arg("leader")).0 == Some(0)
     });
     assert!(fourth.lives());
+}
+
+fn told_by(command: &mut std::process::Command) -> (Option<i32>, String, String) {
+    told(command.output().unwrap())
 }
 
 /// Creates clusters through one peer after the other and gives the longest time that one took, in milliseconds.
 fn create(api: &[String], client: usize, stop: &AtomicBool) -> (u64, usize) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let calls = primacy::server::calls::Calls::default();
+    let calls = primacy::server::calls::Calls::over(primacy::security::Wire::Plain);
     let (mut longest, mut count) = (0, 0);
     while !stop.load(Relaxed) {
         let name = format!("c{client}-{count}");

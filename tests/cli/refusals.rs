@@ -53,7 +53,7 @@ fn a_peer_with_a_bad_configuration() {
             "zone = ",
             "zonne = ",
             "line 3: unknown field `zonne`, expected one of `id`, `group`, `join`, `zone`, `folder`, `listen`, `peers`, \
-             `insecure_listen`, `network`; correct or remove it"
+             `tls`, `plain_http`, `network`; correct or remove it"
                 .to_owned(),
         ),
         (

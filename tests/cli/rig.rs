@@ -17,6 +17,8 @@ pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_primacy"));
     command
         .env_remove("PRIMACY_API")
+        .env_remove("PRIMACY_TLS")
+        .env_remove("PRIMACY_TOKEN")
         .env("PRIMACY_DEV", "/nonexistent")
         .env_remove("RUST_LOG")
         .stdin(Stdio::null());
@@ -121,7 +123,7 @@ impl Peers {
             .collect();
         let text = format!(
             "id = {id}\ngroup = \"00000000-0000-0000-0000-00000000000a\"\nzone = \"z{id}\"\n\
-             folder = \"{}\"\nlisten = \"{}\"\n[peers]\n{}\n",
+             folder = \"{}\"\nlisten = \"{}\"\nplain_http = true\n[peers]\n{}\n",
             folder.join(format!("peer{id}")).display(),
             self.addresses[number],
             listed.join("\n")

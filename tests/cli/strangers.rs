@@ -43,7 +43,7 @@ fn an_agent_of_no_member_says_so_everywhere() {
     fs::write(root.path().join("password"), "secret\n").unwrap();
     let start = |cluster: &str, name: &str| {
         let text = format!(
-            "cluster = \"{cluster}\"\ninstance = \"x\"\npeers = [\"{api}\"]\n\
+            "cluster = \"{cluster}\"\ninstance = \"x\"\npeers = [\"{api}\"]\nplain_http = true\n\
              folder = \"{shown}/{name}\"\ndata = \"{shown}/{name}-data\"\nhost = \"127.0.0.1\"\nport = {}\n\
              health = \"127.0.0.1:{}\"\n{}\n[replication]\npassword_file = \"{shown}/password\"\n",
             port(),

@@ -2,6 +2,7 @@
 //! Without PostgreSQL on this machine the tests say so and pass.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
+mod deposed;
 mod planned_stop;
 
 use std::path::PathBuf;
@@ -60,6 +61,8 @@ impl Dev {
             .args(arguments)
             .env("PRIMACY_DEV", &self.folder)
             .env_remove("PRIMACY_API")
+            .env_remove("PRIMACY_TLS")
+            .env_remove("PRIMACY_TOKEN")
             .output()
             .unwrap()
     }

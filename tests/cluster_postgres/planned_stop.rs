@@ -18,8 +18,13 @@ impl Dev {
 
     /// The agent of a node, if it runs.
     fn agent(&self, node: &str) -> Option<Pid> {
-        let config = self.folder.join(node).join("agent.toml");
-        let told = format!("\0agent\0--config\0{}\0", config.display());
+        self.process(node, "agent")
+    }
+
+    /// The agent or the server of a node, if it runs.
+    pub fn process(&self, node: &str, verb: &str) -> Option<Pid> {
+        let config = self.folder.join(node).join(format!("{verb}.toml"));
+        let told = format!("\0{verb}\0--config\0{}\0", config.display());
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
         let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let is_it = |pid: &i32| {

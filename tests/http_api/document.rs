@@ -72,7 +72,7 @@ impl Document {
         }
         let text = String::from_utf8(response.body().to_vec()).unwrap();
         let body = match kind {
-            "text/plain" => Value::String(text),
+            "text/plain" | "application/openmetrics-text" => Value::String(text),
             _ => serde_json::from_str(&text).unwrap(),
         };
         if let Err(why) = self.conforms(schema, &body, "") {
@@ -180,7 +180,7 @@ fn problems() -> BTreeSet<(u16, String)> {
     let mut found = BTreeSet::new();
     for file in fs::read_dir(folder).unwrap().flatten() {
         let path = file.path();
-        if !path.is_file() || path.ends_with("internal.rs") {
+        if !path.is_file() || path.ends_with("internal.rs") || path.ends_with("enrol.rs") {
             continue;
         }
         let text = fs::read_to_string(path).unwrap();
@@ -249,9 +249,10 @@ async fn the_openapi_document_and_the_routes_are_the_same() {
         let path = path
             .replace("{cluster}", "none")
             .replace("{peer}", "9")
+            .replace("{name}", "none")
             .replace("{code}", "503");
         let response = group.call(1, method.clone(), &path, "").await;
-        let body: Value = serde_json::from_slice(response.body()).unwrap();
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         let is_answered = response.status() != 405 && body["code"] != "not-found";
         assert!(is_answered, "{path}: {} {body}", response.status());
         // What the document does not know is refused, or, by a health check, answered like any other.

@@ -21,6 +21,9 @@ use super::{Duration, Group, WITHIN};
 /// From whom to which address nothing comes through.
 static CUT: Mutex<BTreeSet<(u64, String)>> = Mutex::new(BTreeSet::new());
 
+/// The addresses where what other peers pass on is never answered.
+pub static HANGS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
 /// The product's answers, but for those to peers that are cut off.
 pub const GATED: Routes = Routes {
     starting: http::PORT.starting,
@@ -32,14 +35,19 @@ fn gated(peer: Arc<Peer>) -> Router {
     let gate = move |request: Request, next: Next| {
         let sender = sender(request.headers());
         let is_cut = sender.is_some_and(|from| CUT.lock().unwrap().contains(&(from, at.clone())));
+        let is_passed_on = request.headers().contains_key("primacy-forwarded");
+        let hangs = is_passed_on && HANGS.lock().unwrap().contains(&at);
         async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
             match is_cut {
                 true => StatusCode::BAD_GATEWAY.into_response(),
                 false => next.run(request).await,
             }
         }
     };
-    (http::PORT.serving)(peer).layer(middleware::from_fn(gate))
+    super::access::serving(peer).layer(middleware::from_fn(gate))
 }
 
 /// The peer that sends a request on, or a call of the Raft group.
@@ -49,7 +57,7 @@ fn sender(headers: &HeaderMap) -> Option<u64> {
     sender.to_str().ok()?.parse().ok()
 }
 
-fn isolate(group: &Group, peer: u64, is_cut: bool) {
+pub fn isolate(group: &Group, peer: u64, is_cut: bool) {
     let mut cut = CUT.lock().unwrap();
     for other in (1..=3).filter(|other| *other != peer) {
         let of = |id: u64| group.addresses[&id].clone();

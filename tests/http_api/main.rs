@@ -2,21 +2,30 @@
 //! against `docs/openapi.json`.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
+mod acceptance;
+mod access;
+mod checks;
+mod connections;
+mod crowd;
 mod document;
 mod leader_check;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use document::Document;
 use http_body_util::Full;
 use hyper::{Method, Request, Response};
-use primacy::http;
+use primacy::model::{AccessRole, PeerId};
+use primacy::security::authority::{CertificateAuthority, prepare_folder};
+use primacy::security::{Credentials, Files, Tls, ToolName, Who, Wire};
 use primacy::server::calls::Calls;
 use primacy::server::{self, Config};
+use primacy::{clock, http};
+use raft::GroupId;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -24,13 +33,20 @@ use tokio::task::JoinSet;
 
 const WITHIN: Duration = Duration::from_secs(20);
 
+const GROUP: GroupId = GroupId::from_bytes([10; 16]);
+
 struct Group {
     addresses: BTreeMap<u64, String>,
     folder: tempfile::TempDir,
     stop: BTreeMap<u64, oneshot::Sender<()>>,
     tasks: JoinSet<u64>,
+    authority: CertificateAuthority,
+    /// Of an admin.
     calls: Calls,
     document: Document,
+    network: &'static str,
+    /// Whether anybody may speak HTTP without TLS, as raw sockets do.
+    is_plain: bool,
 }
 
 /// A peer whose folder goes away while it flushes ends the whole process: the peers end first.
@@ -44,12 +60,24 @@ impl Drop for Group {
 
 impl Group {
     async fn start() -> Group {
-        let mut group = Group::prepare();
+        Group::prepare().started().await
+    }
+
+    /// All of them run and have a leader.
+    async fn started(mut self) -> Group {
         for id in 1..=3 {
-            group.run(id);
+            self.run(id);
         }
-        group.leader().await;
-        group
+        self.leader().await;
+        // Who has only just voted for it has not heard it yet.
+        let deadline = tokio::time::Instant::now() + WITHIN;
+        for id in 1..=3 {
+            while self.get(id, "/api/raft-health").await.0 != 200 {
+                assert!(tokio::time::Instant::now() < deadline, "{id} hears nobody");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        self
     }
 
     /// None of them runs yet.
@@ -63,14 +91,27 @@ impl Group {
             .map(|(listener, id)| (id, listener.local_addr().unwrap().to_string()))
             .collect();
         drop(held);
+        let authority = CertificateAuthority::generate(GROUP, clock::wall_millis()).unwrap();
+        let calls = calls_of(&authority, tool(AccessRole::Admin));
         Group {
+            authority,
             addresses,
             folder: tempfile::tempdir().unwrap(),
             stop: BTreeMap::new(),
             tasks: JoinSet::new(),
-            calls: Calls::default(),
+            calls,
             document: Document::read(),
+            network: "lan",
+            is_plain: false,
         }
+    }
+
+    /// The same in plain HTTP.
+    fn prepare_plain() -> Group {
+        let mut group = Group::prepare();
+        group.calls = Calls::over(Wire::Plain);
+        group.is_plain = true;
+        group
     }
 
     fn run(&mut self, id: u64) {
@@ -80,14 +121,23 @@ impl Group {
             .iter()
             .map(|(id, address)| format!("{id} = \"{address}\""))
             .collect();
+        if !self.is_plain {
+            self.equip(id, &folder.join("tls"));
+        }
         let text = format!(
-            "id = {id}\ngroup = \"00000000-0000-0000-0000-00000000000a\"\nzone = \"z{id}\"\n\
+            "id = {id}\ngroup = \"{GROUP}\"\nzone = \"z{id}\"\nnetwork = \"{}\"\n{}\
              folder = \"{}\"\nlisten = \"{}\"\n[peers]\n{}\n",
+            self.network,
+            if self.is_plain {
+                "plain_http = true\n"
+            } else {
+                ""
+            },
             folder.display(),
             self.addresses[&id],
             peers.join("\n")
         );
-        let config = Config::parse(&text, false).unwrap();
+        let config = Config::parse(&text).unwrap();
         let (stop, stopped) = oneshot::channel();
         self.stop.insert(id, stop);
         self.tasks.spawn(async move {
@@ -99,6 +149,19 @@ impl Group {
                 .unwrap();
             id
         });
+    }
+
+    /// Gives a peer its certificate, unless it has one.
+    fn equip(&self, id: u64, folder: &Path) {
+        let files = Files::built_in(folder);
+        if !files.certificate.exists() {
+            prepare_folder(folder).unwrap();
+            self.authority.keep(folder).unwrap();
+            let peer = Who::Peer(PeerId(id));
+            let issued = self.authority.issue(peer, &[], clock::wall_millis());
+            let trusted = [self.authority.certificate().clone()];
+            files.keep(&issued.unwrap(), &trusted).unwrap();
+        }
     }
 
     async fn halt(&mut self, id: u64) {
@@ -154,6 +217,23 @@ impl Group {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+fn tool(role: AccessRole) -> Who {
+    let name = ToolName::new("test").unwrap();
+    Who::Tool { role, name }
+}
+
+/// A caller with a certificate of `authority` who takes the peers of [`GROUP`] for what they are.
+fn tls_of(authority: &CertificateAuthority, who: Who) -> Tls {
+    let now = clock::wall_millis();
+    let issued = authority.issue(who, &[], now).unwrap();
+    let trusted = [authority.certificate().clone()];
+    Tls::new(Credentials::new(authority.group(), issued, &trusted, now).unwrap())
+}
+
+fn calls_of(authority: &CertificateAuthority, who: Who) -> Calls {
+    Calls::over(Wire::Tls(tls_of(authority, who)))
 }
 
 fn demo(name: &str) -> Value {

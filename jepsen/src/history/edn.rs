@@ -41,7 +41,12 @@ pub(super) fn write(event: &Event) -> String {
 
 /// The events of a text: forms one after the other, or one vector of them.
 pub(super) fn read(text: &str) -> Result<Vec<Event>, EdnError> {
-    let mut forms = Reader { text, at: 0 }.forms(None)?;
+    let mut reader = Reader {
+        text,
+        at: 0,
+        depth: 0,
+    };
+    let mut forms = reader.forms(None)?;
     if let [Value::Array(inner)] = forms.as_mut_slice() {
         forms = std::mem::take(inner);
     }
@@ -113,9 +118,14 @@ fn put(text: &mut String, value: &impl std::fmt::Display) {
     write!(text, "{value}").expect("a string takes everything");
 }
 
+/// Forms within each other: histories have six, and each takes a part of the stack.
+const DEEPEST: usize = 64;
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    /// Of the form that is being read.
+    depth: usize,
 }
 
 impl Reader<'_> {
@@ -161,6 +171,16 @@ impl Reader<'_> {
     }
 
     fn form(&mut self) -> Result<Value, EdnError> {
+        if self.depth == DEEPEST {
+            return Err(self.wrong(format!("more than {DEEPEST} forms stand within each other")));
+        }
+        self.depth += 1;
+        let form = self.form_within();
+        self.depth -= 1;
+        form
+    }
+
+    fn form_within(&mut self) -> Result<Value, EdnError> {
         self.skip();
         let rest = &self.text[self.at..];
         match rest.chars().next() {
@@ -188,14 +208,20 @@ impl Reader<'_> {
     }
 
     fn map(&mut self) -> Result<Value, EdnError> {
-        let items = self.sequence('}')?;
+        let mut items = self.sequence('}')?.into_iter();
         let mut fields = Map::new();
-        for pair in items.chunks(2) {
-            let [key, value] = pair else {
+        while let Some(key) = items.next() {
+            let key = match key {
+                Value::String(word) => word,
+                Value::Number(number) => number.to_string(),
+                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+                    return Err(self.wrong("a key of a map is neither a word nor a number"));
+                }
+            };
+            let Some(value) = items.next() else {
                 return Err(self.wrong("a map has a key without a value"));
             };
-            let key = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
-            fields.insert(key, value.clone());
+            fields.insert(key, value);
         }
         Ok(Value::Object(fields))
     }

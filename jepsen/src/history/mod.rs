@@ -280,4 +280,6 @@ fn events_of(text: &str) -> Result<Vec<Event>, Malformed> {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests;

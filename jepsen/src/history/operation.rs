@@ -240,8 +240,11 @@ pub struct Recovery {
 /// A peer's account of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerState {
-    /// Which peer.
+    /// The host of the peer.
     pub peer: String,
+    /// Its number in the group, if it tells: another number on the same host is another peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
     /// Its Raft term.
     pub term: u64,
     /// Whether it calls itself leader of that term.

@@ -1,6 +1,6 @@
 //! The configuration files of peers and agents: text, made of values.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::layout::{DATABASE_PORT, HEALTH_PORT, Host, Kind, Layout, PEER_PORT};
 
@@ -9,7 +9,12 @@ pub const CLUSTER: &str = "orders";
 /// The application's role.
 pub const APPLICATION: &str = "app";
 
-/// The file of a peer, whose disk is mounted at `home`. `group` is a UUID in hexadecimal digits.
+/// Where a peer, whose disk is mounted at `home`, keeps its log.
+pub fn log_folder(home: &Path) -> PathBuf {
+    home.join("raft")
+}
+
+/// The file of a first peer, whose disk is mounted at `home`. `group` is a UUID in hexadecimal digits.
 pub fn server(layout: &Layout, host: &Host, home: &Path, group: &str) -> String {
     let number = |host: &Host| host.name.trim_start_matches('p').to_owned();
     let peers: Vec<_> = layout
@@ -17,13 +22,34 @@ pub fn server(layout: &Layout, host: &Host, home: &Path, group: &str) -> String 
         .map(|peer| format!("{} = \"{}:{PEER_PORT}\"", number(peer), peer.address))
         .collect();
     format!(
-        "id = {}\ngroup = \"{group}\"\nzone = \"z{}\"\nfolder = \"{}\"\nlisten = \"{}:{PEER_PORT}\"\n\
-         insecure_listen = true\n\n[peers]\n{}\n",
+        "id = {}\ngroup = \"{group}\"\n{}{}\n[peers]\n{}\n",
         number(host),
-        host.zone,
-        home.join("raft").display(),
-        host.address,
+        place(host, home),
+        tls(home),
         peers.join("\n")
+    )
+}
+
+/// The file of a peer that joins with a token, which brings it its certificate.
+pub fn newcomer(host: &Host, home: &Path, token: &str) -> String {
+    format!("join = \"{token}\"\n{}", place(host, home))
+}
+
+fn place(host: &Host, home: &Path) -> String {
+    format!(
+        "zone = \"z{}\"\nfolder = \"{}\"\nlisten = \"{}:{PEER_PORT}\"\n",
+        host.zone,
+        log_folder(home).display(),
+        host.address,
+    )
+}
+
+/// Where the certificates of a host lie.
+fn tls(home: &Path) -> String {
+    let folder = home.join("certificates");
+    let folder = folder.display();
+    format!(
+        "tls = {{ca = \"{folder}/ca.pem\", certificate = \"{folder}/certificate.pem\", key = \"{folder}/key.pem\"}}\n"
     )
 }
 
@@ -34,11 +60,12 @@ pub fn agent(layout: &Layout, host: &Host, home: &Path) -> String {
         .iter()
         .map(|peer| format!("\"{peer}\""))
         .collect();
+    let tls = tls(home);
     let (home, address) = (home.display(), host.address);
     format!(
         "cluster = \"{CLUSTER}\"\ninstance = \"{}\"\npeers = [{}]\n\
          folder = \"{home}/agent\"\ndata = \"{home}/data\"\nhost = \"{address}\"\nport = {DATABASE_PORT}\n\
-         health = \"{address}:{HEALTH_PORT}\"\ninsecure_listen = true\n\n\
+         health = \"{address}:{HEALTH_PORT}\"\n{tls}\n\
          [replication]\npassword_file = \"{home}/replication.password\"\n\n\
          [application]\nuser = \"{APPLICATION}\"\npassword_file = \"{home}/application.password\"\n",
         host.name,

@@ -3,6 +3,7 @@
 //! Needs root, a data plane, loop devices and control groups of version 2; [`missing`] says what is not there, and
 //! then there is only [`loopback`]. Everything blocks, so whoever drives it has a thread of its own.
 
+mod certificates;
 pub mod configuration;
 pub mod control_group;
 pub mod layout;
@@ -14,10 +15,13 @@ pub mod verbs;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Context;
 
+use crate::http::Certificate;
 use crate::net::Network;
 use crate::net::matrix::Matrix;
 use crate::net::namespace::Namespace;
@@ -25,7 +29,7 @@ use crate::net::owner::Owner;
 use crate::net::plane::{self, Plane};
 use crate::session::Target;
 use configuration::APPLICATION;
-use layout::{DATABASE_PORT, Kind, Layout};
+use layout::{DATABASE_PORT, Kind, Layout, WATCH};
 use machine::Machine;
 
 /// What is brought up.
@@ -52,6 +56,7 @@ pub struct Hosts {
     folder: PathBuf,
     layout: Layout,
     password: String,
+    certificate: Certificate,
     network: Network,
     machines: BTreeMap<String, Machine>,
 }
@@ -60,6 +65,16 @@ impl Hosts {
     /// Which hosts there are.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// What the harness shows to peers.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// The folder of it.
+    pub fn tls(&self) -> PathBuf {
+        self.folder.join(certificates::OWN)
     }
 
     /// The network of a host.
@@ -116,6 +131,19 @@ impl Hosts {
             }
         });
         targets.collect()
+    }
+
+    /// Runs a verb of `primacy` on the host that watches; answers what it printed.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn primacy(&self, arguments: &[impl AsRef<OsStr>]) -> anyhow::Result<String> {
+        let mut command = Command::new(self.folder.join("primacy"));
+        command
+            .args(arguments)
+            .env("PRIMACY_API", self.layout.peers().join(","))
+            .env("PRIMACY_TLS", self.tls());
+        self.namespace(WATCH).run(command)
     }
 
     /// Copies the logs of all hosts into `to`.

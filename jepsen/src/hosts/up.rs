@@ -5,18 +5,19 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
+use super::certificates::{self, Authority};
 use super::control_group::ControlGroup;
-use super::layout::{Host, Kind, Layout, WATCH};
+use super::layout::{Host, Kind, Layout};
 use super::machine::{Machine, Program, WallClock, faketime};
 use super::{Hosts, Settings, configuration, leftovers};
 use crate::clock;
 use crate::disk::fsync::Shim;
 use crate::disk::{Disk, Filesystem};
+use crate::http::Certificate;
 use crate::net::owner::Owner;
 use crate::net::plane::{self, Plane};
 use crate::net::{self, Network};
@@ -73,12 +74,7 @@ impl Hosts {
             ensure!(waited < LEADER_WITHIN, "the peers do not agree on a leader");
             std::thread::sleep(POLL);
         }
-        let mut create = Command::new(self.folder.join("primacy"));
-        create
-            .args(configuration::create(&self.layout, &settings.durability))
-            .env("PRIMACY_API", self.layout.peers().join(","));
-        self.namespace(WATCH)
-            .run(create)
+        self.primacy(&configuration::create(&self.layout, &settings.durability))
             .context("create the cluster")?;
         for node in self.layout.names(Kind::Node) {
             self.machine(&node)?.start()?;
@@ -109,11 +105,16 @@ fn prepare(settings: &Settings) -> anyhow::Result<Hosts> {
     let names: Vec<_> = layout.all().iter().map(|host| host.name.clone()).collect();
     let plane = Plane::found().context(plane::NEEDED)?;
     let network = Network::up(plane, owner, &names, &folder, settings.seed)?;
+    let group = secret()?;
+    let authority = Authority::create(&binary, &folder, &group)?;
+    let own = folder.join(certificates::OWN);
+    authority.equip_harness(&own)?;
     let site = Site {
         owner,
         shim: Shim::compile(&folder)?,
         account: account()?,
-        group: secret()?,
+        group,
+        authority,
         replication: secret()?,
         password: secret()?,
         clocks: settings.clocks,
@@ -133,6 +134,7 @@ fn prepare(settings: &Settings) -> anyhow::Result<Hosts> {
         folder: site.folder,
         layout: site.layout,
         password: site.password,
+        certificate: Certificate::read(&own)?,
         network,
         machines,
     })
@@ -147,6 +149,7 @@ struct Site {
     shim: Shim,
     account: (u32, u32),
     group: String,
+    authority: Authority,
     replication: String,
     password: String,
     clocks: bool,
@@ -170,6 +173,7 @@ impl Site {
         let disk = Disk::create(&image, &home, kind, bytes)?;
         let (user, group) = self.account;
         chown(&home, Some(user), Some(group))?;
+        self.authority.equip(host, &home, self.account)?;
         let configuration = home.join(format!("{verb}.toml"));
         if host.kind == Kind::Peer {
             let text = configuration::server(&self.layout, host, &home, &self.group);

@@ -142,7 +142,11 @@ fn up(options: &Options) -> anyhow::Result<bool> {
         );
     }
     let peers = hosts.layout().peers().join(",");
-    println!("from client1: PRIMACY_API={peers} primacy status");
+    let tls = hosts.tls();
+    println!(
+        "from client1: PRIMACY_TLS={} PRIMACY_API={peers} primacy status",
+        tls.display()
+    );
     println!(
         "nodes {:?}; end the input to end it all",
         hosts.layout().names(Kind::Node)

@@ -26,8 +26,9 @@ impl Hosts {
     pub fn ask<T: DeserializeOwned + Send + 'static>(&self, path: &str) -> anyhow::Result<T> {
         let peers = self.layout().peers();
         let path = path.to_owned();
+        let certificate = self.certificate.clone();
         let asking = in_namespace(&self.namespace(WATCH), move || async move {
-            let http = Http::new();
+            let http = Http::new(Some(&certificate));
             let mut asked = JoinSet::new();
             for peer in peers {
                 let (http, path) = (http.clone(), path.clone());

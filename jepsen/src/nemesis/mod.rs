@@ -14,6 +14,7 @@ pub mod ground;
 mod kill;
 mod links;
 pub mod loopback;
+mod membership;
 mod partition;
 mod pause;
 pub mod plan;
@@ -147,20 +148,6 @@ fn injection(fault: Fault, host: &str) -> Box<dyn Injection> {
         Fault::RollingAgents => Box::new(rolling::Agents),
         Fault::MostPeersDown => Box::new(control_plane::PeersDown { left: 1 }),
         Fault::AllPeersDown => Box::new(control_plane::PeersDown { left: 0 }),
-        Fault::MembershipChurn => Box::new(Impossible("this version has no membership changes")),
-    }
-}
-
-/// What this version of the product has no means for.
-#[derive(Debug)]
-struct Impossible(&'static str);
-
-impl Injection for Impossible {
-    fn install(&mut self, _: &mut Hosts) -> Result<(), Trouble> {
-        Err(Trouble::Impossible(self.0.to_owned()))
-    }
-
-    fn heal(&mut self, _: &mut Hosts) -> anyhow::Result<()> {
-        Ok(())
+        Fault::MembershipChurn => Box::new(membership::Churn),
     }
 }

@@ -6,6 +6,7 @@ use crate::hosts::layout::{HEALTH_PORT, Kind, PEER_PORT, WATCH, ZONES};
 use crate::nemesis::ground::Ground;
 use crate::net::namespace::{Namespace, in_namespace};
 use crate::session::Target;
+use jepsen::http::Certificate;
 use jepsen::workload::status::Endpoint;
 
 /// A place for clients: a host, or this machine itself.
@@ -82,7 +83,11 @@ impl Surroundings {
                     watch: here(WATCH.to_owned()),
                     targets: dev.targets()?,
                     peers: peers
-                        .map(|(name, address)| Endpoint { name, address })
+                        .map(|(name, address)| Endpoint {
+                            name,
+                            address,
+                            certificate: dev.certificate().cloned(),
+                        })
                         .collect(),
                     agents: vec![],
                     cluster: dev.cluster()?.to_owned(),
@@ -97,11 +102,12 @@ fn of_hosts(hosts: &Hosts) -> Surroundings {
         name: name.to_owned(),
         namespace: Some(hosts.namespace(name)),
     };
-    let endpoints = |kind, port| {
+    let endpoints = |kind, port, certificate: Option<&Certificate>| {
         let hosts = hosts.layout().of(kind);
         let endpoints = hosts.map(|host| Endpoint {
             name: host.name.clone(),
             address: format!("{}:{port}", host.address),
+            certificate: certificate.cloned(),
         });
         endpoints.collect()
     };
@@ -110,8 +116,8 @@ fn of_hosts(hosts: &Hosts) -> Surroundings {
         clients: clients.iter().map(|name| place(name)).collect(),
         watch: place(WATCH),
         targets: hosts.targets(),
-        peers: endpoints(Kind::Peer, PEER_PORT),
-        agents: endpoints(Kind::Node, HEALTH_PORT),
+        peers: endpoints(Kind::Peer, PEER_PORT, Some(hosts.certificate())),
+        agents: endpoints(Kind::Node, HEALTH_PORT, None),
         cluster: CLUSTER.to_owned(),
     }
 }

@@ -54,7 +54,7 @@ enum Said {
 /// # Errors
 /// The history cannot be written.
 pub async fn run(agent: Endpoint, recorder: &Recorder, pace: Pace) -> Result<(), WorkloadError> {
-    let http = Http::new();
+    let http = Http::new(agent.certificate.as_ref());
     let mut log = recorder.client("lease")?;
     let mut beats = pace.beats();
     let mut fenced: Option<Fenced> = None;

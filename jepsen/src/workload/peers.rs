@@ -10,9 +10,16 @@ use super::{Pace, WorkloadError};
 
 #[derive(Debug, Deserialize)]
 struct Peer {
+    id: u64,
     role: String,
     term: Option<u64>,
     applied_index: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Listed {
+    id: u64,
+    address: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -38,12 +45,15 @@ pub async fn watch_peer(
     recorder: &Recorder,
     pace: Pace,
 ) -> Result<(), WorkloadError> {
-    let http = Http::new();
+    let http = Http::new(peer.certificate.as_ref());
+    // As in the configuration, until another peer has taken its place there.
+    let mut number = peer.name.trim_start_matches('p').parse().unwrap_or(0);
     let mut log = recorder.client("peer")?;
     let mut beats = pace.beats();
     while beats.next().await {
         let asked = PeerState {
             peer: peer.name.clone(),
+            number: None,
             term: 0,
             leads: false,
             committed: None,
@@ -54,16 +64,24 @@ pub async fn watch_peer(
             node: peer.name.clone(),
             timeline: None,
         });
-        let path = "/internal/v1/peer";
-        let told = http.get::<Peer>(&peer.address, path, ANSWER_WITHIN).await;
+        let path = format!("/api/v1/peers/{number}");
+        let told = http.get::<Peer>(&peer.address, &path, ANSWER_WITHIN).await;
         match told {
-            Err(error) => pending.fail(format!("{error:#}"))?,
+            Err(error) => {
+                pending.fail(format!("{error:#}"))?;
+                let listed = http.get::<Vec<Listed>>(&peer.address, "/api/v1/peers", ANSWER_WITHIN);
+                let listed = listed.await.unwrap_or_default();
+                let own = listed.iter().find(|it| it.address == peer.address);
+                number = own.map_or(number, |own| own.id);
+            }
             Ok(Peer { term: None, .. }) => pending.fail("it tells no term")?,
             Ok(Peer {
+                id,
                 role,
                 term: Some(term),
                 applied_index,
             }) => pending.ok(Operation::Peer(PeerState {
+                number: Some(id),
                 term,
                 leads: role == "leader",
                 applied: applied_index,
@@ -85,7 +103,7 @@ pub async fn watch_recoveries(
     recorder: &Recorder,
     pace: Pace,
 ) -> Result<(), WorkloadError> {
-    let http = Http::new();
+    let http = Http::new(peers.first().and_then(|peer| peer.certificate.as_ref()));
     let path = format!("/api/v1/clusters/{cluster}/history");
     let mut log = recorder.client("recovery")?;
     let mut beats = pace.beats();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::history::{Answerer, Consistency, Operation, Recorder, Status};
-use crate::http::Http;
+use crate::http::{Certificate, Http};
 
 use super::{Pace, WorkloadError};
 
@@ -20,6 +20,8 @@ pub struct Endpoint {
     pub name: String,
     /// Its `host:port`.
     pub address: String,
+    /// What is shown to it; none of those that speak plain HTTP.
+    pub certificate: Option<Certificate>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -46,7 +48,7 @@ pub async fn run(
     recorder: &Recorder,
     pace: Pace,
 ) -> Result<(), WorkloadError> {
-    let http = Http::new();
+    let http = Http::new(peers.first().and_then(|peer| peer.certificate.as_ref()));
     let mut log = recorder.client("status")?;
     let mut beats = pace.beats();
     let mut turn = 0;

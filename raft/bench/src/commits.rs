@@ -7,7 +7,8 @@ use crate::{
     etcd::Etcd,
     floor,
     group::Group,
-    load::{self, Seen, drive, median, millis, percentile},
+    keys::Keys,
+    load::{Seen, drive, median, millis, percentile},
 };
 
 /// Proposers of the two bars.
@@ -45,9 +46,9 @@ impl Figures {
         self.refused += seen.refused;
     }
 
-    fn print(&mut self, name: &str, proposers: usize) {
+    fn print(&mut self, name: &str, proposers: usize, connections: usize) {
         println!(
-            "| {name} | {proposers} | {:.0} | {:.2} | {:.2} | {} |",
+            "| {name} | {proposers} | {connections} | {:.0} | {:.2} | {:.2} | {} |",
             median(&mut self.rate),
             median(&mut self.p50),
             median(&mut self.p99),
@@ -61,7 +62,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let folder = arguments.place.prepare()?;
     let lasts = Duration::from_secs(arguments.seconds);
     println!(
-        "write+fdatasync of 8 KiB: {:.3} ms (median); {} turns of {} s each, medians of turns, 128-byte values",
+        "write+fdatasync of 8 KiB: {:.3} ms (median); {} turns of {} s each, medians of turns, 128-byte values, mutual TLS on every connection",
         millis(floor::fdatasync(folder.path())?),
         arguments.turns,
         arguments.seconds
@@ -71,47 +72,64 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         println!("etcd is not installed (apt-get install etcd-server): nothing to compare with");
     }
     println!(
-        "| system | proposers | commits/s | p50 ms | p99 ms | refused |\n|---|---|---|---|---|---|"
+        "| system | proposers | connections | commits/s | p50 ms | p99 ms | refused |\n|---|---|---|---|---|---|---|"
     );
-    let group = Group::start(folder.path()).await?;
+    let keys = Keys::create(folder.path())?;
+    let mut group = Group::start(folder.path(), &keys).await?;
     let mut etcd = match &version {
-        Some(_) => Some(Etcd::start(folder.path()).await?),
+        Some(_) => Some(Etcd::start(folder.path(), &keys).await?),
         None => None,
     };
-    drive(group.writers(64).await?, WARM_UP).await?;
+    drive(group.writers(64, 64).await?, WARM_UP).await?;
     if let Some(etcd) = &mut etcd {
         drive(etcd.writers(64, 64).await?, WARM_UP).await?;
     }
     for proposers in PROPOSERS {
-        let mut ours = Figures::default();
-        // etcd's clients may share one connection; which is faster depends on the machine.
-        let mut shared = Figures::default();
-        let mut apart = Figures::default();
+        // Clients may share one connection; which is faster depends on the machine.
+        let ways: &[usize] = if proposers > 1 { &[1, proposers] } else { &[1] };
+        let mut ours: Vec<Figures> = ways.iter().map(|_| Figures::default()).collect();
+        let mut theirs: Vec<Figures> = ways.iter().map(|_| Figures::default()).collect();
         for _ in 0..arguments.turns {
-            ours.add(drive(group.writers(proposers).await?, lasts).await?, lasts);
-            if let Some(etcd) = &mut etcd {
-                shared.add(
-                    drive(etcd.writers(proposers, 1).await?, lasts).await?,
-                    lasts,
-                );
-                if proposers > 1 {
-                    let writers = etcd.writers(proposers, proposers).await?;
-                    apart.add(drive(writers, lasts).await?, lasts);
+            for (way, connections) in ways.iter().enumerate() {
+                let writers = group.writers(proposers, *connections).await?;
+                ours[way].add(drive(writers, lasts).await?, lasts);
+                if let Some(etcd) = &mut etcd {
+                    let writers = etcd.writers(proposers, *connections).await?;
+                    theirs[way].add(drive(writers, lasts).await?, lasts);
                 }
             }
         }
-        ours.print("raft", proposers);
-        let Some(version) = &version else { continue };
-        shared.print(&format!("etcd {version}, one connection"), proposers);
-        if proposers > 1 {
-            apart.print(&format!("etcd {version}, one connection each"), proposers);
+        for (way, connections) in ways.iter().enumerate() {
+            ours[way].print("raft", proposers, *connections);
         }
-        let best_rate = median(&mut shared.rate).max(median(&mut apart.rate));
+        let Some(version) = &version else { continue };
+        for (way, connections) in ways.iter().enumerate() {
+            theirs[way].print(&format!("etcd {version}"), proposers, *connections);
+        }
+        let (ours, theirs) = (Best::of(&mut ours), Best::of(&mut theirs));
         println!(
-            "{proposers} proposers: {:.2} x the commits of etcd's better way, {:.2} x the p50 of its one connection",
-            median(&mut ours.rate) / best_rate,
-            load::median(&mut ours.p50) / median(&mut shared.p50)
+            "{proposers} proposers, the better way of each: {:.2} x the commits of etcd, {:.2} x its p50",
+            ours.rate / theirs.rate,
+            ours.p50 / theirs.p50
         );
     }
     Ok(())
+}
+
+/// The better of several ways.
+struct Best {
+    rate: f64,
+    p50: f64,
+}
+
+impl Best {
+    fn of(ways: &mut [Figures]) -> Best {
+        let rates = ways.iter_mut().map(|way| median(&mut way.rate));
+        let rate = rates.fold(0.0, f64::max);
+        let p50s = ways.iter_mut().map(|way| median(&mut way.p50));
+        Best {
+            rate,
+            p50: p50s.fold(f64::INFINITY, f64::min),
+        }
+    }
 }

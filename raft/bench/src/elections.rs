@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     Place, clock, floor,
     group::Group,
+    keys::Keys,
     load::{millis, percentile},
 };
 
@@ -25,7 +26,7 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let folder = arguments.place.prepare()?;
     let floor = floor::fdatasync(folder.path())?;
-    let mut group = Group::start(folder.path()).await?;
+    let mut group = Group::start(folder.path(), &Keys::create(folder.path())?).await?;
     let mut outages = vec![];
     for _ in 0..arguments.trials {
         tokio::time::sleep(REST).await;

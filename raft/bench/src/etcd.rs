@@ -7,15 +7,17 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use primacy::security::Files;
 use tokio::task::JoinSet;
 
-use crate::{group, grpc::Channel, put::Put};
+use crate::{group, grpc::Channel, keys::Keys, put::Put};
 
 /// How long the members may take to find each other.
 const UP_WITHIN: Duration = Duration::from_secs(30);
 
 /// Three members; they end with it.
 pub struct Etcd {
+    keys: Keys,
     members: Vec<Child>,
     clients: Vec<String>,
     driven: JoinSet<Result<(), h2::Error>>,
@@ -35,21 +37,22 @@ impl Etcd {
     }
 
     /// Starts them below `folder` and waits until they have a leader.
-    pub async fn start(folder: &Path) -> anyhow::Result<Self> {
+    pub async fn start(folder: &Path, keys: &Keys) -> anyhow::Result<Self> {
         let ports = group::free_addresses(6)?;
         let (clients, peers) = ports.split_at(3);
         let named: Vec<String> = (0..3)
-            .map(|i| format!("m{i}=http://{}", peers[i]))
+            .map(|i| format!("m{i}=https://{}", peers[i]))
             .collect();
         let mut etcd = Self {
+            keys: keys.clone(),
             members: vec![],
             clients: clients.to_vec(),
             driven: JoinSet::new(),
         };
         for i in 0..3 {
             let (client, peer) = (
-                format!("http://{}", clients[i]),
-                format!("http://{}", peers[i]),
+                format!("https://{}", clients[i]),
+                format!("https://{}", peers[i]),
             );
             let member = Command::new("etcd")
                 .args(["--name", &format!("m{i}"), "--data-dir"])
@@ -67,6 +70,7 @@ impl Etcd {
                     &peer,
                 ])
                 .args(["--initial-cluster", &named.join(","), "--logger", "zap"])
+                .args(secured(&keys.of(i + 1)))
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
@@ -86,7 +90,7 @@ impl Etcd {
     /// The address of the leader for clients.
     async fn leader(&mut self) -> anyhow::Result<String> {
         for address in self.clients.clone() {
-            let mut channel = Channel::connect(&address, &mut self.driven).await?;
+            let mut channel = Channel::connect(&self.keys, &address, &mut self.driven).await?;
             let status = channel.status().await?;
             if status.leader == status.member {
                 return Ok(address);
@@ -100,11 +104,31 @@ impl Etcd {
         let leader = self.leader().await?;
         let mut channels = vec![];
         for _ in 0..connections {
-            channels.push(Channel::connect(&leader, &mut self.driven).await?);
+            channels.push(Channel::connect(&self.keys, &leader, &mut self.driven).await?);
         }
         let writers = channels.iter().cycle().take(count).cloned();
         Ok(writers.map(Put::Etcd).collect())
     }
+}
+
+/// Certificates asked of everybody, peers and clients.
+fn secured(keys: &Path) -> Vec<String> {
+    let files = Files::built_in(keys);
+    let mut arguments = vec![];
+    for (whom, certificates_are_asked) in [
+        ("", "--client-cert-auth"),
+        ("peer-", "--peer-client-cert-auth"),
+    ] {
+        for (what, file) in [
+            ("cert-file", &files.certificate),
+            ("key-file", &files.key),
+            ("trusted-ca-file", &files.authorities),
+        ] {
+            arguments.push(format!("--{whom}{what}={}", file.display()));
+        }
+        arguments.push(certificates_are_asked.to_owned());
+    }
+    arguments
 }
 
 impl Drop for Etcd {

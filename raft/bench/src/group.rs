@@ -8,8 +8,12 @@ use std::{
 };
 
 use anyhow::Context;
+use tokio::task::JoinSet;
 
-use crate::put::{Http, Put};
+use crate::{
+    keys::Keys,
+    put::{Http, Put},
+};
 
 /// How long a group may take to answer.
 const UP_WITHIN: Duration = Duration::from_secs(30);
@@ -19,6 +23,8 @@ const ASK_EVERY: Duration = Duration::from_millis(1);
 /// The peers; they end with it.
 pub struct Group {
     folder: PathBuf,
+    keys: Keys,
+    driven: JoinSet<Result<(), h2::Error>>,
     addresses: Vec<String>,
     peers: Vec<Child>,
 }
@@ -46,9 +52,11 @@ pub fn end(children: &mut [Child]) {
 
 impl Group {
     /// Starts three peers below `folder` and waits until one leads.
-    pub async fn start(folder: &Path) -> anyhow::Result<Self> {
+    pub async fn start(folder: &Path, keys: &Keys) -> anyhow::Result<Self> {
         let mut group = Self {
             folder: folder.to_owned(),
+            keys: keys.clone(),
+            driven: JoinSet::new(),
             addresses: free_addresses(3)?,
             peers: vec![],
         };
@@ -65,6 +73,8 @@ impl Group {
             .arg("peer")
             .arg("--folder")
             .arg(self.folder.join(format!("peer-{number}")))
+            .arg("--keys")
+            .arg(self.keys.of(number + 1))
             .arg("--id")
             .arg((number + 1).to_string())
             .args(&self.addresses)
@@ -78,8 +88,9 @@ impl Group {
         let search = async {
             loop {
                 for (number, address) in self.addresses.iter().enumerate() {
-                    if let Ok(http) = Http::connect(address).await
-                        && Put::Peer(Box::new(http)).put(b"leader", b"?").await.is_ok()
+                    let mut driven = JoinSet::new();
+                    if let Ok(mut http) = Http::connect(&self.keys, address, &mut driven).await
+                        && http.put(b"leader", b"?").await.is_ok()
                     {
                         return number;
                     }
@@ -92,16 +103,25 @@ impl Group {
             .context("no peer leads")
     }
 
-    /// Writers to the leader, each over its own connection.
-    pub async fn writers(&self, count: usize) -> anyhow::Result<Vec<Put>> {
+    /// Writers to the leader, over so many connections.
+    pub async fn writers(&mut self, count: usize, connections: usize) -> anyhow::Result<Vec<Put>> {
         let leader = self.leader().await?;
-        let mut writers = vec![];
-        for _ in 0..count {
-            writers.push(Put::Peer(Box::new(
-                Http::connect(&self.addresses[leader]).await?,
-            )));
+        let mut connected = vec![];
+        for _ in 0..connections {
+            let address = &self.addresses[leader];
+            connected.push(Http::connect(&self.keys, address, &mut self.driven).await?);
         }
-        Ok(writers)
+        let writers = connected.iter().cycle().take(count).cloned();
+        Ok(writers.map(Put::Peer).collect())
+    }
+
+    /// What a peer answers to a command that it refuses; none if it does not answer, or takes it.
+    pub async fn refusal(&self, number: usize) -> Option<String> {
+        let mut driven = JoinSet::new();
+        let address = &self.addresses[number];
+        let mut http = Http::connect(&self.keys, address, &mut driven).await.ok()?;
+        let refused = http.put(b"who", b"?").await.err()?;
+        Some(refused.to_string())
     }
 
     /// Ends a peer with SIGKILL.
@@ -113,11 +133,6 @@ impl Group {
     pub fn restart(&mut self, number: usize) -> anyhow::Result<()> {
         self.peers[number] = self.spawn(number)?;
         Ok(())
-    }
-
-    /// Where a peer answers.
-    pub fn address(&self, number: usize) -> &str {
-        &self.addresses[number]
     }
 
     /// The process of a peer.

@@ -4,7 +4,9 @@ use anyhow::{Context, bail, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::{RecvStream, client};
 use hyper::{Request, StatusCode};
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::task::JoinSet;
+
+use crate::keys::Keys;
 
 /// One HTTP/2 connection; clones share it.
 #[derive(Clone)]
@@ -25,12 +27,11 @@ pub struct Status {
 impl Channel {
     /// Connects; `driven` drives the connection.
     pub async fn connect(
+        keys: &Keys,
         address: &str,
         driven: &mut JoinSet<Result<(), h2::Error>>,
     ) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = client::handshake(stream).await?;
+        let (sender, connection) = client::handshake(keys.connect(address).await?).await?;
         driven.spawn(connection);
         Ok(Self {
             sender,
@@ -54,7 +55,7 @@ impl Channel {
     }
 
     async fn call(&mut self, path: &str, message: &[u8]) -> anyhow::Result<Bytes> {
-        let request = Request::post(format!("http://{}{path}", self.address))
+        let request = Request::post(format!("https://{}{path}", self.address))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .body(())?;

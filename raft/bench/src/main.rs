@@ -12,6 +12,7 @@ mod etcd;
 mod floor;
 mod group;
 mod grpc;
+mod keys;
 mod load;
 mod peer;
 mod put;

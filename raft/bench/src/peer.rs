@@ -4,13 +4,19 @@ use std::{collections::BTreeMap, convert::Infallible, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{
-    Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
+use hyper::{Request, Response, StatusCode, body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
-use raft::{Config, Consensus, GroupId, Newborn, PATH_PREFIX, RecordError, StateMachine, Timing};
+use raft::{Config, Consensus, Newborn, PATH_PREFIX, RecordError, StateMachine, Timing, Transport};
 use serde::{Deserialize, Serialize};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+use crate::keys;
 
 /// What a peer is told.
 #[derive(clap::Args)]
@@ -18,6 +24,9 @@ pub struct Arguments {
     /// Where it keeps its log
     #[arg(long)]
     folder: PathBuf,
+    /// Where its certificate is
+    #[arg(long)]
+    keys: PathBuf,
     /// Which of the addresses is its own, from 1
     #[arg(long)]
     id: u64,
@@ -28,11 +37,11 @@ pub struct Arguments {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Write {
     key: String,
-    value: Vec<u8>,
+    value: Bytes,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Map(BTreeMap<String, Vec<u8>>);
+struct Map(BTreeMap<String, Bytes>);
 
 impl StateMachine for Map {
     type Command = Write;
@@ -55,13 +64,15 @@ impl StateMachine for Map {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let members: BTreeMap<u64, String> = (1..).zip(arguments.addresses).collect();
     let listener = TcpListener::bind(&members[&arguments.id]).await?;
+    let tls = keys::tls(&arguments.keys)?;
+    let transport: Arc<dyn Transport> = Arc::new(tls);
     let config = Config {
         id: arguments.id,
-        group: GroupId::from_bytes(*b"a group to time."),
+        group: keys::GROUP,
         folder: arguments.folder,
         members,
         timing: Timing::lan(),
-        transport: Arc::new(raft::Plain),
+        transport: transport.clone(),
         // As `primacy server` has it.
         snapshot_every: 2_000,
         keep_before_snapshot: 500,
@@ -71,18 +82,30 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let consensus = consensus.clone();
-        let answer = service_fn(move |request| {
-            let consensus = consensus.clone();
-            async move { Ok::<_, Infallible>(answer(consensus, request).await) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .serve_connection(TokioIo::new(stream), answer);
-        connections.spawn(connection);
+        connections.spawn(serve(stream, transport.clone(), consensus.clone()));
         while connections.try_join_next().is_some() {}
     }
+}
+
+/// Answers one connection: HTTP/1.1 of a peer, HTTP/2 of clients.
+async fn serve(stream: TcpStream, transport: Arc<dyn Transport>, consensus: Consensus<Map>) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let Ok((stream, caller)) = transport.accept(stream).await else {
+        return;
+    };
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        let consensus = consensus.clone();
+        if let Some(caller) = caller {
+            request.extensions_mut().insert(caller);
+        }
+        async move { Ok::<_, Infallible>(answer(consensus, request).await) }
+    });
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new());
+    // Its end is the client's to notice.
+    let _ = server.serve_connection(TokioIo::new(stream), answer).await;
 }
 
 async fn answer(consensus: Consensus<Map>, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -94,7 +117,7 @@ async fn answer(consensus: Consensus<Map>, request: Request<Incoming>) -> Respon
         return say(StatusCode::NOT_FOUND, "there is only /kv/KEY".to_owned());
     };
     let value = match request.into_body().collect().await {
-        Ok(body) => body.to_bytes().to_vec(),
+        Ok(body) => body.to_bytes(),
         Err(error) => return say(StatusCode::BAD_REQUEST, error.to_string()),
     };
     match consensus.propose(Write { key, value }).await {

@@ -1,15 +1,14 @@
-//! One connection that writes: to a peer over HTTP/1.1, or to etcd over gRPC.
+//! What writes: one of the clients of an HTTP/2 connection to a peer, or to etcd over gRPC.
 
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::{Request, client::conn::http1};
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, task::JoinSet, time::timeout};
+use bytes::{Bytes, BytesMut};
+use h2::client;
+use hyper::Request;
+use tokio::{task::JoinSet, time::timeout};
 
-use crate::grpc;
+use crate::{grpc, keys::Keys};
 
 /// Longer than an election takes, so that only a refusal and a broken group end a write.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -17,7 +16,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// A writer.
 pub enum Put {
     /// To a peer.
-    Peer(Box<Http>),
+    Peer(Http),
     /// To a member of etcd.
     Etcd(grpc::Channel),
 }
@@ -35,37 +34,44 @@ impl Put {
     }
 }
 
-/// A connection to a peer.
+/// A connection to a peer; clones share it.
+#[derive(Clone)]
 pub struct Http {
-    sender: http1::SendRequest<Full<Bytes>>,
-    /// Drives the connection.
-    _connection: JoinSet<hyper::Result<()>>,
+    sender: client::SendRequest<Bytes>,
+    address: String,
 }
 
 impl Http {
-    /// Connects.
-    pub async fn connect(address: &str) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let mut driven = JoinSet::new();
+    /// Connects; `driven` drives the connection.
+    pub async fn connect(
+        keys: &Keys,
+        address: &str,
+        driven: &mut JoinSet<Result<(), h2::Error>>,
+    ) -> anyhow::Result<Self> {
+        let (sender, connection) = client::handshake(keys.connect(address).await?).await?;
         driven.spawn(connection);
         Ok(Self {
             sender,
-            _connection: driven,
+            address: address.to_owned(),
         })
     }
 
-    async fn put(&mut self, key: &[u8], value: &[u8]) -> anyhow::Result<()> {
-        self.sender.ready().await?;
-        let request = Request::put(format!("/kv/{}", str::from_utf8(key)?))
-            .header("host", "peer")
-            .body(Full::new(Bytes::copy_from_slice(value)))?;
-        let answer = self.sender.send_request(request).await?;
-        let status = answer.status();
-        let body = answer.into_body().collect().await?.to_bytes();
-        if !status.is_success() {
-            bail!("{status}: {}", String::from_utf8_lossy(&body));
+    /// Has a value written; says why if it is not.
+    pub async fn put(&mut self, key: &[u8], value: &[u8]) -> anyhow::Result<()> {
+        let key = str::from_utf8(key)?;
+        let request = Request::put(format!("https://{}/kv/{key}", self.address)).body(())?;
+        let mut sender = self.sender.clone().ready().await?;
+        let (response, mut body) = sender.send_request(request, false)?;
+        body.send_data(Bytes::copy_from_slice(value), true)?;
+        let (head, mut body) = response.await?.into_parts();
+        let mut words = BytesMut::new();
+        while let Some(part) = body.data().await {
+            let part = part?;
+            body.flow_control().release_capacity(part.len())?;
+            words.extend_from_slice(&part);
+        }
+        if !head.status.is_success() {
+            bail!("{}: {}", head.status, String::from_utf8_lossy(&words));
         }
         Ok(())
     }

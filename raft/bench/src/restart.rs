@@ -7,6 +7,7 @@ use anyhow::Context;
 use crate::{
     Place, clock,
     group::Group,
+    keys::Keys,
     load::{drive, millis},
 };
 
@@ -27,11 +28,11 @@ pub struct Arguments {
 /// Prints how the folder grew, and how long the restart took.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let folder = arguments.place.prepare()?;
-    let mut group = Group::start(folder.path()).await?;
+    let mut group = Group::start(folder.path(), &Keys::create(folder.path())?).await?;
     let mut written = 0;
     let mut most = 0;
     while written < arguments.entries {
-        let seen = drive(group.writers(WRITERS).await?, TURN).await?;
+        let seen = drive(group.writers(WRITERS, 1).await?, TURN).await?;
         written += seen.latencies.len() as u64;
         most = most.max(bytes_below(&folder.path().join("peer-0"))?);
         println!(
@@ -47,7 +48,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     group.restart(follower)?;
     // It serves when it answers that it follows: it refuses a command by naming the leader.
     let served = async {
-        while !follows(group.address(follower)).await {
+        while !follows(&group, follower).await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -62,14 +63,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn follows(address: &str) -> bool {
-    let Ok(http) = crate::put::Http::connect(address).await else {
-        return false;
-    };
-    let refused = crate::put::Put::Peer(Box::new(http))
-        .put(b"who", b"?")
-        .await;
-    refused.is_err_and(|error| error.to_string().contains("leader: Some"))
+async fn follows(group: &Group, number: usize) -> bool {
+    let refused = group.refusal(number).await;
+    refused.is_some_and(|words| words.contains("leader: Some"))
 }
 
 fn bytes_below(folder: &Path) -> anyhow::Result<u64> {

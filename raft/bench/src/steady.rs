@@ -8,6 +8,7 @@ use std::{
 use crate::{
     Place, group,
     group::Group,
+    keys::Keys,
     load::{drive, millis, percentile},
 };
 
@@ -36,8 +37,8 @@ impl Drop for Hogs {
 /// Prints how many commands were committed and refused.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let folder = arguments.place.prepare()?;
-    let group = Group::start(folder.path()).await?;
-    let writers = group.writers(WRITERS).await?;
+    let mut group = Group::start(folder.path(), &Keys::create(folder.path())?).await?;
+    let writers = group.writers(WRITERS, 1).await?;
     let mut hogs = Hogs(vec![]);
     for _ in 0..HOGS {
         hogs.0

@@ -1,7 +1,7 @@
 //! A group is born once, by all its first members, and an emptied folder is recognised.
 
 use crate::peers::{Peers, is_soon};
-use raft::Waiting;
+use raft::{Timing, Waiting};
 
 /// What a newcomer found: without its folder a peer forgot its vote, came back as new, and helped to elect a leader
 /// that lacked an acknowledged command.
@@ -31,6 +31,37 @@ fn a_peer_with_an_emptied_folder_is_refused_and_elects_nobody() {
     peers.kill(emptied);
     peers.restart(leader);
     peers.all_have(vec![1, 2]);
+}
+
+#[test]
+fn a_group_is_not_born_of_peers_that_look_for_each_other_in_different_places() {
+    let mut peers = Peers::prepare(3, |config| {
+        if config.id == 2 {
+            config.members.insert(3, "127.0.0.1:9".to_owned());
+        }
+    });
+    for id in 1..=3 {
+        peers.begin(id);
+    }
+    is_soon("they say who disagrees", || {
+        [1, 3].map(|id| peers.waiting(id)) == [(); 2].map(|()| Some(Waiting::Disagree(vec![2])))
+    });
+}
+
+#[test]
+fn peers_of_different_timings_refuse_each_other() {
+    let mut peers = Peers::prepare(3, |config| {
+        if config.id == 3 {
+            config.timing = Timing::wan();
+        }
+    });
+    for id in 1..=3 {
+        peers.begin(id);
+    }
+    is_soon("nobody speaks to the third", || {
+        let silent = [vec![3], vec![3], vec![1, 2]].map(|ids| Some(Waiting::Silent(ids)));
+        [1, 2, 3].map(|id| peers.waiting(id)) == silent
+    });
 }
 
 #[test]

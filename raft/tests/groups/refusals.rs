@@ -109,10 +109,11 @@ fn a_call_that_is_not_for_this_peer_or_is_too_long_is_refused() {
     let address = peers.config(1).members[&1].clone();
     let check = |path: &str, group: GroupId, to: u64, body: Vec<u8>, expected: (u16, &str)| {
         let request = Request::post(format!("http://{address}{path}"))
-            .header("raft-protocol", 1)
+            .header("raft-protocol", 2)
             .header("raft-group", group.to_string())
             .header("raft-from", 2)
             .header("raft-to", to)
+            .header("raft-election-max", 400)
             .body(Full::new(Bytes::from(body)))
             .unwrap();
         let (status, text) = peers.wait(async {

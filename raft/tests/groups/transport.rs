@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::peers::{GROUP, Peers};
+use crate::peers::{Command, GROUP, Peers};
 use raft::{Accepting, Connecting, Plain, Stream, Transport, VerifiedPeer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -47,8 +47,8 @@ async fn answer(address: &str, proven: u64, claimed: u64) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_u64(proven).await.unwrap();
     let call = format!(
-        "POST /raft/v1/vote HTTP/1.1\r\nhost: peer\r\nconnection: close\r\nraft-protocol: 1\r\nraft-group: {GROUP}\r\n\
-         raft-from: {claimed}\r\nraft-to: 1\r\ncontent-length: 0\r\n\r\n"
+        "POST /raft/v1/vote HTTP/1.1\r\nhost: peer\r\nconnection: close\r\nraft-protocol: 2\r\nraft-group: {GROUP}\r\n\
+         raft-from: {claimed}\r\nraft-to: 1\r\nraft-election-max: 400\r\ncontent-length: 0\r\n\r\n"
     );
     stream.write_all(call.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -114,6 +114,58 @@ fn a_connection_slower_than_a_heartbeat_is_made_nevertheless() {
     peers.add(2);
     peers.restart(leader);
     peers.all_have(vec![1, 2]);
+}
+
+/// Carries so few bytes in a second that a command of some KiB takes longer than a heartbeat may.
+#[derive(Debug)]
+struct Narrow;
+
+const BYTES: usize = 1024;
+const EVERY: Duration = Duration::from_millis(4);
+
+impl Transport for Narrow {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "they end with the connection, and with the runtime of the peer"
+    )]
+    fn connect(&self, to: u64, address: String) -> Connecting<'_> {
+        Box::pin(async move {
+            let wide = Plain.connect(to, address).await?;
+            let (near, far) = tokio::io::duplex(BYTES);
+            let (mut from_far, mut to_far) = tokio::io::split(wide);
+            let (mut from_near, mut to_near) = tokio::io::split(far);
+            tokio::spawn(async move {
+                let mut bytes = [0; BYTES];
+                while let Ok(count @ 1..) = from_near.read(&mut bytes).await {
+                    tokio::time::sleep(EVERY).await;
+                    if to_far.write_all(&bytes[..count]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+            tokio::spawn(async move { tokio::io::copy(&mut from_far, &mut to_near).await });
+            Ok(Box::new(near) as Box<dyn Stream>)
+        })
+    }
+
+    fn accept(&self, stream: TcpStream) -> Accepting<'_> {
+        Plain.accept(stream)
+    }
+
+    fn verifies(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn an_entry_that_takes_longer_than_a_heartbeat_arrives_nevertheless() {
+    let peers = Peers::start_with(3, |config| config.transport = Arc::new(Narrow));
+    // Some 5 bytes each.
+    let numbers: Vec<u32> = (0..6_000).map(|number| 1_000_000 + number).collect();
+    let takes = EVERY * u32::try_from(5 * numbers.len() / BYTES).unwrap();
+    assert!(takes > peers.config(1).timing.heartbeat);
+    peers.propose(&Command::Many(numbers.clone()));
+    peers.all_have(numbers);
 }
 
 /// Until the doors are shut: then peer 3 ends each connection as soon as it is made, and makes none.

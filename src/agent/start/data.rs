@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn only_its_own_data_is_taken() {
-        let config = AgentConfig::parse(CONFIG, false).unwrap();
+        let config = AgentConfig::parse(CONFIG).unwrap();
         let known = |found: Found, known| Found {
             known: Some(SystemIdentifier(known)),
             ..found

@@ -166,7 +166,7 @@ impl Worker {
         outlets: Outlets,
     ) -> Worker {
         let known = Known {
-            insecure: tools.hands.config().insecure_listen,
+            insecure: tools.hands.config().plain_http,
             ..Known::default()
         };
         Worker {

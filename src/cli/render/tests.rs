@@ -110,24 +110,6 @@ fn who_is_away_is_named_and_not_taken_for_present() {
         instance("b", "standby", "streaming"),
     ];
     let clustered = view(Some("a"), "serving", instances);
-    let peer = |id: u64, reachable: bool, role: &str| PeerView {
-        id,
-        address: format!("h:700{id}"),
-        zone: None,
-        reachable,
-        role: role.to_owned(),
-        leader: Some(1),
-        term: Some(3),
-        lease_remaining_ms: None,
-        last_log_index: None,
-        applied_index: None,
-        vote: true,
-        behind: None,
-        warnings: (id == 1)
-            .then(|| "of a peer".to_owned())
-            .into_iter()
-            .collect(),
-    };
     let peers = [peer(1, true, "leader"), peer(2, false, "unknown")];
     let expected = "\
 demo   PRIMARY SILENT   sys -   epoch 1   quorum 1
@@ -157,6 +139,47 @@ WARN  stale, from peer 1; 2 of 2 peers answer, none leads: no failover until one
 no clusters yet
 peers 2/2 (no leader)
 WARN  of a peer
+";
+    assert_eq!(text, expected);
+}
+
+fn peer(id: u64, reachable: bool, role: &str) -> PeerView {
+    PeerView {
+        id,
+        address: format!("h:700{id}"),
+        zone: None,
+        reachable,
+        role: role.to_owned(),
+        leader: Some(1),
+        term: Some(3),
+        lease_remaining_ms: None,
+        last_log_index: None,
+        applied_index: None,
+        vote: true,
+        behind: None,
+        feature_level_spoken: Some(1),
+        feature_level: Some(1),
+        warnings: (id == 1)
+            .then(|| "of a peer".to_owned())
+            .into_iter()
+            .collect(),
+    }
+}
+
+#[test]
+fn a_lease_is_shown_with_whoever_holds_it_and_a_leader_without_one_is_told_apart() {
+    let leads = PeerView {
+        lease_remaining_ms: Some(310),
+        zone: Some("z1".to_owned()),
+        behind: Some(0),
+        ..peer(1, true, "leader")
+    };
+    let text = super::peers(&[leads, peer(2, true, "leader"), peer(3, false, "unknown")]);
+    let expected = "\
+PEER  ADDRESS  ZONE  ROLE         LEASE  VOTE  BEHIND  TERM  LAST LOG  APPLIED
+1     h:7001   z1    leader       0.3 s  yes   0       3     -         -
+2     h:7002   -     leader       none   yes   -       3     -         -
+3     h:7003   -     unreachable  -      yes   -       3     -         -
 ";
     assert_eq!(text, expected);
 }

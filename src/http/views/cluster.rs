@@ -141,7 +141,7 @@ pub(in crate::http) fn cluster_view(
         .filter(|(_, seen)| seen.report.insecure);
     warnings.extend(insecure.map(|(id, _)| {
         format!(
-            "the agent of {id} may listen without encryption and authentication (insecure_listen)"
+            "the agent of {id} speaks plain HTTP to the peers, as plain_http allows for development"
         )
     }));
     let strangers = view.instances.iter().filter(|(id, seen)| {

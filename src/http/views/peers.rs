@@ -51,6 +51,12 @@ pub struct PeerView {
     /// Entries of the log that it misses; known if the asked peer leads, and not of itself.
     #[serde(default)]
     pub behind: Option<u64>,
+    /// The highest feature level that its version speaks.
+    #[serde(default)]
+    pub feature_level_spoken: Option<u32>,
+    /// The feature level of the group that it has applied; changes that need a higher one are refused.
+    #[serde(default)]
+    pub feature_level: Option<u32>,
     /// What is allowed there and should not be.
     pub warnings: Vec<String>,
 }
@@ -66,6 +72,8 @@ pub struct InvitedView {
     pub group: String,
     /// Where the present members answer.
     pub members: Vec<String>,
+    /// SHA-256 of the certificate of the authority by which they are known, in hexadecimal digits.
+    pub authority: String,
     /// When the invitation ends, by the leader's wall clock.
     pub expires_at: String,
 }

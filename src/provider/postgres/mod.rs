@@ -1,6 +1,6 @@
 //! PostgreSQL over its Unix socket. The client library is named in this folder only.
 
-mod conninfo;
+pub(crate) mod conninfo;
 mod reading;
 mod session;
 

@@ -23,7 +23,7 @@ use super::enrolment::{self, Enrol, Enrolled, MESSAGE_LIMIT, NewKey, Wish};
 use super::verify::PROVIDER;
 use super::*;
 use crate::clock::wall_millis;
-use crate::model::{ClusterName, InstanceId, PeerId};
+use crate::model::{AccessRole, ClusterName, InstanceId, PeerId};
 
 mod keeping;
 mod meeting;
@@ -48,7 +48,10 @@ fn agent() -> Who {
 }
 
 fn tool() -> Who {
-    Who::Tool(ToolName::new("backup").unwrap())
+    Who::Tool {
+        role: AccessRole::Admin,
+        name: ToolName::new("backup").unwrap(),
+    }
 }
 
 fn credentials(

@@ -54,7 +54,7 @@ struct Running {
     runtime: Runtime,
     consensus: Handle,
     /// Aborted with the runtime.
-    _server: JoinSet<std::io::Result<()>>,
+    _server: JoinSet<()>,
 }
 
 /// The handles of the running peers, as clients see them.

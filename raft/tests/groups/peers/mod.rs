@@ -214,9 +214,7 @@ impl Peers {
         let answer = self.doors[&id].answer(stage.clone());
         let transport = config.transport.clone();
         let served = async move {
-            raft::serve(&listener, transport, answer, std::future::pending())
-                .await
-                .unwrap()
+            raft::serve(&listener, transport, answer, std::future::pending()).await;
         };
         tasks.spawn_on(served, runtime.handle());
         let start = async move {
@@ -367,11 +365,16 @@ impl Peers {
 
     /// Adds a number through whoever leads.
     pub fn add(&self, number: u32) -> Applied<usize> {
+        self.propose(&Command::One(number))
+    }
+
+    /// Has a command applied by whoever leads.
+    pub fn propose(&self, command: &Command) -> Applied<usize> {
         let mut applied = None;
-        is_soon("the number is added", || {
+        is_soon("the command is applied", || {
             applied = self.ids().into_iter().find_map(|id| {
-                self.wait(self.consensus(id).propose(Command::One(number)))
-                    .ok()
+                let consensus = self.consensus(id);
+                self.wait(consensus.propose(command.clone())).ok()
             });
             applied.is_some()
         });

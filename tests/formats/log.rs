@@ -1,20 +1,22 @@
-//! The log format is held against a golden file: a command that was written yesterday is read tomorrow.
-//! To change it deliberately: `UPDATE_GOLDEN=1 cargo test --test log_format`, and read the diff.
-#![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
+//! The replicated log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use primacy::model::{
-    Address, ClusterName, Durability, Epoch, Incarnation, InstanceId, Lineage, Lsn, Order, PeerId,
-    Reads, SystemIdentifier, Timeline, WalPosition, Zone,
+    AccessRole, Address, ClusterName, Durability, Epoch, Incarnation, InstanceId, Lineage, Lsn,
+    Order, PeerId, Reads, Scope, SecretHash, SystemIdentifier, Timeline, TokenRecord, WalPosition,
+    Zone,
 };
 use primacy::recovery::{Evidence, FenceProof, Grounds, Promise, Reason};
 use primacy::state::command::NewMember;
-use primacy::state::{Change, Command, Entry, NewCluster, PeersChange, PeersCommand};
+use primacy::state::{
+    AccessChange, AccessCommand, Change, Command, Entry, FeatureLevel, Guest, NewCluster,
+    PeersChange, PeersCommand,
+};
 use raft::{Key, Numbered};
 
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/commands.txt");
+use crate::{check, sealed};
 
 fn id(name: &str) -> InstanceId {
     InstanceId::new(name).unwrap()
@@ -208,23 +210,66 @@ fn peers_changes() -> Vec<(&'static str, PeersChange)> {
     ]
 }
 
-#[test]
-fn commands_keep_their_bytes() {
-    let mut written = String::new();
+fn access_changes() -> Vec<(&'static str, AccessChange)> {
+    let secret = SecretHash([0xab; 32]);
+    let agent = Guest::Agent {
+        cluster: ClusterName::new("demo").unwrap(),
+        instance: id("a"),
+    };
+    let tool = Guest::Tool {
+        role: AccessRole::Operator,
+        name: "laptop".to_owned(),
+    };
+    let invite = |guest| AccessChange::Invite {
+        secret,
+        guest,
+        expires_at: 1_700_000_003_000,
+    };
+    let token = TokenRecord {
+        name: "ci".to_owned(),
+        hash: secret,
+        role: AccessRole::Viewer,
+        scope: Scope::Clusters([ClusterName::new("demo").unwrap()].into()),
+        created_at: 1_700_000_000_000,
+        expires_at: 1_700_000_003_000,
+    };
+    let name = "ci".to_owned();
+    let nonce = [0xcd; 16];
+    vec![
+        ("add_token", AccessChange::AddToken(token)),
+        ("revoke_token", AccessChange::RevokeToken { name }),
+        ("invite_agent", invite(agent)),
+        ("invite_tool", invite(tool)),
+        ("take_guest", AccessChange::Take { secret, nonce }),
+    ]
+}
+
+/// Every entry there is, by name.
+pub fn entries() -> Vec<(&'static str, Entry)> {
     let at = 1_700_000_000_000;
-    let of_cluster = |change| {
-        Entry::Cluster(Command {
-            cluster: ClusterName::new("demo").unwrap(),
+    let of_cluster = |(name, change)| {
+        let cluster = ClusterName::new("demo").unwrap();
+        let command = Command {
+            cluster,
             at,
             change,
-        })
+        };
+        (name, Entry::Cluster(command))
     };
-    let clusters = changes()
-        .into_iter()
-        .map(|(name, it)| (name, of_cluster(it)));
-    let peers = peers_changes().into_iter();
-    let peers = peers.map(|(name, change)| (name, Entry::Peers(PeersCommand { at, change })));
-    for (name, change) in clusters.chain(peers) {
+    let of_peers = |(name, change)| (name, Entry::Peers(PeersCommand { at, change }));
+    let clusters = changes().into_iter().map(of_cluster);
+    let peers = peers_changes().into_iter().map(of_peers);
+    let of_access = |(name, change)| (name, Entry::Access(AccessCommand { at, change }));
+    let access = access_changes().into_iter().map(of_access);
+    let raise = ("raise", Entry::Raise(FeatureLevel::default()));
+    let peers = peers.chain(access);
+    clusters.chain(peers).chain([raise]).collect()
+}
+
+#[test]
+fn commands_keep_their_bytes() {
+    let mut lines = vec![];
+    for (name, entry) in entries() {
         let command = Numbered {
             key: Key {
                 client: [7; 16],
@@ -232,20 +277,9 @@ fn commands_keep_their_bytes() {
             },
             about: 9,
             since: 77,
-            command: change,
+            command: entry,
         };
-        let bytes = raft::seal(&command).unwrap();
-        let read: Numbered<Entry> = raft::unseal(&bytes, raft::MAX_COMMAND_BYTES).unwrap();
-        assert_eq!(read, command, "{name}");
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        written.push_str(&format!("{name} {hex}\n"));
+        lines.push((name, sealed(&command)));
     }
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(GOLDEN, &written).unwrap();
-    }
-    let golden = std::fs::read_to_string(GOLDEN).unwrap();
-    for (ours, theirs) in written.lines().zip(golden.lines()) {
-        assert_eq!(ours, theirs);
-    }
-    assert_eq!(written.lines().count(), golden.lines().count());
+    check("commands.txt", &lines);
 }

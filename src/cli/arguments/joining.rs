@@ -1,0 +1,154 @@
+//! What can be typed to begin an installation, to join it, and to be known in it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::model::AccessRole;
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum ServerVerb {
+    /// Prepare the first peer of a new installation: authority, certificate, configuration; prints a join token for each
+    /// other first peer
+    Init {
+        /// Where each first peer answers, host:port as the others reach it; this one first. One, three or five
+        #[arg(required = true)]
+        peers: Vec<String>,
+        /// Where this peer keeps its log and its keys
+        #[arg(long)]
+        folder: PathBuf,
+        /// Its failure domain
+        #[arg(long)]
+        zone: String,
+        /// The IP address and port to listen on; that of its first address if left out
+        #[arg(long)]
+        listen: Option<String>,
+        /// Where its configuration is written; printed to the standard output if left out
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Get the certificate and the place of another peer with its join token, without starting it
+    Join {
+        /// The token
+        token: String,
+        /// Its configuration: zone, folder and listen
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum AgentVerb {
+    /// Get the certificate of the agent with its join token, without starting it
+    Join {
+        /// The token
+        token: String,
+        /// Its configuration
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum GuestVerb {
+    /// The agent of an instance
+    Agent {
+        /// The cluster, which need not be there yet
+        cluster: String,
+        /// The instance
+        instance: String,
+    },
+    /// A person, or a program that calls the API
+    Tool {
+        /// Its name
+        name: String,
+        /// What it may do in the whole installation: viewer, operator or admin
+        #[arg(long, default_value = "viewer")]
+        role: AccessRole,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum TokenVerb {
+    /// Make a token and print it; nobody can print it again
+    Create {
+        /// What it is called
+        name: String,
+        /// What its holder may do: viewer, operator or admin
+        #[arg(long)]
+        role: AccessRole,
+        /// Only in this cluster; may be given several times. In the whole installation if left out
+        #[arg(long)]
+        cluster: Vec<String>,
+        /// How long it counts
+        #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=400))]
+        days: u64,
+    },
+    /// Every token, without its secret
+    List,
+    /// Make a token useless: at once for whatever the leader answers, and for what another peer last saw as soon as it hears of it
+    Revoke {
+        /// What it is called
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum CertVerb {
+    /// Make an authority for a new installation
+    #[command(before_long_help = "Examples:
+  primacy cert authority --folder /root/primacy-ca
+  primacy cert peer 1 --authority /root/primacy-ca --folder /root/p1
+  primacy cert agent main pg-a --authority /root/primacy-ca --folder /root/pg-a
+  primacy cert tool grafana --role viewer --authority /root/primacy-ca --folder /root/grafana")]
+    Authority {
+        /// Where it is put, with its key
+        #[arg(long)]
+        folder: PathBuf,
+        /// The `group` of the peers' configuration, a UUID; drawn if left out
+        #[arg(long)]
+        group: Option<String>,
+    },
+    /// Make a certificate for a peer
+    Peer {
+        /// Its number
+        id: u64,
+        #[command(flatten)]
+        issue: Issue,
+    },
+    /// Make a certificate for the agent of an instance
+    Agent {
+        /// The cluster
+        cluster: String,
+        /// The instance
+        instance: String,
+        #[command(flatten)]
+        issue: Issue,
+    },
+    /// Make a certificate for a person or a program that calls the API
+    Tool {
+        /// Its name
+        name: String,
+        /// What it may do in the whole installation: viewer, operator or admin
+        #[arg(long, default_value = "viewer")]
+        role: AccessRole,
+        #[command(flatten)]
+        issue: Issue,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Issue {
+    /// The folder of the authority: authority.pem
+    #[arg(long)]
+    pub authority: PathBuf,
+    /// Where ca.pem, certificate.pem and key.pem are put
+    #[arg(long)]
+    pub folder: PathBuf,
+    /// A name or address of the host, for programs that look at it; Primacy does not
+    #[arg(long)]
+    pub host: Vec<String>,
+    /// How long it counts
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_650))]
+    pub days: u64,
+}
