@@ -25,12 +25,12 @@ install: # PostgreSQL (Debian, as root) and a look at Rust
 release: install
 	cargo build --release --package primacy --package jepsen
 
-# One binary that can break its rules, aside, then those that cannot. They have the profile of the tests, and the whole
-# workspace is named, so that nothing is compiled twice.
+# One binary that can break its rules, aside, then those that cannot: as the tests have them built, so that nothing is
+# compiled twice.
 broken: install
-	cargo build --profile test --workspace --bins --features mutants
+	cargo test --workspace --features mutants --test upgrade --no-run
 	install -D $(TARGET)/debug/primacy $(MUTANT)
-	cargo build --profile test --workspace --bins
+	cargo test --workspace --test upgrade --test workload_http --no-run
 
 demo: release # a whole installation on this machine, and two recoveries as time lines
 	$(JEPSEN) demo
@@ -38,13 +38,14 @@ demo: release # a whole installation on this machine, and two recoveries as time
 bench: release # write outage, loss and rejoin under faults; TRIALS=20
 	$(JEPSEN) bench --trials $(TRIALS) --json $(TARGET)/bench.json
 
-bench-peers: # commits beside etcd's, elections, a steady load, a restart over a million entries
+bench-peers: release # commits beside etcd's, elections, a steady load, a restart over a million entries, reads
 	@./.ci/install etcd
 	cargo build --release --package raft-bench
 	$(TARGET)/release/raft-bench commits --folder $(TARGET)
 	$(TARGET)/release/raft-bench elections --folder $(TARGET) --trials $(TRIALS)
 	$(TARGET)/release/raft-bench restart --folder $(TARGET)
 	$(TARGET)/release/raft-bench steady --folder $(TARGET)
+	$(JEPSEN) reads
 
 idle: release # CPU and memory of a cluster at rest
 	$(JEPSEN) idle

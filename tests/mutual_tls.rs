@@ -102,6 +102,7 @@ impl Group {
         let tls = Tls::new(credentials);
         let config = Config {
             id,
+            beginning: 0,
             group: GROUP,
             folder: self.folder.path().join(id.to_string()),
             members: self.addresses.clone(),
@@ -168,7 +169,7 @@ impl Group {
 /// What peer 1 answers to a vote of peer `claimed` that comes over `stream`.
 async fn vote(mut stream: impl AsyncRead + AsyncWrite + Unpin, claimed: u64) -> String {
     let call = format!(
-        "POST /raft/v1/vote HTTP/1.1\r\nhost: peer\r\nconnection: close\r\nraft-protocol: 2\r\nraft-group: {GROUP}\r\n\
+        "POST /raft/v1/vote HTTP/1.1\r\nhost: peer\r\nconnection: close\r\nraft-protocol: 3\r\nraft-beginning: 0\r\nraft-group: {GROUP}\r\n\
          raft-from: {claimed}\r\nraft-to: 1\r\nraft-election-max: 400\r\ncontent-length: 0\r\n\r\n"
     );
     let mut answer = vec![];

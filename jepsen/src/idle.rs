@@ -13,6 +13,8 @@ use crate::cluster::Dev;
 const HEALED_WITHIN: Duration = Duration::from_secs(60);
 const CPU_BAR: f64 = 2.0;
 const MEMORY_BAR: f64 = 150.0;
+/// Of one peer.
+const PEER_BAR: f64 = 40.0;
 
 /// How long.
 #[derive(Debug, Clone, Args)]
@@ -66,15 +68,17 @@ pub async fn run(dev: &mut Dev, options: Options) -> anyhow::Result<bool> {
         Duration::from_millis(used * 1000 / ticks).as_secs_f64() / minutes
     };
     let memory = proportional_memory(dev.folder());
+    let peer = greatest_peer(dev.folder());
     let (primacy, sessions) = (cpu(Part::Primacy), cpu(Part::Session));
     let ended = cpu(Part::Postmaster);
     let sum = primacy + sessions + ended;
     print(&format!(
         "CPU seconds per minute: {sum:.2} (bar {CPU_BAR}): peers, agents and leashes {primacy:.2}, their sessions \
          in PostgreSQL {sessions:.2},\nended children of the postmasters {ended:.2} (short sessions; also autovacuum, which is not ours)\n\
-         memory (PSS) of peers, agents and leashes: {memory:.1} MB (bar {MEMORY_BAR})"
+         memory (PSS) of peers, agents and leashes: {memory:.1} MB (bar {MEMORY_BAR}); of the greatest peer (RSS) \
+         {peer:.1} MB (bar {PEER_BAR})"
     ));
-    Ok(sum <= CPU_BAR && memory <= MEMORY_BAR)
+    Ok(sum <= CPU_BAR && memory <= MEMORY_BAR && peer <= PEER_BAR)
 }
 
 /// Growth from `before` to `after`; a process that was born meanwhile counts whole.
@@ -144,12 +148,28 @@ fn part(proc: &Path, folder: &Path) -> Option<Part> {
 /// The PSS of Primacy's processes, in MB (10^6 bytes).
 fn proportional_memory(folder: &Path) -> f64 {
     let ours = processes().filter(|(_, proc)| part(proc, folder) == Some(Part::Primacy));
-    let kib = ours.filter_map(|(_, proc)| {
-        let text = fs::read_to_string(proc.join("smaps_rollup")).ok()?;
-        let line = text.lines().find(|line| line.starts_with("Pss:"))?;
-        line.split_whitespace().nth(1)?.parse::<u32>().ok()
-    });
-    kib.map(f64::from).sum::<f64>() * 1024.0 / 1e6
+    ours.filter_map(|(_, proc)| memory(&proc, "Pss:")).sum()
+}
+
+/// The resident memory of the peer that has most, in MB (10^6 bytes).
+fn greatest_peer(folder: &Path) -> f64 {
+    let is_peer = |proc: &Path| {
+        let line = fs::read(proc.join("cmdline")).unwrap_or_default();
+        let verb = line.split(|byte| *byte == 0).nth(1);
+        part(proc, folder) == Some(Part::Primacy) && verb == Some(b"server")
+    };
+    let peers = processes().filter(|(_, proc)| is_peer(proc));
+    peers
+        .filter_map(|(_, proc)| memory(&proc, "Rss:"))
+        .fold(0.0, f64::max)
+}
+
+/// A field of the memory of a process, in MB (10^6 bytes).
+fn memory(proc: &Path, field: &str) -> Option<f64> {
+    let text = fs::read_to_string(proc.join("smaps_rollup")).ok()?;
+    let line = text.lines().find(|line| line.starts_with(field))?;
+    let kib: u32 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(f64::from(kib) * 1024.0 / 1e6)
 }
 
 #[expect(clippy::print_stdout, reason = "a measurement prints")]

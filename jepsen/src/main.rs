@@ -15,6 +15,7 @@ mod load;
 mod mutants;
 mod nemesis;
 mod net;
+mod reads;
 mod recovery;
 mod report;
 mod run;
@@ -68,6 +69,13 @@ enum Verb {
         place: Place,
         #[command(flatten)]
         options: idle::Options,
+    },
+    /// Measure linearizable reads, at the leader of the peers and through a follower
+    Reads {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        options: reads::Options,
     },
     /// Rounds of load and faults, judged: exit 0 if valid, 1 if something is wrong, 2 if it proves nothing
     Run(run::Run),
@@ -141,6 +149,10 @@ fn main() -> ExitCode {
         Verb::Idle { place, options } => {
             let work = async |dev: &mut Dev| idle::run(dev, options).await;
             on_dev(place.dev("idle"), work)
+        }
+        Verb::Reads { place, options } => {
+            let work = async |dev: &mut Dev| reads::run(dev, options).await;
+            on_dev(place.dev("reads"), work)
         }
     };
     match measured {

@@ -84,6 +84,7 @@ fn peer(
         let config = Config {
             id,
             group: GroupId::from_bytes([1; 16]),
+            beginning: 0,
             folder: folder.join(id.to_string()),
             members,
             timing: Timing::lan(),

@@ -16,6 +16,11 @@ pub struct Config {
     pub id: u64,
     /// The group; peers of another group are refused.
     pub group: GroupId,
+    /// Which beginning of the group a new folder belongs to: 0 for its first members, [`Consensus::beginning`] of the
+    /// others for a peer that is added. A folder that is marked keeps its own.
+    ///
+    /// [`Consensus::beginning`]: crate::Consensus::beginning
+    pub beginning: u64,
     /// Where this peer keeps its log, its snapshot and its identity, in files of these names and of no others.
     pub folder: PathBuf,
     /// The first members, id to `host:port`, the same on every first member. Used when the group is born, for which
@@ -85,6 +90,7 @@ impl Config {
     pub(crate) fn addressee(&self) -> Addressee {
         Addressee {
             group: self.group,
+            beginning: self.beginning,
             id: self.id,
             election_max: self.timing.election_max,
         }

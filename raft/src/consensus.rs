@@ -109,13 +109,18 @@ impl<S: StateMachine> Consensus<S> {
         self.parts.config.group
     }
 
-    /// How this peer reaches the others.
+    /// Which beginning of the group this peer belongs to. Peers of different beginnings refuse each other.
+    pub fn beginning(&self) -> u64 {
+        self.parts.config.beginning
+    }
+
     /// Whether the group began with this peer alone. Then it stays alone: see
     /// [`ChangeError::BornAlone`](crate::ChangeError::BornAlone).
     pub fn was_born_alone(&self) -> bool {
         self.parts.told.birth.first.len() == 1
     }
 
+    /// How this peer reaches the others.
     pub(crate) fn transport(&self) -> &Arc<dyn Transport> {
         &self.parts.config.transport
     }

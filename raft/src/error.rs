@@ -22,6 +22,9 @@ pub enum StartError {
     /// The folder holds a log and no identity, so it cannot be told whose log it is.
     #[error("the folder holds a log, yet no identity")]
     Unmarked,
+    /// A restore into the folder began and did not end.
+    #[error("a restore into this folder was not finished")]
+    Unfinished,
     /// The folder belongs to another group.
     #[error("the folder belongs to group {found}, not to {expected}")]
     OtherGroup {

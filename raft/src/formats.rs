@@ -139,6 +139,7 @@ fn stored_and_sent_bytes_are_as_ever() {
             "identity",
             &Identity {
                 group: GroupId::from_bytes([7; 16]),
+                beginning: 3,
                 id: 2,
                 holds_data: true,
                 birth: birth.clone(),

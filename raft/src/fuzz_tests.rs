@@ -170,11 +170,12 @@ fn fuzz_call() {
         Some(request)
     };
     let example = format!(
-        "{PATH_PREFIX}append\nraft-protocol:2\nraft-group:{GROUP}\nraft-from:1\nraft-to:2\nraft-election-max:400"
+        "{PATH_PREFIX}append\nraft-protocol:3\nraft-group:{GROUP}\nraft-beginning:0\nraft-from:1\nraft-to:2\nraft-election-max:400"
     );
     let config = crate::Config {
         id: 2,
         group: GROUP,
+        beginning: 0,
         folder: fuzz::folder().to_owned(),
         members: BTreeMap::new(),
         timing: crate::Timing::lan(),
@@ -216,8 +217,8 @@ fn fuzz_identity_file() {
             let owner = IdentityFile::owner(folder.path()).ok()?;
             Some((owner, record::unseal::<Identity>(bytes, 1024).unwrap()))
         },
-        |((group, id), identity)| {
-            assert_eq!((group, id), (identity.group, identity.id));
+        |(owner, identity)| {
+            assert_eq!(owner, identity);
             keeps(1024)(identity);
         },
     );

@@ -60,9 +60,10 @@ impl From<Misrouted> for Refusal {
     fn from(misrouted: Misrouted) -> Self {
         let status = match misrouted {
             Misrouted::Header(_) | Misrouted::Protocol(_) => StatusCode::BAD_REQUEST,
-            Misrouted::Group(_) | Misrouted::Recipient(_) | Misrouted::Timing { .. } => {
-                StatusCode::MISDIRECTED_REQUEST
-            }
+            Misrouted::Group(_)
+            | Misrouted::Beginning
+            | Misrouted::Recipient(_)
+            | Misrouted::Timing { .. } => StatusCode::MISDIRECTED_REQUEST,
         };
         Self::new(status, misrouted)
     }

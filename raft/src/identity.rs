@@ -21,13 +21,16 @@ use crate::{
     record,
 };
 
-const NAME: &str = "identity";
+/// Its name in the folder.
+pub(crate) const NAME: &str = "identity";
 const LIMIT: usize = 1024;
 
 /// What a folder says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
     pub(crate) group: GroupId,
+    /// Which beginning of the group: drawn anew whenever it begins anew from a saved state, 0 before the first time.
+    pub(crate) beginning: u64,
     pub(crate) id: u64,
     /// The log of this folder has held a vote or an entry.
     pub(crate) holds_data: bool,
@@ -47,11 +50,11 @@ impl IdentityFile {
         folder.join(NAME).exists()
     }
 
-    /// Whose folder it is: the group and the peer.
+    /// What the mark of `folder` says, whoever it belongs to.
     ///
     /// # Errors
     /// [`StartError::Identity`] if the folder is not marked, or the mark cannot be read.
-    pub(crate) fn owner(folder: &Path) -> Result<(GroupId, u64), StartError> {
+    pub(crate) fn owner(folder: &Path) -> Result<Identity, StartError> {
         let bytes = durable_file::read(folder, NAME).and_then(|bytes| {
             bytes.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is none"))
         });
@@ -59,16 +62,20 @@ impl IdentityFile {
             record::unseal::<Identity>(&bytes, LIMIT)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
         });
-        let identity = identity.map_err(StartError::Identity)?;
-        Ok((identity.group, identity.id))
+        identity.map_err(StartError::Identity)
     }
 
-    /// Opens the mark of `folder`, or sets it if the folder has none.
+    /// Opens the mark of `folder`, or sets it with `beginning` if the folder has none.
     ///
     /// # Errors
     /// [`StartError::OtherGroup`] or [`StartError::OtherPeer`] if the folder is not ours; [`StartError::Identity`]
     /// if the mark cannot be read or written.
-    pub(crate) fn open(folder: &Path, group: GroupId, id: u64) -> Result<Self, StartError> {
+    pub(crate) fn open(
+        folder: &Path,
+        group: GroupId,
+        beginning: u64,
+        id: u64,
+    ) -> Result<Self, StartError> {
         let found = match durable_file::read(folder, NAME).map_err(StartError::Identity)? {
             Some(bytes) => record::unseal(&bytes, LIMIT).map(Some).map_err(|error| {
                 StartError::Identity(io::Error::new(io::ErrorKind::InvalidData, error))
@@ -80,6 +87,7 @@ impl IdentityFile {
             Some(identity) => identity,
             None => Identity {
                 group,
+                beginning,
                 id,
                 holds_data: false,
                 birth: Birth {
@@ -108,6 +116,11 @@ impl IdentityFile {
             write(folder, &file.identity).map_err(StartError::Identity)?;
         }
         Ok(file)
+    }
+
+    /// Which beginning of its group this folder belongs to.
+    pub(crate) fn beginning(&self) -> u64 {
+        self.identity.beginning
     }
 
     /// Whether the log of this folder has ever held a vote or an entry.
@@ -153,8 +166,8 @@ fn write(folder: &Path, identity: &Identity) -> io::Result<()> {
     durable_file::replace(folder, NAME, &record)
 }
 
-/// A number that no other folder has.
-fn draw() -> io::Result<u64> {
+/// A number that nobody else draws.
+pub(crate) fn draw() -> io::Result<u64> {
     let mut bytes = [0; 8];
     let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     if drawn < bytes.len() {
@@ -172,16 +185,16 @@ mod tests {
     #[test]
     fn a_folder_keeps_its_owner_and_its_mark() {
         let folder = tempfile::tempdir().unwrap();
-        let mut file = IdentityFile::open(folder.path(), GROUP, 1).unwrap();
+        let mut file = IdentityFile::open(folder.path(), GROUP, 0, 1).unwrap();
         assert!(!file.holds_data());
         let number = file.birth().number;
         let first = Numbers::from([(1, number), (2, 7)]);
         file.note_birth(first.clone()).unwrap();
         file.note_data().unwrap();
-        let again = IdentityFile::open(folder.path(), GROUP, 1).unwrap();
+        let again = IdentityFile::open(folder.path(), GROUP, 0, 1).unwrap();
         assert!(again.holds_data());
         assert_eq!(*again.birth(), Birth { number, first });
-        let other_peer = IdentityFile::open(folder.path(), GROUP, 2).unwrap_err();
+        let other_peer = IdentityFile::open(folder.path(), GROUP, 0, 2).unwrap_err();
         assert!(matches!(
             other_peer,
             StartError::OtherPeer {
@@ -190,18 +203,18 @@ mod tests {
             }
         ));
         let other_group =
-            IdentityFile::open(folder.path(), GroupId::from_bytes([2; 16]), 1).unwrap_err();
+            IdentityFile::open(folder.path(), GroupId::from_bytes([2; 16]), 0, 1).unwrap_err();
         assert!(matches!(other_group, StartError::OtherGroup { .. }));
     }
 
     #[test]
     fn a_damaged_mark_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        IdentityFile::open(folder.path(), GROUP, 1).unwrap();
+        IdentityFile::open(folder.path(), GROUP, 0, 1).unwrap();
         let mut bytes = std::fs::read(folder.path().join(NAME)).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(folder.path().join(NAME), bytes).unwrap();
-        let error = IdentityFile::open(folder.path(), GROUP, 1).unwrap_err();
+        let error = IdentityFile::open(folder.path(), GROUP, 0, 1).unwrap_err();
         assert!(matches!(error, StartError::Identity(_)), "{error}");
     }
 }

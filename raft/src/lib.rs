@@ -20,6 +20,7 @@
 //! | `transport`, `connection` | how a connection between peers is made, and the one that each caller keeps |
 //! | `once` | commands that take effect once, however often they are proposed |
 //! | `saved` | what a stopped peer knows, taken out of its folder into one file |
+//! | `restore` | a group that begins anew from such a file, or from a stopped peer alone |
 //! | `wire`, `network`, `handle`, `serve` | calls between peers, sent and answered |
 //! | `config`, `start`, `consensus`, `lease`, `membership`, `transfer`, `status`, `error` | what a caller touches |
 //!
@@ -60,6 +61,7 @@ mod network;
 mod newborn;
 mod once;
 mod record;
+mod restore;
 mod saved;
 mod serve;
 mod sled_files;
@@ -83,6 +85,7 @@ pub use membership::{ChangeError, Progress};
 pub use newborn::{Newborn, holds_a_peer};
 pub use once::{Deduplicated, Key, Numbered, Once, WINDOW};
 pub use record::{RecordError, seal, unseal};
+pub use restore::Restored;
 pub use saved::{Saved, SavedError, read_saved, save};
 pub use serve::serve;
 pub use state_machine::StateMachine;

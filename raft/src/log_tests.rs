@@ -40,7 +40,7 @@ impl StateMachine for Nothing {
 }
 
 fn open(folder: &Path) -> Result<(Log, watch::Receiver<()>), StartError> {
-    let identity = IdentityFile::open(folder, GroupId::from_bytes([1; 16]), 1)?;
+    let identity = IdentityFile::open(folder, GroupId::from_bytes([1; 16]), 0, 1)?;
     let holds_data = identity.holds_data();
     let witness = || Witness::open(folder, holds_data);
     Log::open(&folder.join("log"), identity, witness)

@@ -266,7 +266,7 @@ mod tests {
         let witness = Witness::open(folder, false).unwrap();
         let mut thread = Thread {
             files: SledFiles::open(&folder.join("log")).unwrap(),
-            identity: IdentityFile::open(folder, GroupId::from_bytes([1; 16]), 1).unwrap(),
+            identity: IdentityFile::open(folder, GroupId::from_bytes([1; 16]), 0, 1).unwrap(),
             testimony: witness.testimony(),
             witness,
             witness_due: None,

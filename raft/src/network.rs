@@ -35,6 +35,7 @@ use crate::{
 /// Makes the callers, one for each target and purpose.
 pub(crate) struct Network {
     pub(crate) group: GroupId,
+    pub(crate) beginning: u64,
     pub(crate) id: u64,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) election_max: Duration,
@@ -47,6 +48,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
         Caller::new(
             Route {
                 group: self.group,
+                beginning: self.beginning,
                 from: self.id,
                 to: target,
                 election_max: self.election_max,

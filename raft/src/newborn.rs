@@ -24,6 +24,7 @@ use crate::{
     handle::{Refusal, accept, collect, respond, to_response},
     identity::IdentityFile,
     network::Caller,
+    restore,
     wire::{Call, Route},
 };
 
@@ -52,14 +53,18 @@ impl Newborn {
     ///
     /// # Errors
     /// [`StartError`]: the folder is not ours or cannot be used, or the timings contradict each other.
-    pub fn open(config: Config) -> Result<Self, StartError> {
+    pub fn open(mut config: Config) -> Result<Self, StartError> {
         config.engine()?;
         let folder = &config.folder;
         durable_file::create_folder(folder).map_err(StartError::Folder)?;
+        if restore::is_unfinished(folder) {
+            return Err(StartError::Unfinished);
+        }
         if !IdentityFile::exists(folder) && Self::log_folder(&config).exists() {
             return Err(StartError::Unmarked);
         }
-        let identity = IdentityFile::open(folder, config.group, config.id)?;
+        let identity = IdentityFile::open(folder, config.group, config.beginning, config.id)?;
+        config.beginning = identity.beginning();
         let parts = Parts {
             config,
             identity: Mutex::new(identity),
@@ -78,6 +83,11 @@ impl Newborn {
     /// The group of this peer.
     pub fn group(&self) -> GroupId {
         self.parts.config.group
+    }
+
+    /// Which beginning of the group this peer belongs to.
+    pub fn beginning(&self) -> u64 {
+        self.parts.config.beginning
     }
 
     /// What this peer waits for, as of its last round of questions; `None` before the first, and if it waits for
@@ -143,6 +153,7 @@ impl Newborn {
             .map(|(id, address)| {
                 let route = Route {
                     group: config.group,
+                    beginning: config.beginning,
                     from: config.id,
                     to: *id,
                     election_max: config.timing.election_max,

@@ -97,6 +97,11 @@ impl<S: StateMachine> Deref for Deduplicated<S> {
 }
 
 impl<S: StateMachine> Deduplicated<S> {
+    /// Changes the state other than by a command: only for a group that begins anew.
+    pub fn change(&mut self, change: impl FnOnce(&mut S)) {
+        change(&mut self.state);
+    }
+
     fn forget_before(&mut self, index: u64) {
         while let Some((at, key)) = self.order.front().copied()
             && at < index

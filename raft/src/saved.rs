@@ -13,11 +13,12 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::{
     GroupId, RecordError, StartError, StateMachine, View, durable_file,
-    identity::IdentityFile,
+    identity::{Identity, IdentityFile},
     log::Log,
     machine::Machine,
     record,
     snapshot_file::{Image, SnapshotFile},
+    types::LogId,
     wire::MAX_SNAPSHOT_BYTES,
     witness::Witness,
 };
@@ -44,6 +45,8 @@ pub struct Saved<S> {
     pub peer: u64,
     /// The last entry that is in the state, and the term it was written in.
     pub applied: Option<(u64, u64)>,
+    /// The same in the words of the log.
+    pub(crate) last: Option<LogId>,
     /// The members of the group as of that entry, id to `host:port`.
     pub members: BTreeMap<u64, String>,
     /// The state.
@@ -53,9 +56,20 @@ pub struct Saved<S> {
 /// Why nothing was saved, or what was saved cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SavedError {
+    /// The folder that is to be restored into holds a peer, or a restore into it was not finished.
+    #[error("the folder holds a peer already, or what is left of a restore that was not finished")]
+    Occupied,
     /// The folder holds no peer, or one that would not start either.
     #[error("cannot use the folder")]
     Folder(#[source] StartError),
+    /// It was saved by a peer of another group.
+    #[error("the state was saved by a peer of group {found}, not of {expected}")]
+    OtherGroup {
+        /// The group of the state.
+        found: GroupId,
+        /// The group of the configuration.
+        expected: GroupId,
+    },
     /// The file cannot be written or read.
     #[error("cannot use the file")]
     File(#[source] io::Error),
@@ -81,8 +95,15 @@ pub async fn save<S: StateMachine>(
         return Err(SavedError::File(io::ErrorKind::AlreadyExists.into()));
     }
     let content = taken(folder, initial).await.map_err(SavedError::Folder)?;
-    let bytes =
-        record::seal(&content).map_err(|error| SavedError::File(io::Error::other(error)))?;
+    write(&content, file)
+}
+
+/// Writes what was taken into `file`; durable on return. Blocks.
+pub(crate) fn write<S: StateMachine>(
+    content: &SavedFile,
+    file: &Path,
+) -> Result<Saved<S>, SavedError> {
+    let bytes = record::seal(content).map_err(|error| SavedError::File(io::Error::other(error)))?;
     // What could not be read again must not be taken for a copy.
     let saved = decoded(&bytes)?;
     let name = file.file_name().and_then(|name| name.to_str());
@@ -104,12 +125,17 @@ pub fn read_saved<S: StateMachine>(file: &Path) -> Result<Saved<S>, SavedError> 
 }
 
 /// What the peer in `folder` knows: its snapshot, and its whole log on top.
-async fn taken<S: StateMachine>(folder: &Path, initial: S) -> Result<SavedFile, StartError> {
-    let (group, peer) = IdentityFile::owner(folder)?;
-    let identity = IdentityFile::open(folder, group, peer)?;
+pub(crate) async fn taken<S: StateMachine>(
+    folder: &Path,
+    initial: S,
+) -> Result<SavedFile, StartError> {
+    let Identity {
+        group, id: peer, ..
+    } = IdentityFile::owner(folder)?;
+    let identity = IdentityFile::open(folder, group, 0, peer)?;
     let holds_data = identity.holds_data();
     let witness = || Witness::open(folder, holds_data);
-    let (log, mut closed) = Log::open(&folder.join("log"), identity, witness)?;
+    let (log, watch) = Log::open(&folder.join("log"), identity, witness)?;
     let (view, _) = watch::channel(View::FIRST);
     let machine =
         Machine::open(SnapshotFile::new(folder), initial, view).map_err(StartError::Snapshot)?;
@@ -122,15 +148,20 @@ async fn taken<S: StateMachine>(folder: &Path, initial: S) -> Result<SavedFile, 
         machine.apply_one(entry).map_err(StartError::Log)?;
     }
     drop(log);
-    // Nothing is ever sent: the channel can only close.
-    if timeout(CLOSED_WITHIN, closed.changed()).await.is_err() {
-        tracing::warn!("the log is still open");
-    }
+    closed(watch).await;
     Ok(SavedFile {
         group,
         peer,
         image: machine.image(),
     })
+}
+
+/// Waits until a log that was dropped is closed.
+pub(crate) async fn closed(mut watch: watch::Receiver<()>) {
+    // Nothing is ever sent: the channel can only close.
+    if timeout(CLOSED_WITHIN, watch.changed()).await.is_err() {
+        tracing::warn!("the log is still open");
+    }
 }
 
 pub(crate) fn decoded<S: StateMachine>(bytes: &[u8]) -> Result<Saved<S>, SavedError> {
@@ -143,6 +174,7 @@ pub(crate) fn decoded<S: StateMachine>(bytes: &[u8]) -> Result<Saved<S>, SavedEr
         applied: image
             .applied
             .map(|applied| (applied.index, applied.committed_leader_id().term)),
+        last: image.applied,
         members: nodes.map(|(id, node)| (*id, node.addr.clone())).collect(),
         state: S::decode(&image.state).map_err(SavedError::State)?,
     })

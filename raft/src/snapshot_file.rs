@@ -17,7 +17,8 @@ use crate::{
     wire::MAX_SNAPSHOT_BYTES,
 };
 
-const NAME: &str = "snapshot";
+/// Its name in the folder.
+pub(crate) const NAME: &str = "snapshot";
 
 /// The state up to one log entry.
 #[derive(Debug, Serialize, Deserialize)]

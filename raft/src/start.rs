@@ -68,6 +68,7 @@ impl<S: StateMachine> Consensus<S> {
         let shared = machine.shared();
         let network = Network {
             group: config.group,
+            beginning: config.beginning,
             id: config.id,
             transport: config.transport.clone(),
             election_max: config.timing.election_max,

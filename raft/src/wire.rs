@@ -43,7 +43,7 @@ const _: () =
     assert!(MAX_APPEND_ENTRIES as usize * MAX_ENTRY_BYTES + MAX_SMALL_BYTES <= MAX_APPEND_BYTES);
 
 /// Raised when a call changes its meaning; peers of different protocols do not talk.
-const PROTOCOL: u64 = 2;
+const PROTOCOL: u64 = 3;
 
 /// The calls, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +129,8 @@ impl Question for BirthQuestion {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) group: GroupId,
+    /// Of the caller's group.
+    pub(crate) beginning: u64,
     pub(crate) from: u64,
     pub(crate) to: u64,
     /// Of the caller's timing.
@@ -139,12 +141,14 @@ pub(crate) struct Route {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Addressee {
     pub(crate) group: GroupId,
+    pub(crate) beginning: u64,
     pub(crate) id: u64,
     pub(crate) election_max: Duration,
 }
 
 const PROTOCOL_HEADER: HeaderName = HeaderName::from_static("raft-protocol");
 const GROUP_HEADER: HeaderName = HeaderName::from_static("raft-group");
+const BEGINNING_HEADER: HeaderName = HeaderName::from_static("raft-beginning");
 const FROM_HEADER: HeaderName = HeaderName::from_static("raft-from");
 const TO_HEADER: HeaderName = HeaderName::from_static("raft-to");
 /// In milliseconds.
@@ -159,6 +163,11 @@ pub(crate) enum Misrouted {
     Protocol(u64),
     #[error("this peer belongs to group {0}")]
     Group(GroupId),
+    #[error(
+        "this peer is of another beginning of the group, which was begun anew from a saved state; empty the folder of \
+         the peer that belongs to it no more, and let it join with a new token"
+    )]
+    Beginning,
     #[error("this is peer {0}")]
     Recipient(u64),
     #[error(
@@ -173,6 +182,7 @@ impl Route {
         HeaderMap::from_iter([
             (PROTOCOL_HEADER, PROTOCOL.into()),
             (GROUP_HEADER, group),
+            (BEGINNING_HEADER, self.beginning.into()),
             (FROM_HEADER, self.from.into()),
             (TO_HEADER, self.to.into()),
             (
@@ -188,6 +198,7 @@ impl Route {
     pub(crate) fn check(headers: &HeaderMap, addressee: Addressee) -> Result<u64, Misrouted> {
         let Addressee {
             group,
+            beginning,
             id,
             election_max,
         } = addressee;
@@ -197,6 +208,9 @@ impl Route {
         }
         if read::<GroupId>(headers, GROUP_HEADER)? != group {
             return Err(Misrouted::Group(group));
+        }
+        if read::<u64>(headers, BEGINNING_HEADER)? != beginning {
+            return Err(Misrouted::Beginning);
         }
         if read::<u64>(headers, TO_HEADER)? != id {
             return Err(Misrouted::Recipient(id));
@@ -240,6 +254,7 @@ mod tests {
         let check = |change: fn(&mut HeaderMap), expected| {
             let mut headers = Route {
                 group: GROUP,
+                beginning: 5,
                 from: 1,
                 to: 2,
                 election_max: Duration::from_millis(400),
@@ -248,6 +263,7 @@ mod tests {
             change(&mut headers);
             let addressee = Addressee {
                 group: GROUP,
+                beginning: 5,
                 id: 2,
                 election_max: Duration::from_millis(400),
             };
@@ -272,6 +288,10 @@ mod tests {
                 ))
             },
             Err(Misrouted::Group(GROUP)),
+        );
+        check(
+            |h| drop(h.insert(BEGINNING_HEADER, 0.into())),
+            Err(Misrouted::Beginning),
         );
         check(
             |h| drop(h.insert(TO_HEADER, 3.into())),

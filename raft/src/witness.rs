@@ -27,7 +27,8 @@ use crate::{
     types::{LogId, Vote},
 };
 
-const NAME: &str = "witness";
+/// Its name in the folder.
+pub(crate) const NAME: &str = "witness";
 /// Size of a slot in bytes: a page, so that one slot is never torn with the other.
 const SLOT: usize = 4096;
 /// Longest time for which the latest note may only be in the page cache: ten flushes a second are not felt, and a

@@ -213,6 +213,27 @@ pub(super) enum SnapshotVerb {
         #[arg(long)]
         folder: PathBuf,
     },
+    /// Begin the group anew with this peer alone: the last resort when a majority of the peers is gone for good
+    #[command(
+        before_long_help = "Stop all peers that still run first, for good: they would go on as the old group.\n\n\
+Every epoch rises above all that was granted before, so every cluster elects its primary anew. Changes that this\n\
+peer did not know are lost. The others come back as new peers: empty their folders, and let each join with a token\n\
+of `primacy peers add`.\n\n\
+Examples:
+  primacy peers snapshot restore --force-new-cluster --config /etc/primacy/server.toml
+  primacy peers snapshot restore /backup/peers-1 --config /etc/primacy/server.toml"
+    )]
+    Restore {
+        /// What was saved; the `folder` of the configuration must hold no peer
+        #[arg(required_unless_present = "force_new_cluster")]
+        file: Option<PathBuf>,
+        /// Begin with what this stopped peer knows itself; its files are put aside
+        #[arg(long, conflicts_with = "file")]
+        force_new_cluster: bool,
+        /// The peer's configuration
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Check a saved file, and show what is in it
     Verify {
         /// The file

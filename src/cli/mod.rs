@@ -10,6 +10,7 @@ mod daemons;
 mod joining;
 #[cfg(feature = "mutants")]
 mod mutant;
+mod owner;
 mod peers;
 mod render;
 mod snapshot;

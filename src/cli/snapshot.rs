@@ -7,24 +7,63 @@ use std::path::Path;
 use raft::{Saved, SavedError, StartError};
 
 use crate::output;
-use crate::server::Machine;
+use crate::server::restore::{RestoreError, begin_anew};
+use crate::server::{Config, Machine};
 
 use super::arguments::SnapshotVerb;
-use super::{Exit, Failure};
+use super::owner::give_away;
+use super::{Exit, Failure, daemons};
 
 pub(super) async fn run(verb: SnapshotVerb) -> Result<(), Failure> {
     match verb {
         SnapshotVerb::Save { file, folder } => {
             let saved = raft::save(&folder, Machine::default(), &file).await;
+            if folder.exists() {
+                give_away(&folder)?;
+            }
             let saved = saved.map_err(|error| failed(&folder, &file, &error))?;
             output::line(format_args!("saved into {}", file.display()))?;
             show(&saved)
         }
+        // `force_new_cluster` is the absence of a file.
+        SnapshotVerb::Restore { file, config, .. } => restore(file.as_deref(), &config).await,
         SnapshotVerb::Verify { file } => {
             let saved = raft::read_saved(&file);
             show(&saved.map_err(|error| failed(&file, &file, &error))?)
         }
     }
+}
+
+async fn restore(file: Option<&Path>, path: &Path) -> Result<(), Failure> {
+    let text = daemons::configuration(path, "a peer's")?;
+    let config = Config::parse(&text).map_err(|error| daemons::refused(path, error))?;
+    let folder = config.folder.clone();
+    let begun = begin_anew(config, file).await;
+    if folder.exists() {
+        give_away(&folder)?;
+    }
+    let begun = begun.map_err(|error| match error {
+        RestoreError::Config(error) => daemons::refused(path, error),
+        RestoreError::Saved(error) => failed(&folder, file.unwrap_or(&folder), &error),
+    })?;
+    show(&begun.saved)?;
+    for cluster in &begun.left_out {
+        output::line(format_args!(
+            "cluster {cluster} is left out: its first data was still being created"
+        ))?;
+    }
+    if let Some(before) = &begun.before {
+        output::line(format_args!(
+            "the files of before are in {}",
+            before.display()
+        ))?;
+    }
+    output::line(format_args!(
+        "the group begins anew with peer {} alone; start it: primacy server --config {}",
+        begun.saved.peer,
+        path.display()
+    ))?;
+    Ok(())
 }
 
 fn show(saved: &Saved<Machine>) -> Result<(), Failure> {
@@ -58,8 +97,11 @@ fn show(saved: &Saved<Machine>) -> Result<(), Failure> {
 
 fn failed(folder: &Path, file: &Path, error: &SavedError) -> Failure {
     let mut text = match error {
-        SavedError::Folder(_) => format!("{}: {error}", folder.display()),
-        SavedError::File(_) | SavedError::Damaged(_) | SavedError::State(_) => {
+        SavedError::Folder(_) | SavedError::Occupied => format!("{}: {error}", folder.display()),
+        SavedError::OtherGroup { .. }
+        | SavedError::File(_)
+        | SavedError::Damaged(_)
+        | SavedError::State(_) => {
             format!("{}: {error}", file.display())
         }
     };
@@ -81,6 +123,13 @@ fn failed(folder: &Path, file: &Path, error: &SavedError) -> Failure {
                 Some("give the `folder` of the peer's configuration with --folder"),
             )
         }
+        SavedError::Occupied => (
+            Exit::Conflict,
+            Some(
+                "move identity, log, snapshot, witness and restored out of it, whichever are there; or begin with what it \
+                 knows itself: --force-new-cluster",
+            ),
+        ),
         SavedError::File(cause) if cause.kind() == io::ErrorKind::AlreadyExists => (
             Exit::Conflict,
             Some("choose another file; a saved state is never overwritten"),
@@ -88,6 +137,10 @@ fn failed(folder: &Path, file: &Path, error: &SavedError) -> Failure {
         SavedError::File(cause) if cause.kind() == io::ErrorKind::NotFound => {
             (Exit::NotFound, None)
         }
+        SavedError::OtherGroup { .. } => (
+            Exit::Refused,
+            Some("give the configuration of a peer of that group"),
+        ),
         SavedError::Folder(_) | SavedError::File(_) => (Exit::Failed, None),
         SavedError::Damaged(_) | SavedError::State(_) => (Exit::Refused, None),
     };

@@ -75,7 +75,7 @@ pub(super) fn enrol_first(config: &Config, body: Body) -> Result<Response, Probl
         address.ok_or_else(|| not_invited("it is not in the configuration".to_owned()))?;
     // Before it is answered: the secret counts once.
     invited.keep(&folder).map_err(broken)?;
-    let place = place(id, config.group, &config.peers, true);
+    let place = place(id, config.group, 0, &config.peers, true);
     tracing::info!(peer = %id, address, "one of the first peers is given its certificate");
     answer(
         &issuer,
@@ -138,7 +138,8 @@ async fn take_peer(
         Err(error) => return Err(change_refused(&error)),
     }
     tracing::info!(peer = %id, address, "a peer joined as a learner");
-    let place = place(id, peer.consensus.group(), &peer.members(), false);
+    let raft = &peer.consensus;
+    let place = place(id, raft.group(), raft.beginning(), &peer.members(), false);
     Ok((id, address, place))
 }
 
@@ -186,11 +187,18 @@ async fn take_guest(
     Ok(who)
 }
 
-fn place(id: PeerId, group: GroupId, members: &BTreeMap<PeerId, String>, is_first: bool) -> Place {
+fn place(
+    id: PeerId,
+    group: GroupId,
+    beginning: u64,
+    members: &BTreeMap<PeerId, String>,
+    is_first: bool,
+) -> Place {
     let members = members.iter().map(|(id, at)| (id.0, at.clone()));
     Place {
         id: id.0,
         group: group.to_string(),
+        beginning,
         members: members.collect(),
         is_first,
     }

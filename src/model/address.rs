@@ -1,6 +1,6 @@
 //! What the text `host:port` says of where something is.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// The host of `host:port`, an IPv6 address without its brackets.
 pub fn host(address: &str) -> &str {

@@ -61,6 +61,8 @@ pub struct Place {
     pub id: u64,
     /// The group, as a UUID.
     pub group: String,
+    /// Which beginning of the group.
+    pub beginning: u64,
     /// The members then, the newcomer too: id to `host:port`.
     pub members: BTreeMap<u64, String>,
     /// Whether it is one of those with whom the group begins.

@@ -27,6 +27,8 @@ pub struct Config {
     pub id: PeerId,
     /// The Raft group.
     pub group: GroupId,
+    /// Which beginning of the group a new folder belongs to.
+    pub beginning: u64,
     /// Its failure domain.
     pub zone: Zone,
     /// Where it keeps its log.
@@ -222,6 +224,7 @@ fn check(file: File) -> Result<Config, ConfigError> {
     Ok(Config {
         id: PeerId(id),
         group,
+        beginning: 0,
         joins,
         token,
         zone,

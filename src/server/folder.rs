@@ -17,6 +17,7 @@ pub(super) fn config_of(config: &Config, wire: &Wire) -> raft::Config {
     raft::Config {
         id: config.id.0,
         group: config.group,
+        beginning: config.beginning,
         folder: config.folder.clone(),
         // One that joined is no first member: the log tells it who is.
         members: match config.joins {
@@ -75,6 +76,9 @@ pub(super) fn error(config: &Config, error: StartError) -> ServerError {
         | StartError::Witness(_)
         | StartError::SnapshotLost { .. } => {
             "; put its disk back or leave it stopped: a peer that forgot its votes is dangerous to the others"
+        }
+        StartError::Unfinished => {
+            "; move identity, log, snapshot, witness and restored out of it, whichever are there, and restore again"
         }
         StartError::Stranger { .. } => {
             "; give this peer its old folder back, or leave it stopped and go on with the others; if the group was never up, empty the folders of all its peers"

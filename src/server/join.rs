@@ -72,16 +72,39 @@ pub async fn admitted(config: Config) -> Result<Config, ServerError> {
                 .to_owned(),
         ));
     }
-    let place = kept.place.expect("it was given a place");
-    let group: GroupId = place
-        .group
-        .parse()
-        .map_err(|_| broken("read", "no group".to_owned()))?;
-    tracing::info!(peer = place.id, %group, "this peer has joined");
+    let config = with_place(config, kept.place.expect("it was given a place"))?;
+    tracing::info!(peer = %config.id, group = %config.group, "this peer has joined");
+    Ok(config)
+}
+
+/// The configuration with the place that this peer was given before; nobody is asked.
+pub(super) fn placed(config: Config) -> Result<Config, ServerError> {
+    if !config.joins {
+        return Ok(config);
+    }
+    let kept = read(&config.folder).map_err(ServerError::Join)?;
+    let place = kept.and_then(|kept| kept.place).ok_or_else(|| {
+        ServerError::Join(
+            "neither the configuration nor the folder says which peer this is; give `id`, `group` and [peers]"
+                .to_owned(),
+        )
+    })?;
+    with_place(config, place)
+}
+
+fn with_place(config: Config, place: Place) -> Result<Config, ServerError> {
+    let group: GroupId = place.group.parse().map_err(|_| {
+        let file = config.folder.join(FILE);
+        ServerError::Join(format!(
+            "{} cannot be read (no group); look at the disk",
+            file.display()
+        ))
+    })?;
     let peers = place.members.into_iter();
     Ok(Config {
         id: PeerId(place.id),
         group,
+        beginning: place.beginning,
         // One of the first is from now on as if it had been configured so.
         joins: !place.is_first,
         peers: peers.map(|(id, address)| (PeerId(id), address)).collect(),
@@ -164,6 +187,7 @@ mod tests {
             place: Some(Place {
                 id: 4,
                 group: GroupId::from_bytes([7; 16]).to_string(),
+                beginning: 0,
                 members: [].into(),
                 is_first: false,
             }),

@@ -18,6 +18,7 @@ mod listen;
 mod machine;
 pub mod observe;
 pub mod propose;
+pub mod restore;
 pub mod sessions;
 mod upgrade;
 mod vigil;

@@ -109,6 +109,11 @@ pub enum AccessRefusal {
 }
 
 impl Access {
+    /// Invitations may have been taken since.
+    pub(super) fn begin_anew(&mut self) {
+        self.invitations.clear();
+    }
+
     /// Applies one command.
     pub fn apply(&mut self, command: AccessCommand) -> Result<(), AccessRefusal> {
         let AccessCommand { at, change } = command;

@@ -2,6 +2,7 @@
 //! the command, stamped by the leader, and serve display only.
 
 pub mod access;
+mod anew;
 pub mod apply;
 pub mod command;
 mod creation;

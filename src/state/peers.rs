@@ -86,7 +86,16 @@ pub enum PeersRefusal {
     Ended,
 }
 
+/// Far more ids than are given between two saved states of one group.
+const UNKNOWN_IDS: u64 = 1_000;
+
 impl Peers {
+    /// Ids may have been given since, and invitations taken.
+    pub(super) fn begin_anew(&mut self) {
+        self.highest = self.highest.saturating_add(UNKNOWN_IDS);
+        self.invitations.clear();
+    }
+
     /// Applies one command; the id that it is about.
     pub fn apply(&mut self, command: PeersCommand) -> Result<PeerId, PeersRefusal> {
         let PeersCommand { at, change } = command;

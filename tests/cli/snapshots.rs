@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::rig::{Peers, run};
+use crate::installation::{Installation, free_address};
+use crate::rig::{Peers, run, told, until};
 
 #[test]
 fn a_stopped_peer_is_saved_and_a_damaged_file_is_told() {
@@ -53,4 +54,76 @@ fn a_stopped_peer_is_saved_and_a_damaged_file_is_told() {
         errors.contains("damaged or no saved state: record fails its checksum"),
         "{errors}"
     );
+}
+
+/// The one that survives has joined with a token itself, so its configuration does not say who it is.
+#[test]
+fn a_group_begins_anew_and_takes_newcomers() {
+    let mut group = Installation::start();
+    let create = "cluster create main --durability async --member a=127.0.0.1:5432/8008@z1";
+    let create: Vec<&str> = create.split(' ').collect();
+    until("it is created", || group.run(&create).0 == Some(0));
+    let config = group.path("p2.toml").display().to_string();
+    let restore = ["peers", "snapshot", "restore", "--config", &config];
+    let forced = [&restore[..], &["--force-new-cluster"]].concat();
+    let (code, _, errors) = run(&forced);
+    assert_eq!(code, Some(7), "{errors}");
+    assert!(errors.contains("stop this peer"), "{errors}");
+    let (code, _, errors) = run(&restore);
+    assert_eq!(code, Some(2));
+    assert!(errors.contains("<FILE>"), "{errors}");
+
+    group.running.clear();
+    let folder = group.path("p2").display().to_string();
+    let file = group.path("saved").display().to_string();
+    let save = ["peers", "snapshot", "save", &file, "--folder", &folder];
+    assert_eq!(run(&save).0, Some(0));
+    let (code, _, errors) = run(&[&restore[..], &[&file]].concat());
+    assert_eq!(code, Some(7));
+    assert!(errors.contains("holds a peer already"), "{errors}");
+
+    let (code, said, errors) = run(&forced);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    for sentence in [
+        "cluster main is left out: its first data was still being created",
+        "the files of before are in ",
+        "the group begins anew with peer 2 alone; start it: primacy server --config ",
+    ] {
+        assert!(said.contains(sentence), "{said}");
+    }
+    let survivor = group.spawn("p2");
+    // The certificates of the others are those of peers that there are no more.
+    let owner = |verb: &[&str]| {
+        let mut command = group.verb_with(&group.path("p2/tls"));
+        command.env("PRIMACY_API", &group.addresses[1]);
+        told(command.args(verb).output().unwrap())
+    };
+    until("it leads", || owner(&["leader"]).0 == Some(0));
+    let address = free_address();
+    let (code, token, errors) = owner(&["peers", "add", &address]);
+    assert_eq!(code, Some(0), "{errors}");
+    group.configure("fourth", &address, Some(token.trim()));
+    let fourth = group.spawn("fourth");
+    // Far above those that may have been given since.
+    let number = "1001";
+    until("it has a vote", || {
+        owner(&["peers", "promote", number]).0 == Some(0)
+    });
+    // One that was given up comes back, and takes no part.
+    let first = group.spawn("p1");
+    until("it is refused", || {
+        group
+            .log("p1")
+            .contains("of another beginning of the group")
+    });
+    let listed = owner(&["peers", "--output", "json"]).1;
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let ids: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["id"])
+        .collect();
+    assert_eq!(ids, [2, 1001]);
+    drop((survivor, first, fourth));
 }

@@ -4,6 +4,7 @@
 
 mod deposed;
 mod planned_stop;
+mod restore;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

@@ -1,10 +1,13 @@
 //! Acceptance checks of the HTTP API by their numbers; A20 and A21 stand with the leader check.
 
+use std::time::Duration;
+
 use hyper::Method;
 use serde_json::{Value, json};
 
+use super::demo;
+use super::group::{Group, WITHIN};
 use super::leader_check::isolate;
-use super::{Duration, Group, WITHIN, demo};
 
 /// Asks until the answer is as wanted.
 async fn until(group: &Group, id: u64, path: &str, wanted: (u16, Value)) {

@@ -20,7 +20,8 @@ use raft::GroupId;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{GROUP, Group, WITHIN, calls_of, demo, tls_of, tool};
+use super::demo;
+use super::group::{GROUP, Group, WITHIN, calls_of, tls_of, tool};
 
 /// The paths that the router of a peer has, as it shows itself.
 static ROUTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());

@@ -1,13 +1,15 @@
 //! What checks by other methods and other protocols get, the leader check through any peer, and the metrics.
 
+use std::time::Duration;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use hyper::Method;
 use serde_json::json;
 
+use super::group::{Group, WITHIN};
 use super::leader_check::isolate;
-use super::{Duration, Group, WITHIN};
 
 /// The status of a check as HAProxy makes it, and all that comes with it.
 fn ask_plainly(address: &str, head: &str) -> (u16, String) {

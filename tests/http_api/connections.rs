@@ -17,7 +17,7 @@ use tokio::time::{Duration, Instant, timeout};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::access::{anonymous, asks};
-use super::{GROUP, Group, WITHIN, calls_of, tls_of, tool};
+use super::group::{GROUP, Group, WITHIN, calls_of, tls_of, tool};
 
 fn agent(instance: &str) -> Who {
     Who::Agent {

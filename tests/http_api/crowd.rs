@@ -11,8 +11,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::demo;
+use super::group::{Group, WITHIN};
 use super::leader_check::HANGS;
-use super::{Group, WITHIN, demo};
 
 /// How long the crowd stays: several of the longest silences after which a follower stands for election.
 const STAYS: Duration = Duration::from_secs(8);

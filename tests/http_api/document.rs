@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Map, Value};
 
-use super::Group;
+use super::group::Group;
 
 pub struct Document(Value);
 

@@ -1,5 +1,7 @@
 //! What `/api/leader-check` promises a load balancer: at most one peer at a time answers 200.
 
+use std::time::Duration;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Duration, Group, WITHIN};
+use super::group::{Group, WITHIN};
 
 /// From whom to which address nothing comes through.
 static CUT: Mutex<BTreeSet<(u64, String)>> = Mutex::new(BTreeSet::new());

@@ -69,6 +69,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config {
         id: arguments.id,
         group: keys::GROUP,
+        beginning: 0,
         folder: arguments.folder,
         members,
         timing: Timing::lan(),

@@ -109,8 +109,9 @@ fn a_call_that_is_not_for_this_peer_or_is_too_long_is_refused() {
     let address = peers.config(1).members[&1].clone();
     let check = |path: &str, group: GroupId, to: u64, body: Vec<u8>, expected: (u16, &str)| {
         let request = Request::post(format!("http://{address}{path}"))
-            .header("raft-protocol", 2)
+            .header("raft-protocol", 3)
             .header("raft-group", group.to_string())
+            .header("raft-beginning", 0)
             .header("raft-from", 2)
             .header("raft-to", to)
             .header("raft-election-max", 400)

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::peers::{GROUP, Numbers, Peers};
-use raft::{SavedError, StartError, read_saved, save};
+use crate::peers::{Command, GROUP, Numbers, Peers, is_soon};
+use raft::{GroupId, Restored, SavedError, StartError, read_saved, save};
 
 #[test]
 fn a_stopped_peer_is_saved_down_to_its_last_entry() {
@@ -60,4 +60,108 @@ fn a_stopped_peer_is_saved_down_to_its_last_entry() {
         let error = read_saved::<Numbers>(&file).unwrap_err();
         assert!(matches!(error, SavedError::Damaged(_)), "{error:?}");
     }
+}
+
+/// The others come back, are a majority of the old group, and go on as that.
+#[test]
+fn a_group_that_begins_anew_and_the_old_one_keep_apart() {
+    let mut peers = Peers::start(3);
+    for number in 0..5 {
+        peers.add(number);
+    }
+    peers.all_have((0..5).collect());
+    for id in 1..=3 {
+        peers.shutdown(id);
+    }
+    let config = peers.config(1);
+    let restored = |folder| Restored {
+        group: GROUP,
+        folder,
+        id: 1,
+        address: &config.members[&1],
+    };
+    let change = |state: &mut Numbers| state.0.push(99);
+    let one = restored(&config.folder);
+    let begun = one.from_own_folder(Numbers::default(), change);
+    let (saved, before) = peers.wait(begun).unwrap();
+    assert_eq!(saved.state.0, [0, 1, 2, 3, 4, 99]);
+    let kept = read_saved::<Numbers>(&before.join("saved")).unwrap();
+    assert_eq!(kept.state.0, [0, 1, 2, 3, 4]);
+
+    peers.restart(1);
+    assert_eq!(peers.leader(), 1);
+    let first = peers.add(5);
+    assert!(first.index > kept.applied.unwrap().0);
+    let beginning = peers.consensus(1).beginning();
+    assert_ne!(beginning, 0);
+    assert!(!peers.consensus(1).was_born_alone());
+
+    peers.restart(2);
+    peers.restart(3);
+    is_soon("the old group has a leader", || {
+        let leader = peers.status(2).leader;
+        leader.is_some_and(|leader| leader != 1) && peers.status(3).leader == leader
+    });
+    for (id, number) in [(2, 7), (3, 7), (1, 8)] {
+        let consensus = peers.consensus(id);
+        // One of the two leads; what either takes is of the old group.
+        let _ = peers.wait(consensus.propose(Command::One(number)));
+    }
+    for (id, numbers) in [
+        (1, vec![0, 1, 2, 3, 4, 99, 5, 8]),
+        (2, vec![0, 1, 2, 3, 4, 7]),
+        (3, vec![0, 1, 2, 3, 4, 7]),
+    ] {
+        is_soon("each has what its own group decided", || {
+            peers.consensus(id).read(|state| state.0 == numbers)
+        });
+    }
+    // The snapshot that it began with is behind it, and its own log is what counts.
+    peers.shutdown(1);
+    peers.restart(1);
+    is_soon("it has all", || {
+        peers.consensus(1).read(|state| state.0.last() == Some(&8))
+    });
+}
+
+#[test]
+fn a_folder_that_holds_a_peer_or_half_of_one_is_not_restored_into() {
+    let mut peers = Peers::start(1);
+    peers.add(1);
+    peers.shutdown(1);
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("saved");
+    let config = peers.config(1);
+    peers
+        .wait(save(&config.folder, Numbers::default(), &file))
+        .unwrap();
+    let restore = |group, folder: &std::path::Path| {
+        let restored = Restored {
+            group,
+            folder,
+            id: 1,
+            address: &config.members[&1],
+        };
+        peers.wait(restored.from_file(&file, |_: &mut Numbers| {}))
+    };
+    let occupied = restore(GROUP, &config.folder).unwrap_err();
+    assert!(matches!(occupied, SavedError::Occupied), "{occupied:?}");
+    let folder = place.path().join("folder");
+    let other = restore(GroupId::from_bytes([3; 16]), &folder).unwrap_err();
+    assert!(matches!(other, SavedError::OtherGroup { .. }), "{other:?}");
+
+    // As if the power had gone in the middle.
+    fs::create_dir_all(folder.join("restored")).unwrap();
+    let half = restore(GROUP, &folder).unwrap_err();
+    assert!(matches!(half, SavedError::Occupied), "{half:?}");
+    let new = raft::Config {
+        folder: folder.clone(),
+        ..config.clone()
+    };
+    let refused = raft::Newborn::open(new).err().unwrap();
+    assert!(matches!(refused, StartError::Unfinished), "{refused:?}");
+    fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(restore(GROUP, &folder).unwrap().state.0, [1]);
+    let again = restore(GROUP, &folder).unwrap_err();
+    assert!(matches!(again, SavedError::Occupied), "{again:?}");
 }

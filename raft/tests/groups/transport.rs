@@ -47,7 +47,7 @@ async fn answer(address: &str, proven: u64, claimed: u64) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_u64(proven).await.unwrap();
     let call = format!(
-        "POST /raft/v1/vote HTTP/1.1\r\nhost: peer\r\nconnection: close\r\nraft-protocol: 2\r\nraft-group: {GROUP}\r\n\
+        "POST /raft/v1/vote HTTP/1.1\r\nhost: peer\r\nconnection: close\r\nraft-protocol: 3\r\nraft-group: {GROUP}\r\nraft-beginning: 0\r\n\
          raft-from: {claimed}\r\nraft-to: 1\r\nraft-election-max: 400\r\ncontent-length: 0\r\n\r\n"
     );
     stream.write_all(call.as_bytes()).await.unwrap();

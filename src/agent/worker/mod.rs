@@ -5,9 +5,11 @@
 //! waits for is its own state folder (the fsync of the promise; looks at PostgreSQL's log and, at its start, at the
 //! note of the lease) and, for half a second at most, the removal of a `promote` file.
 
+mod answers;
 mod barrier;
 mod duties;
 mod events;
+mod late;
 mod leaving;
 mod looks;
 mod peers;
@@ -17,16 +19,14 @@ mod slots;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::agent::hands::Hands;
 use crate::agent::health::Health;
-use crate::agent::observe::{Seen, blocking};
+use crate::agent::observe::Seen;
 use crate::agent::perform::Tools;
 use crate::agent::report::Known;
 use crate::agent::running::{Running, Waiter};
@@ -34,11 +34,11 @@ use crate::agent::session::{Incoming, SessionId};
 use crate::clock;
 use crate::control::{AgentMessage, REPORT_EVERY};
 use crate::duty::lease::LeaseKeeper;
-use crate::duty::{Act, Duty, Lease, Outcome, WriteProbe};
+use crate::duty::{Act, Lease, Outcome, WriteProbe};
 use crate::gate::PromiseStore;
 use crate::host::Death;
 use crate::model::{Epoch, Lsn, Order, Report, Stopped, Timeline, Timestamp};
-use crate::recovery::{Action, Evidence};
+use crate::recovery::Action;
 use leaving::Leaving;
 use looks::Looking;
 
@@ -323,75 +323,6 @@ impl Worker {
             None => self.tell_all(|| AgentMessage::Renew { serial }),
             Some(stop) => self.tell_all(|| AgentMessage::RenewAfterStop { serial, stop }),
         }
-    }
-
-    /// Whether an act of the present command is under way, which has a deadline of its own.
-    fn acts_for_it(&self) -> bool {
-        matches!(&self.acting, Some(acting) if acting.command == self.commands)
-    }
-
-    /// An act of an older command holds up whatever would be done for a newer one, and never its answer.
-    async fn give_up_late(&mut self, now: Timestamp) {
-        let late = |running: &Running| !self.acts_for_it() && now >= running.deadline;
-        let from = match self.running.as_ref().filter(|running| late(running)) {
-            Some(running) => running.log_from,
-            None => return,
-        };
-        let said = self.in_log(move |hands| (hands.last_words(), hands.never_streams(from)));
-        let (last_words, never_streams) = said.await;
-        if self.begins_again(never_streams.as_deref(), now) {
-            return;
-        }
-        if let Some(running) = &self.running {
-            let took = now.since(running.began).as_secs_f32();
-            let name = running.action.name();
-            let why = match (&self.acting, &self.trouble) {
-                (Some(_), _) => "what was begun for an older command has not ended".to_owned(),
-                (None, Some(trouble)) => trouble.clone(),
-                (None, None) => {
-                    let words = last_words.unwrap_or_default();
-                    format!("PostgreSQL's log ends with: {words}")
-                }
-            };
-            let why = format!("{name} got nowhere for {took:.1} s; {why}");
-            let instance = self.tools.hands.instance().clone();
-            let outcome = match &running.action {
-                Action::Promote { .. } => {
-                    Outcome::Evidence(Evidence::CannotPromote { instance, why })
-                }
-                Action::Follow { .. } => match never_streams {
-                    Some(why) => Outcome::Evidence(Evidence::CannotFollow { instance, why }),
-                    None => Outcome::Failed(why),
-                },
-                _ => Outcome::Failed(why),
-            };
-            self.finish(outcome);
-        }
-    }
-
-    /// Whether a rebuild that cannot stream replaces the data once more, in which case it gets new time.
-    fn begins_again(&mut self, never_streams: Option<&str>, now: Timestamp) -> bool {
-        let Some(running) = self.running.as_mut().filter(|_| self.acting.is_none()) else {
-            return false;
-        };
-        let Duty::Rebuild(duty) = &mut running.duty else {
-            return false;
-        };
-        let begins = never_streams.is_some_and(|why| duty.begin_again(why));
-        if begins {
-            running.progressed(now);
-        }
-        begins
-    }
-
-    /// Reads PostgreSQL's log. What cannot be read in time is as good as empty.
-    async fn in_log<T: Default + Send + 'static>(
-        &self,
-        read: impl FnOnce(&Hands) -> T + Send + 'static,
-    ) -> T {
-        let hands = Arc::clone(&self.tools.hands);
-        let read = timeout(FOLDER_WITHIN, blocking(move || read(&hands)));
-        read.await.unwrap_or_default()
     }
 
     fn publish(&mut self) {

@@ -5,7 +5,7 @@ use tokio::sync::{mpsc, watch};
 use super::*;
 use crate::agent::example::{order, promise, tools};
 use crate::model::{Address, Incarnation, InstanceId, Lineage};
-use crate::recovery::{Promise, Source, Step};
+use crate::recovery::{Evidence, Promise, Source, Step};
 
 async fn worker(root: &tempfile::TempDir) -> Worker {
     let tools = tools(root.path());

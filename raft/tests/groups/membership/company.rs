@@ -164,6 +164,7 @@ impl Company {
         Config {
             id,
             group: GROUP,
+            beginning: 0,
             folder: self.folders.path().join(id.to_string()),
             members,
             timing: Timing::lan(),

@@ -175,6 +175,7 @@ impl Peers {
             let mut config = Config {
                 id,
                 group: GROUP,
+                beginning: 0,
                 folder: folders.path().join(id.to_string()),
                 members: members.clone(),
                 timing: Timing::lan(),

@@ -54,6 +54,7 @@ impl StateMachine for Highest {
 pub fn config(folder: &Path) -> Config {
     Config {
         id: 1,
+        beginning: 0,
         group: GROUP,
         folder: folder.join("peer"),
         members: BTreeMap::from([(1, "127.0.0.1:1".to_owned())]),

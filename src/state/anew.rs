@@ -1,0 +1,117 @@
+//! What a group of peers that begins anew from a saved state makes of it.
+//!
+//! The saved state may be old. Meanwhile other primaries may have been elected, whose epochs and timelines nobody knows
+//! any more, and whoever granted their leases may grant on. So nothing that was granted before stays valid: every epoch
+//! rises above all that can have been burnt, no instance is the primary, and each may hold a lease. The next handover
+//! then proves as every other that no acknowledged commit is lost; the instances that count in the proof are fixed at
+//! creation, and a filling of a data folder that is not recorded counts for nothing.
+
+use std::collections::BTreeSet;
+
+use crate::model::{ClusterName, Epoch, PlannedStop, Timeline};
+use crate::recovery::Handover;
+
+use super::{ClusterState, State};
+
+/// Far more epochs than any cluster burns. What is drawn comes on top, so that two groups that begin anew from one state
+/// do not share epochs either.
+const EPOCHS: u64 = 1 << 20;
+/// More timelines than there were handovers since anything that is still worth restoring. A comment is planted in `pg_wal`
+/// for each, so it is not as generous.
+const TIMELINES: u32 = 64;
+
+impl State {
+    /// Makes it the state with which a group begins anew at `at`, milliseconds since 1970. `drawn` is a random number.
+    /// Answers which clusters are left out because their first data was still being created.
+    pub fn begin_anew(&mut self, at: u64, drawn: u32) -> Vec<ClusterName> {
+        let is_created =
+            |state: &ClusterState| !matches!(state.handover, Some(Handover::Creating { .. }));
+        let left_out = self.clusters.extract_if(.., |_, state| !is_created(state));
+        let left_out = left_out.map(|(name, _)| name).collect();
+        let above = EPOCHS + u64::from(drawn) % EPOCHS;
+        for state in self.clusters.values_mut() {
+            state.begin_anew(at, above);
+        }
+        self.peers.begin_anew();
+        self.access.begin_anew();
+        left_out
+    }
+}
+
+impl ClusterState {
+    fn begin_anew(&mut self, at: u64, above: u64) {
+        let why = "the group of peers began anew from a saved state";
+        self.history.end_rejoins(at, why);
+        if let Some(record) = self.history.handover() {
+            record.end(at, "gave_up", why);
+        }
+        self.handover = None;
+        self.rejoins.clear();
+        self.number = 1;
+        let cluster = &mut self.cluster;
+        let primary = cluster.primary.take();
+        cluster.epoch = Epoch(cluster.epoch.0.saturating_add(above));
+        cluster.timeline = Timeline(cluster.timeline.0.saturating_add(TIMELINES));
+        cluster.first_commit = None;
+        let members: BTreeSet<_> = cluster.members.keys().cloned().collect();
+        let suspect = primary.or_else(|| members.first().cloned());
+        cluster.holders = members;
+        // A planned stop may have been recorded since, of whomever: its lease is waited for as well.
+        let order = self.order();
+        self.cluster.planned_stop = suspect.map(|instance| PlannedStop {
+            instance,
+            order,
+            length: PlannedStop::LONGEST,
+            at,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::example::{cluster, id};
+    use crate::model::{Durability, Order};
+    use crate::state::example::at_rest;
+
+    #[test]
+    fn nothing_that_was_granted_before_stays_valid() {
+        let mut state = State::default();
+        let before = at_rest(cluster(&["a", "b"], Durability::Async));
+        let name = before.cluster.name.clone();
+        state.clusters.insert(name.clone(), before.clone());
+        let mut other = state.clone();
+        assert_eq!(state.begin_anew(7, 5), []);
+        let after = &state.clusters[&name];
+        assert_eq!(after.cluster.epoch.0, before.cluster.epoch.0 + EPOCHS + 5);
+        assert!(after.cluster.timeline > before.cluster.timeline);
+        assert_eq!(after.cluster.primary, None);
+        assert_eq!(after.cluster.holders, BTreeSet::from([id("a"), id("b")]));
+        for instance in ["a", "b"] {
+            assert_eq!(after.lease_order(&id(instance)), None);
+        }
+        let stop = after.cluster.planned_stop.as_ref().unwrap();
+        assert_eq!(stop.length, PlannedStop::LONGEST);
+        assert_eq!(
+            after.order(),
+            Order {
+                epoch: after.cluster.epoch,
+                number: 1
+            }
+        );
+
+        other.begin_anew(7, u32::MAX);
+        assert_ne!(other.clusters[&name].cluster.epoch, after.cluster.epoch);
+    }
+
+    #[test]
+    fn what_was_being_created_is_left_out() {
+        let mut creating = at_rest(cluster(&["a", "b"], Durability::Async));
+        let name = creating.cluster.name.clone();
+        creating.handover = Some(Handover::Creating { instance: id("a") });
+        let mut state = State::default();
+        state.clusters.insert(name.clone(), creating);
+        assert_eq!(state.begin_anew(7, 0), [name]);
+        assert!(state.clusters.is_empty());
+    }
+}
