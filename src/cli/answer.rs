@@ -76,13 +76,19 @@ pub(super) fn understood<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure>
 }
 
 /// No address was of any use, and why each was not.
-pub(super) fn nobody(tried: &[String]) -> Failure {
+pub(super) fn nobody(tried: &[String], over_tls: bool) -> Failure {
+    let wire = match over_tls {
+        true => "that they speak TLS, with certificates of the same installation as yours",
+        false => {
+            "that they speak plain HTTP: if they do not, name the folder of your certificate with --tls or PRIMACY_TLS"
+        }
+    };
     Failure {
         exit: Exit::NoQuorum,
         text: format!("no peer answers: {}", tried.join(", ")),
-        hint: Some(
-            "check the addresses in --api or PRIMACY_API, and that the peers run".to_owned(),
-        ),
+        hint: Some(format!(
+            "check the addresses in --api or PRIMACY_API, that the peers run, and {wire}"
+        )),
     }
 }
 
@@ -150,7 +156,6 @@ fn hint(problem: &Problem) -> Option<String> {
         "unauthenticated" => {
             "name a folder with your certificate with --tls or PRIMACY_TLS, or set PRIMACY_TOKEN"
         }
-        "forbidden" => "an admin makes a token with the role that is needed: primacy token create",
         "outcome-unknown" => "look with primacy status before trying again",
         _ => return problem.hint.clone(),
     };

@@ -45,6 +45,8 @@ const STALE_WITHIN: Duration = Duration::from_secs(2);
 /// Where to ask.
 pub(super) struct Api {
     addresses: Vec<String>,
+    /// Or over plain HTTP.
+    over_tls: bool,
     calls: Calls,
     /// The header `Authorization`, if a token is given. Never shown.
     authorization: Option<HeaderValue>,
@@ -93,6 +95,7 @@ impl Api {
         }
         Ok(Api {
             addresses,
+            over_tls: matches!(wire, Wire::Tls(_)),
             calls: Calls::over(wire),
             authorization,
         })
@@ -151,7 +154,7 @@ impl Api {
                     }
                     Some((_, Answer::Nobody(why))) => nobody.push(why),
                     // A peer that answers says more than an address where nobody does.
-                    None => return Err(not_now.unwrap_or_else(|| answer::nobody(&nobody))),
+                    None => return Err(not_now.unwrap_or_else(|| answer::nobody(&nobody, self.over_tls))),
                 },
                 () = sleep(NEXT_AFTER), if !is_last => {}
                 () = &mut is_over, if is_last && not_now.is_some() => {
@@ -223,7 +226,7 @@ impl Api {
                 }
             }
             let Some(failure) = not_now else {
-                return Err(answer::nobody(&nobody));
+                return Err(answer::nobody(&nobody, self.over_tls));
             };
             tokio::select! {
                 biased;

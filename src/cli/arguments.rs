@@ -88,7 +88,7 @@ pub(super) enum Verb {
     /// Where the primary of a cluster is
     #[command(before_long_help = "Examples:
   primacy primary
-  psql \"$(primacy primary orders --dsn)\"")]
+  psql \"$(primacy primary orders --dsn)&user=app&dbname=app\"")]
     Primary {
         /// May be left out if there is one cluster
         cluster: Option<String>,

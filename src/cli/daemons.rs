@@ -28,9 +28,9 @@ pub(super) fn server(path: &Path) -> Result<(), Failure> {
                 | ServerError::Join(_)
                 | ServerError::Tls(_)
                 | ServerError::Folder { .. } => refused(path, error),
-                ServerError::Removed { .. } | ServerError::Stopped(_) => {
-                    Failure::new(Exit::Failed, error.to_string())
-                }
+                // A code of its own: nobody should start it again.
+                ServerError::Removed { .. } => Failure::new(Exit::Refused, error.to_string()),
+                ServerError::Stopped(_) => Failure::new(Exit::Failed, error.to_string()),
             })
     })
 }

@@ -51,8 +51,7 @@ pub(super) fn server(verb: ServerVerb) -> Result<(), Failure> {
             config: path,
         } => {
             let text = configuration(&path, "a peer's")?;
-            // As if it stood in the file, before any table.
-            let text = format!("join = \"{}\"\n{text}", token.trim());
+            let text = with_join(&token, &text, &path)?;
             let config = Config::parse(&text).map_err(|error| refused(&path, error))?;
             asked(async {
                 let joined = server::join::admitted(config).await;
@@ -68,9 +67,19 @@ pub(super) fn server(verb: ServerVerb) -> Result<(), Failure> {
     }
 }
 
+/// The configuration as if the token stood in it, before any table.
+fn with_join(token: &str, text: &str, path: &Path) -> Result<String, Failure> {
+    let has_join = toml::from_str::<toml::Table>(text).is_ok_and(|it| it.contains_key("join"));
+    if has_join {
+        let why = "`join` stands in the file already; leave it out there, or just start with it";
+        return Err(refused(path, why));
+    }
+    Ok(format!("join = \"{}\"\n{text}", token.trim()))
+}
+
 pub(super) fn agent(token: &str, path: &Path) -> Result<(), Failure> {
     let text = configuration(path, "an agent's")?;
-    let text = format!("join = \"{}\"\n{text}", token.trim());
+    let text = with_join(token, &text, path)?;
     let config = AgentConfig::parse(&text).map_err(|error| refused(path, error))?;
     asked(async {
         let enrolled = crate::agent::enrol(&config).await;

@@ -13,6 +13,9 @@ use super::arguments::{ChangePeers, Output};
 use super::verbs::print_json;
 use super::{Exit, Failure};
 
+/// A group of fewer voters does not survive the loss of one.
+const SURVIVES: usize = 3;
+
 pub(super) async fn change(api: Api, verb: ChangePeers, output: Output) -> Result<(), Failure> {
     match verb {
         ChangePeers::Add { address } => add(&api, address, output).await,
@@ -25,6 +28,11 @@ pub(super) async fn change(api: Api, verb: ChangePeers, output: Output) -> Resul
             let path = format!("/api/v1/peers/{peer}");
             let body = bytes::Bytes::new();
             let members: MembersView = api.change(Method::DELETE, &path, body).await?;
+            if members.voters.len() < SURVIVES {
+                output::say(format_args!(
+                    "warning: no peer that is left may fail now; add others (primacy peers add HOST:PORT)"
+                ));
+            }
             told(&members, &format!("peer {peer} is removed"), output)
         }
         ChangePeers::TransferLeader { peer } => {

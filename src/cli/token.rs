@@ -66,7 +66,7 @@ pub(super) async fn run(api: Api, verb: TokenVerb, output: Output) -> Result<(),
                 Output::Json => print_json(&serde_json::json!({"created": view, "token": token})),
                 Output::Table => {
                     output::say(format_args!(
-                        "{} may do what a {} may, until {}; this is shown once: set PRIMACY_TOKEN to it",
+                        "{} has the role {} until {}; this is shown once: set PRIMACY_TOKEN to it",
                         view.name, view.role, view.expires_at
                     ));
                     Ok(output::line(token)?)

@@ -261,7 +261,8 @@ impl Records {
                 .map_err(|why| forbidden(why.to_string().replace("the token", "the certificate"))),
             Some(who @ Who::Peer(_)) => Err(forbidden(format!(
                 "{who} was removed from this installation"
-            ))),
+            ))
+            .hint("show the certificate of a peer that is a member, or one of your own")),
             Some(who @ Who::Agent { .. }) => Err(forbidden(format!(
                 "{who} may not call this: it is for people and their programs"
             ))),

@@ -160,6 +160,11 @@ async fn take_guest(
             cluster: cluster.clone(),
             instance: instance.clone(),
         },
+        (Guest::Tool { name, .. }, Wish::Tool(wished)) if wished.to_string() != *name => {
+            return Err(not_invited(format!(
+                "the invitation is for the tool {name}, not for {wished}"
+            )));
+        }
         (Guest::Tool { role, name }, Wish::Tool(_)) => Who::Tool {
             role: *role,
             name: ToolName::new(name).map_err(|error| not_invited(error.to_string()))?,

@@ -79,7 +79,7 @@ fn a_newcomer_joins_by_a_token_and_replaces_a_peer() {
     let (code, _, errors) = told_by(group.verb_with(&gone).arg("leader"));
     assert_eq!(code, Some(3), "{errors}");
     let mut removed = group.running.remove(place);
-    assert_eq!(ends(&mut removed), Some(1));
+    assert_eq!(ends(&mut removed), Some(3));
     let told = group.log(&format!("p{number}"));
     let said = format!("peer {number} was removed from its group");
     assert!(told.contains(&said), "{told}");

@@ -1,5 +1,6 @@
 //! PostgreSQL's settings and who may connect.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -90,11 +91,10 @@ impl Hands {
             rules.push(format!("host all all {from} scram-sha-256"));
         }
         settings::write_hba(data, &rules)?;
+        // Root could become any of them.
+        let root = 0;
         let own = rustix::process::geteuid().as_raw();
-        let mut users = vec![self.binaries.account.uid];
-        if own != self.binaries.account.uid {
-            users.push(own);
-        }
+        let users = BTreeSet::from([root, own, self.binaries.account.uid]);
         let mut text = String::from("# Written by primacy; changes made here are lost.\n");
         for uid in users {
             let name = user_name(uid);
