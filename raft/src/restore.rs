@@ -11,11 +11,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
 use openraft::{BasicNode, Membership, storage::RaftLogStorage};
+use rustix::fs::FlockOperation;
 
 use crate::{
     GroupId, Saved, SavedError, StartError, StateMachine, durable_file,
@@ -23,7 +25,7 @@ use crate::{
     log::Log,
     saved::{closed, decoded, taken, write},
     snapshot_file::{self, Image, SnapshotFile},
-    types::{StoredMembership, Vote},
+    types::{LogId, StoredMembership, Vote},
     witness::{self, Witness},
 };
 
@@ -53,9 +55,15 @@ pub(crate) fn is_unfinished(folder: &Path) -> bool {
     folder.join(ASIDE).exists()
 }
 
+/// Entries and terms may have followed what was saved: what the new group writes stands above all of them, so that who
+/// remembers an index or a term of the old group does not take the new one for older.
+const ENTRIES: u64 = 1 << 32;
+const TERMS: u64 = 1 << 20;
+
 impl Restored<'_> {
-    /// Begins the group anew from what was saved into `file`, after `change` was made to the state. The folder must hold
-    /// no peer. Durable on return; nothing is started. Blocks its thread for a few flushes.
+    /// Begins the group anew from what was saved into `file`, after `change` was made to the state. The folder must be
+    /// there and hold no peer; what an unfinished restore left there is put aside. Durable on return; nothing is started.
+    /// Blocks its thread for a few flushes.
     ///
     /// # Errors
     /// [`SavedError`]; [`SavedError::Occupied`] if the folder holds a peer.
@@ -66,18 +74,17 @@ impl Restored<'_> {
     ) -> Result<Saved<S>, SavedError> {
         let bytes = durable_file::read_whole(file).map_err(SavedError::File)?;
         let saved: Saved<S> = decoded(&bytes)?;
-        if saved.group != self.group {
-            let (found, expected) = (saved.group, self.group);
-            return Err(SavedError::OtherGroup { found, expected });
-        }
-        let is_occupied = IdentityFile::exists(self.folder)
-            || self.folder.join(LOG).exists()
-            || is_unfinished(self.folder);
-        if is_occupied {
+        self.check(&saved)?;
+        let is_unfinished = is_unfinished(self.folder);
+        let is_occupied = IdentityFile::exists(self.folder) || self.folder.join(LOG).exists();
+        if is_occupied && !is_unfinished {
             return Err(SavedError::Occupied);
         }
-        durable_file::create_folder(self.folder).map_err(SavedError::File)?;
-        self.begin(draw()?, saved, change).await
+        let beginning = draw()?;
+        if is_unfinished {
+            self.put_aside(&self.before(beginning))?;
+        }
+        self.begin(beginning, saved, change).await
     }
 
     /// The same from what the stopped peer in the folder knows. Its files are put aside, into the folder that is given
@@ -91,51 +98,61 @@ impl Restored<'_> {
         change: impl FnOnce(&mut S),
     ) -> Result<(Saved<S>, PathBuf), SavedError> {
         if is_unfinished(self.folder) {
-            return Err(SavedError::Occupied);
+            return Err(SavedError::Folder(StartError::Unfinished));
         }
         let content = taken(self.folder, initial)
             .await
             .map_err(SavedError::Folder)?;
-        let (group, id) = (content.group, content.peer);
-        let refusal = if group != self.group {
-            let (found, expected) = (group, self.group);
-            Some(StartError::OtherGroup { found, expected })
-        } else if id != self.id {
-            let (found, expected) = (id, self.id);
-            Some(StartError::OtherPeer { found, expected })
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
-            return Err(SavedError::Folder(refusal));
+        if content.peer != self.id {
+            let (found, expected) = (content.peer, self.id);
+            let refused = StartError::OtherPeer { found, expected };
+            return Err(SavedError::Folder(refused));
         }
+        // Whoever was faster and runs in it now would go on as the old group.
+        let _held = held(&self.folder.join(LOG)).map_err(SavedError::Folder)?;
         let beginning = draw()?;
-        let before = self.folder.join(format!("{BEFORE}-{beginning:016x}"));
-        durable_file::create_folder(&before).map_err(SavedError::File)?;
+        let before = self.before(beginning);
+        durable_file::create_folder(&before).map_err(SavedError::Write)?;
         let saved = write(&content, &before.join(SAVED))?;
-        // The mark first: without it nobody takes the rest for a peer.
-        for name in [identity::NAME, LOG, witness::NAME, snapshot_file::NAME] {
-            if name == LOG {
-                // From here on a folder without its log must not look new.
-                self.note_unfinished().map_err(SavedError::File)?;
-            }
-            match fs::rename(self.folder.join(name), before.join(name)) {
-                // A peer that is young has no snapshot yet.
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(SavedError::File(error));
-                }
-                _ => {}
-            }
-        }
-        for folder in [&before, self.folder] {
-            durable_file::sync_folder(folder).map_err(SavedError::File)?;
-        }
+        self.check(&saved)?;
+        self.put_aside(&before)?;
         let begun = self.begin(beginning, saved, change).await?;
         Ok((begun, before))
     }
 
-    fn note_unfinished(&self) -> io::Result<()> {
-        durable_file::create_folder(&self.folder.join(ASIDE))
+    /// What is saved must be of this group, and of a time when this peer was a member of it.
+    fn check<S>(&self, saved: &Saved<S>) -> Result<(), SavedError> {
+        if saved.group != self.group {
+            let (found, expected) = (saved.group, self.group);
+            return Err(SavedError::OtherGroup { found, expected });
+        }
+        match saved.members.contains_key(&self.id) {
+            true => Ok(()),
+            false => Err(SavedError::NoMember { id: self.id }),
+        }
+    }
+
+    fn before(&self, beginning: u64) -> PathBuf {
+        self.folder.join(format!("{BEFORE}-{beginning:016x}"))
+    }
+
+    /// Moves the files of a peer, whichever are there, into the folder `before`. From the first moment on no start takes
+    /// what is left for a peer, or for a new one.
+    fn put_aside(&self, before: &Path) -> Result<(), SavedError> {
+        let moved = || {
+            durable_file::create_folder(&self.folder.join(ASIDE))?;
+            durable_file::create_folder(before)?;
+            for name in [identity::NAME, LOG, witness::NAME, snapshot_file::NAME] {
+                match fs::rename(self.folder.join(name), before.join(name)) {
+                    // A peer that is young has no snapshot yet.
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            durable_file::sync_folder(before)?;
+            durable_file::sync_folder(self.folder)
+        };
+        moved().map_err(SavedError::Write)
     }
 
     async fn begin<S: StateMachine>(
@@ -145,31 +162,43 @@ impl Restored<'_> {
         change: impl FnOnce(&mut S),
     ) -> Result<Saved<S>, SavedError> {
         change(&mut saved.state);
-        self.note_unfinished().map_err(SavedError::File)?;
         let aside = self.folder.join(ASIDE);
+        let made_anew = || {
+            if aside.exists() {
+                fs::remove_dir_all(&aside)?;
+            }
+            durable_file::create_folder(&aside)
+        };
+        made_anew().map_err(SavedError::Write)?;
         let nodes = BTreeMap::from([(self.id, BasicNode::new(self.address))]);
         let membership = Membership::new(vec![[self.id].into()], nodes)
-            .map_err(|error| SavedError::File(io::Error::other(error)))?;
-        let applied = saved.last;
+            .map_err(|error| SavedError::Write(io::Error::other(error)))?;
+        // A group with a member has written an entry.
+        let last = saved.last.ok_or(SavedError::NoMember { id: self.id })?;
+        let applied = Some(LogId::new(
+            *last.committed_leader_id(),
+            last.index + ENTRIES,
+        ));
         let image = Image {
             applied,
             membership: StoredMembership::new(applied, membership),
             state: saved.state.encode().into(),
         };
-        let write_image = || SnapshotFile::new(&aside).save(&image.encode()?);
-        write_image().map_err(SavedError::File)?;
+        let bytes = image.encode().map_err(SavedError::Write)?;
+        let written = SnapshotFile::new(&aside).save(&bytes);
+        written.map_err(SavedError::Write)?;
 
         let identity = IdentityFile::open(&aside, saved.group, beginning, self.id)
             .map_err(SavedError::Folder)?;
         let witness = || Witness::open(&aside, false);
         let (mut log, watch) =
             Log::open(&aside.join(LOG), identity, witness).map_err(SavedError::Folder)?;
-        let term = applied.map_or(0, |applied| applied.committed_leader_id().term);
+        let term = last.committed_leader_id().term + TERMS;
         // Data of its own, so that a log that is lost later is noticed.
-        let voted = log.save_vote(&Vote::new(term + 1, self.id)).await;
+        let voted = log.save_vote(&Vote::new(term, self.id)).await;
         drop(log);
-        voted.map_err(SavedError::File)?;
-        closed(watch).await;
+        voted.map_err(SavedError::Write)?;
+        closed(watch).await.map_err(SavedError::Write)?;
 
         let place = || {
             for name in [LOG, witness::NAME, snapshot_file::NAME] {
@@ -181,9 +210,8 @@ impl Restored<'_> {
             fs::remove_dir_all(&aside)?;
             durable_file::sync_folder(self.folder)
         };
-        place().map_err(SavedError::File)?;
+        place().map_err(SavedError::Write)?;
         Ok(Saved {
-            peer: self.id,
             members: BTreeMap::from([(self.id, self.address.to_owned())]),
             ..saved
         })
@@ -191,5 +219,15 @@ impl Restored<'_> {
 }
 
 fn draw() -> Result<u64, SavedError> {
-    identity::draw().map_err(SavedError::File)
+    identity::draw().map_err(SavedError::Write)
+}
+
+/// The lock that sled takes on its files, for as long as the handle lives.
+fn held(log: &Path) -> Result<File, StartError> {
+    let file = File::open(log.join("db")).map_err(StartError::Log)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StartError::InUse),
+        Err(error) => Err(StartError::Log(error.into())),
+    }
 }

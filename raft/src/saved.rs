@@ -70,6 +70,15 @@ pub enum SavedError {
         /// The group of the configuration.
         expected: GroupId,
     },
+    /// It was saved when this peer was no member: others know more.
+    #[error("peer {id} is no member in what was saved")]
+    NoMember {
+        /// The peer that shall begin anew.
+        id: u64,
+    },
+    /// The folder cannot be written.
+    #[error("cannot write the folder")]
+    Write(#[source] io::Error),
     /// The file cannot be written or read.
     #[error("cannot use the file")]
     File(#[source] io::Error),
@@ -148,7 +157,7 @@ pub(crate) async fn taken<S: StateMachine>(
         machine.apply_one(entry).map_err(StartError::Log)?;
     }
     drop(log);
-    closed(watch).await;
+    closed(watch).await.map_err(StartError::Log)?;
     Ok(SavedFile {
         group,
         peer,
@@ -157,10 +166,11 @@ pub(crate) async fn taken<S: StateMachine>(
 }
 
 /// Waits until a log that was dropped is closed.
-pub(crate) async fn closed(mut watch: watch::Receiver<()>) {
+pub(crate) async fn closed(mut watch: watch::Receiver<()>) -> io::Result<()> {
     // Nothing is ever sent: the channel can only close.
-    if timeout(CLOSED_WITHIN, watch.changed()).await.is_err() {
-        tracing::warn!("the log is still open");
+    match timeout(CLOSED_WITHIN, watch.changed()).await {
+        Ok(_) => Ok(()),
+        Err(late) => Err(io::Error::new(io::ErrorKind::TimedOut, late)),
     }
 }
 

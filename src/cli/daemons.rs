@@ -12,13 +12,13 @@ use crate::leash;
 use crate::server::{self, Config, ServerError};
 use crate::{http, telemetry};
 
-use super::{Exit, Failure, runtime};
+use super::{Exit, Failure, runtime, runtime_of_peer};
 
 pub(super) fn server(path: &Path) -> Result<(), Failure> {
     let _log = telemetry::start();
     let text = configuration(path, "a peer's")?;
     let config = Config::parse(&text).map_err(|error| refused(path, error))?;
-    runtime()?.block_on(async {
+    runtime_of_peer()?.block_on(async {
         let shutdown = shutdown()?;
         server::run(config, http::PORT, shutdown)
             .await

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,7 +29,6 @@ use crate::server::{self, Config};
 use super::api::Api;
 use super::arguments::{GuestVerb, Output, ServerVerb};
 use super::daemons::{configuration, refused};
-use super::owner::give_away;
 use super::peers::{draw, token};
 use super::verbs::print_json;
 use super::{Exit, Failure, asked};
@@ -207,7 +206,7 @@ fn init(
         tokens.insert(id, (address, token));
     }
     invited.keep(&tls).map_err(failed)?;
-    give_away(folder)?;
+    give_away(folder, &tls)?;
     match config {
         Some(path) => write_new(path, &text)?,
         None => output::print(&text)?,
@@ -240,6 +239,25 @@ fn told(
         folder.display()
     ));
     Ok(())
+}
+
+/// Root prepares a folder for the user to whom it belongs.
+fn give_away(folder: &Path, tls: &Path) -> Result<(), Failure> {
+    let owned = || -> std::io::Result<()> {
+        let owner = fs::metadata(folder)?;
+        for file in fs::read_dir(tls)? {
+            chown(file?.path(), Some(owner.uid()), Some(owner.gid()))?;
+        }
+        chown(tls, Some(owner.uid()), Some(owner.gid()))
+    };
+    owned().map_err(|error| {
+        let text = format!(
+            "give {} to the owner of {}: {error}",
+            tls.display(),
+            folder.display()
+        );
+        Failure::new(Exit::Failed, text)
+    })
 }
 
 /// Before anything is made: the tokens must not be lost because the file cannot be written.

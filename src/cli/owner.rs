@@ -1,37 +1,33 @@
-//! Root works in a folder of another user: what it leaves there belongs to that user, whose peer could not start else.
+//! Who may work in the folder of a peer: what root left there, or wrote through a link that the user made there, would
+//! not be that user's.
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::{Exit, Failure};
 
-/// Gives everything in `folder` to its owner.
-pub(super) fn give_away(folder: &Path) -> Result<(), Failure> {
-    let given = fs::metadata(folder).and_then(|of| give(folder, of.uid(), of.gid()));
-    given.map_err(|error| {
-        let folder = folder.display();
-        let text = format!("what is in {folder} cannot be given to its owner: {error}");
-        Failure {
-            exit: Exit::Failed,
-            text,
-            hint: Some("do so by hand, or be that user".to_owned()),
-        }
-    })
-}
-
-/// Links are not followed: what they lead to is somewhere else.
-fn give(folder: &Path, uid: u32, gid: u32) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let found = entry.metadata()?;
-        if (found.uid(), found.gid()) != (uid, gid) {
-            lchown(entry.path(), Some(uid), Some(gid))?;
-        }
-        if found.is_dir() {
-            give(&entry.path(), uid, gid)?;
-        }
+/// Refuses root where the folder belongs to somebody else, and a folder that there is not.
+pub(super) fn must_own(folder: &Path) -> Result<(), Failure> {
+    let shown = folder.display();
+    let found = fs::metadata(folder).map_err(|error| Failure {
+        exit: Exit::NotFound,
+        text: format!("{shown}: {error}"),
+        hint: Some("give the `folder` of the peer's configuration; it belongs to the user that runs the peer".to_owned()),
+    })?;
+    if rustix::process::geteuid().is_root() && found.uid() != 0 {
+        return Err(Failure {
+            exit: Exit::Refused,
+            text: format!(
+                "{shown} belongs to the user {}, and this is root",
+                found.uid()
+            ),
+            hint: Some(format!(
+                "do it as that user: setpriv --reuid {} --regid {} --init-groups primacy peers snapshot …",
+                found.uid(),
+                found.gid()
+            )),
+        });
     }
     Ok(())
 }

@@ -11,16 +11,14 @@ use crate::server::restore::{RestoreError, begin_anew};
 use crate::server::{Config, Machine};
 
 use super::arguments::SnapshotVerb;
-use super::owner::give_away;
+use super::owner::must_own;
 use super::{Exit, Failure, daemons};
 
 pub(super) async fn run(verb: SnapshotVerb) -> Result<(), Failure> {
     match verb {
         SnapshotVerb::Save { file, folder } => {
+            must_own(&folder)?;
             let saved = raft::save(&folder, Machine::default(), &file).await;
-            if folder.exists() {
-                give_away(&folder)?;
-            }
             let saved = saved.map_err(|error| failed(&folder, &file, &error))?;
             output::line(format_args!("saved into {}", file.display()))?;
             show(&saved)
@@ -38,10 +36,8 @@ async fn restore(file: Option<&Path>, path: &Path) -> Result<(), Failure> {
     let text = daemons::configuration(path, "a peer's")?;
     let config = Config::parse(&text).map_err(|error| daemons::refused(path, error))?;
     let folder = config.folder.clone();
+    must_own(&folder)?;
     let begun = begin_anew(config, file).await;
-    if folder.exists() {
-        give_away(&folder)?;
-    }
     let begun = begun.map_err(|error| match error {
         RestoreError::Config(error) => daemons::refused(path, error),
         RestoreError::Saved(error) => failed(&folder, file.unwrap_or(&folder), &error),
@@ -49,7 +45,14 @@ async fn restore(file: Option<&Path>, path: &Path) -> Result<(), Failure> {
     show(&begun.saved)?;
     for cluster in &begun.left_out {
         output::line(format_args!(
-            "cluster {cluster} is left out: its first data was still being created"
+            "cluster {cluster} is left out: its first data was still being created; before it is created again, move the \
+             folders and the data of its agents away"
+        ))?;
+    }
+    for (cluster, counted, needed) in &begun.stuck {
+        output::line(format_args!(
+            "warning: cluster {cluster} elects no primary: {counted} of its instances count as far as this peer knew, and \
+             {needed} must; begin with what another peer knew if that is newer"
         ))?;
     }
     if let Some(before) = &begun.before {
@@ -97,8 +100,11 @@ fn show(saved: &Saved<Machine>) -> Result<(), Failure> {
 
 fn failed(folder: &Path, file: &Path, error: &SavedError) -> Failure {
     let mut text = match error {
-        SavedError::Folder(_) | SavedError::Occupied => format!("{}: {error}", folder.display()),
+        SavedError::Folder(_) | SavedError::Occupied | SavedError::Write(_) => {
+            format!("{}: {error}", folder.display())
+        }
         SavedError::OtherGroup { .. }
+        | SavedError::NoMember { .. }
         | SavedError::File(_)
         | SavedError::Damaged(_)
         | SavedError::State(_) => {
@@ -125,10 +131,7 @@ fn failed(folder: &Path, file: &Path, error: &SavedError) -> Failure {
         }
         SavedError::Occupied => (
             Exit::Conflict,
-            Some(
-                "move identity, log, snapshot, witness and restored out of it, whichever are there; or begin with what it \
-                 knows itself: --force-new-cluster",
-            ),
+            Some("choose an empty folder; or begin with what this one knows: --force-new-cluster"),
         ),
         SavedError::File(cause) if cause.kind() == io::ErrorKind::AlreadyExists => (
             Exit::Conflict,
@@ -141,7 +144,19 @@ fn failed(folder: &Path, file: &Path, error: &SavedError) -> Failure {
             Exit::Refused,
             Some("give the configuration of a peer of that group"),
         ),
-        SavedError::Folder(_) | SavedError::File(_) => (Exit::Failed, None),
+        SavedError::NoMember { .. } => (
+            Exit::Refused,
+            Some(
+                "begin anew from what one of its members knows, with the configuration of that member",
+            ),
+        ),
+        SavedError::Folder(StartError::Unfinished) => (
+            Exit::Conflict,
+            Some(
+                "finish it: primacy peers snapshot restore FILE; what was saved of the folder is the newest before-…/saved in it",
+            ),
+        ),
+        SavedError::Folder(_) | SavedError::File(_) | SavedError::Write(_) => (Exit::Failed, None),
         SavedError::Damaged(_) | SavedError::State(_) => (Exit::Refused, None),
     };
     Failure {

@@ -110,6 +110,7 @@ fn fuzz_answers() {
     answer("answer: problem", &problem);
     answer("answer: look", &Looked { heard: true });
     let word = Word {
+        beginning: 0,
         group: "g".to_owned(),
         removed: true,
     };

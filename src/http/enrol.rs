@@ -69,7 +69,9 @@ pub(super) fn enrol_first(config: &Config, body: Body) -> Result<Response, Probl
     }
     let secret = asking.enrol.secret.hash();
     let taken = invited.take(&secret, asking.nonce, clock::wall_millis());
-    let id = PeerId(taken.map_err(not_invited)?);
+    // The others may be a group already, which invited it a moment ago.
+    let taken = taken.map_err(not_invited)?;
+    let id = PeerId(taken.ok_or_else(Problem::no_leader)?);
     let address = config.peers.get(&id).cloned();
     let address =
         address.ok_or_else(|| not_invited("it is not in the configuration".to_owned()))?;

@@ -170,6 +170,12 @@ impl Cluster {
         self.durability == Durability::Async || self.reads == Reads::Strict
     }
 
+    /// Who was primary last, if only one can have been.
+    pub fn last_holder(&self) -> Option<&InstanceId> {
+        let mut holders = self.holders.iter();
+        holders.next().filter(|_| holders.next().is_none())
+    }
+
     /// N, the size of V.
     pub fn voters(&self) -> usize {
         self.members.len()

@@ -79,8 +79,7 @@ fn counted<'a>(cluster: &Cluster, promises: &'a BTreeMap<InstanceId, Promise>) -
 /// Without this, a cluster whose standbys are not admitted yet would be lost with every restart of its
 /// primary.
 fn last_primary(cluster: &Cluster, counted: &Counted<'_>) -> Option<InstanceId> {
-    let is_alone = cluster.holders.len() == 1;
-    let holder = cluster.holders.first().filter(|_| is_alone)?;
+    let holder = cluster.last_holder()?;
     let (position, _) = counted.get(holder)?;
     let is_whole = cluster.lineage.is_reached_by(*position);
     is_whole.then(|| holder.clone())

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Cluster, Database, Incarnation, InstanceId, Lsn, Order, Standing, View, WalPosition,
+    Cluster, Database, Incarnation, InstanceId, Lsn, Member, Order, Standing, View, WalPosition,
 };
 
 use super::Next;
@@ -226,7 +226,7 @@ fn grounds(
         });
     }
     let found = report.and_then(|report| report.incarnation);
-    if member.standing == Standing::Recovering || found != Some(member.incarnation) {
+    if is_uncounted(member, found) {
         return Ok(Grounds::Uncounted { found });
     }
     let needed = cluster.durability.standby_acks();
@@ -259,6 +259,13 @@ fn grounds(
     Ok(Grounds::Copied { by })
 }
 
+/// Whether the filling `found` has counted in nothing that is acknowledged. One that is newer than the recorded one may
+/// have: the record is of a saved state, and the peers that made it are gone.
+fn is_uncounted(member: &Member, found: Option<Incarnation>) -> bool {
+    let recorded = Some(member.incarnation);
+    found < recorded || found == recorded && member.standing == Standing::Recovering
+}
+
 fn check(instance: &InstanceId, cluster: &Cluster, grounds: &Grounds) -> Result<(), Rejection> {
     let Some(member) = cluster.members.get(instance) else {
         return Err(Rejection::Unknown(instance.to_string()));
@@ -266,9 +273,7 @@ fn check(instance: &InstanceId, cluster: &Cluster, grounds: &Grounds) -> Result<
     let sound = match grounds {
         // Nothing is destroyed, and from here on the instance counts in no election.
         Grounds::KeptAside => true,
-        Grounds::Uncounted { found } => {
-            member.standing == Standing::Recovering || *found != Some(member.incarnation)
-        }
+        Grounds::Uncounted { found } => is_uncounted(member, *found),
         Grounds::Copied { by } => {
             let voter = |id: &InstanceId| {
                 id != instance

@@ -55,11 +55,18 @@ impl Invited {
         durable::write(&folder.join(FILE), &record).map_err(SecurityError::Write)
     }
 
-    /// Gives the place of a secret to whoever drew `nonce`. Errors: why not, in words.
-    pub fn take(&mut self, secret: &SecretHash, nonce: [u8; 16], now: u64) -> Result<u64, String> {
+    /// Gives the place of a secret to whoever drew `nonce`; none if it is no secret of a first peer. Errors: why not, in
+    /// words.
+    pub fn take(
+        &mut self,
+        secret: &SecretHash,
+        nonce: [u8; 16],
+        now: u64,
+    ) -> Result<Option<u64>, String> {
         let mut peers = self.peers.iter_mut();
-        let found = peers.find(|(_, peer)| peer.secret == *secret);
-        let (id, peer) = found.ok_or("there is no such invitation")?;
+        let Some((id, peer)) = peers.find(|(_, peer)| peer.secret == *secret) else {
+            return Ok(None);
+        };
         match peer.taken_by {
             Some(taker) if taker != nonce => {
                 return Err("the invitation was used by another one".to_owned());
@@ -68,7 +75,7 @@ impl Invited {
             None if now > self.expires_at => return Err("the invitation has ended".to_owned()),
             None => peer.taken_by = Some(nonce),
         }
-        Ok(*id)
+        Ok(Some(*id))
     }
 }
 
@@ -89,12 +96,12 @@ mod tests {
             expires_at: 100,
         };
         let secret = SecretHash([2; 32]);
-        assert!(invited.take(&SecretHash([9; 32]), [1; 16], 0).is_err());
+        assert_eq!(invited.take(&SecretHash([9; 32]), [1; 16], 0), Ok(None));
         assert!(invited.take(&secret, [1; 16], 101).is_err());
-        assert_eq!(invited.take(&secret, [1; 16], 100), Ok(2));
+        assert_eq!(invited.take(&secret, [1; 16], 100), Ok(Some(2)));
         invited.keep(folder.path()).unwrap();
         let mut invited = Invited::read(folder.path()).unwrap();
-        assert_eq!(invited.take(&secret, [1; 16], 900), Ok(2));
+        assert_eq!(invited.take(&secret, [1; 16], 900), Ok(Some(2)));
         assert!(invited.take(&secret, [2; 16], 0).is_err());
     }
 }

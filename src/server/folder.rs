@@ -8,9 +8,9 @@ use super::{Config, ServerError};
 use crate::security::Wire;
 
 /// A snapshot is taken after so many log entries: each is a few hundred bytes.
-const SNAPSHOT_EVERY: u64 = 2_000;
+const SNAPSHOT_EVERY: u64 = 10_000;
 /// So many entries are kept for a peer that is a little behind.
-const KEEP_ENTRIES: u64 = 500;
+const KEEP_ENTRIES: u64 = 2_500;
 
 /// What the log is told.
 pub(super) fn config_of(config: &Config, wire: &Wire) -> raft::Config {
@@ -78,7 +78,7 @@ pub(super) fn error(config: &Config, error: StartError) -> ServerError {
             "; put its disk back or leave it stopped: a peer that forgot its votes is dangerous to the others"
         }
         StartError::Unfinished => {
-            "; move identity, log, snapshot, witness and restored out of it, whichever are there, and restore again"
+            "; finish it: primacy peers snapshot restore FILE; what was saved of the folder is the newest before-…/saved in it"
         }
         StartError::Stranger { .. } => {
             "; give this peer its old folder back, or leave it stopped and go on with the others; if the group was never up, empty the folders of all its peers"

@@ -31,7 +31,10 @@ pub(super) async fn hand_over(consensus: &Consensus<Machine>) {
 /// in the last leader that it knew, so that one is asked first.
 pub(super) async fn until_removed(peer: &Peer) -> Removed {
     let path = format!("/internal/v1/peers/{}", peer.config.id);
-    let ours = peer.consensus.group().to_string();
+    let ours = (
+        peer.consensus.group().to_string(),
+        peer.consensus.beginning(),
+    );
     loop {
         sleep(ASK_EVERY).await;
         let leader = peer.leader().map(|(leader, _)| leader);
@@ -46,7 +49,7 @@ pub(super) async fn until_removed(peer: &Peer) -> Removed {
             let word: Option<Word> = told
                 .ok()
                 .and_then(|(_, body)| serde_json::from_slice(&body).ok());
-            match word.filter(|word| word.group == ours) {
+            match word.filter(|word| (&word.group, word.beginning) == (&ours.0, ours.1)) {
                 Some(word) if word.removed => return Removed(id),
                 // Whoever answers knows as much as the next one, or a little less: it is asked again.
                 Some(_) => break,
@@ -61,6 +64,8 @@ pub(super) async fn until_removed(peer: &Peer) -> Removed {
 pub struct Word {
     /// The group that it speaks of.
     pub group: String,
+    /// Which beginning of it.
+    pub beginning: u64,
     /// Whether the other one was removed, or was never to come.
     pub removed: bool,
 }
@@ -70,6 +75,7 @@ pub fn word_of(peer: &Peer, id: PeerId) -> Word {
     let members = peer.consensus.committed_members();
     Word {
         group: peer.consensus.group().to_string(),
+        beginning: peer.consensus.beginning(),
         removed: peer
             .consensus
             .read(|state| state.peers.is_gone(id, &members)),

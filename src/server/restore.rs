@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use raft::{Restored, Saved, SavedError};
 
 use crate::clock;
-use crate::model::ClusterName;
-use crate::state::State;
+use crate::model::{ClusterName, Durability, Standing};
+use crate::recovery::proof::promises_needed;
+use crate::state::{ClusterState, State};
 
 use super::propose::draw;
 use super::{Config, Machine, ServerError, join};
@@ -18,6 +19,8 @@ pub struct BegunAnew {
     pub saved: Saved<Machine>,
     /// Clusters whose first data was still being created: they are not in it any more.
     pub left_out: Vec<ClusterName>,
+    /// Clusters of which too few instances count to elect a primary: how many do, and how many must.
+    pub stuck: Vec<(ClusterName, usize, usize)>,
     /// Where the files of before are; none if there were none.
     pub before: Option<PathBuf>,
 }
@@ -31,6 +34,18 @@ pub enum RestoreError {
     /// Of the file or the folder.
     #[error(transparent)]
     Saved(#[from] SavedError),
+}
+
+/// The last primary alone proves nothing where nobody knows who that was.
+fn stuck(state: &ClusterState) -> Option<(ClusterName, usize, usize)> {
+    let cluster = &state.cluster;
+    let members = cluster.members.values();
+    let counted = members.filter(|it| it.standing == Standing::Voter).count();
+    let needed = match cluster.durability {
+        Durability::Async => 1,
+        Durability::Quorum { .. } => promises_needed(cluster),
+    };
+    (counted < needed).then(|| (cluster.name.clone(), counted, needed))
 }
 
 /// Begins anew from `file`, or from what the peer's own folder knows. Nothing may run in that folder. Blocks.
@@ -66,7 +81,9 @@ pub async fn begin_anew(config: Config, file: Option<&Path>) -> Result<BegunAnew
             (saved, Some(before))
         }
     };
+    let stuck = saved.state.clusters.values().filter_map(stuck).collect();
     Ok(BegunAnew {
+        stuck,
         saved,
         left_out,
         before,

@@ -8,17 +8,18 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{ClusterName, Epoch, PlannedStop, Timeline};
+use crate::model::{ClusterName, Epoch, Incarnation, PlannedStop, Standing, Timeline};
 use crate::recovery::Handover;
 
 use super::{ClusterState, State};
 
-/// Far more epochs than any cluster burns. What is drawn comes on top, so that two groups that begin anew from one state
-/// do not share epochs either.
+/// Far more epochs than any cluster burns. The milliseconds since 1970 are above even those, and grow: so the later of
+/// two groups that begin anew from one state has the higher epochs, and agents that promised the earlier one follow it.
 const EPOCHS: u64 = 1 << 20;
-/// More timelines than there were handovers since anything that is still worth restoring. A comment is planted in `pg_wal`
+/// More timelines than were allocated since anything that is still worth restoring. What is drawn comes on top, as many
+/// again at most, so that two groups that begin anew from one state hardly share one. A comment is planted in `pg_wal`
 /// for each, so it is not as generous.
-const TIMELINES: u32 = 64;
+const TIMELINES: u32 = 512;
 
 impl State {
     /// Makes it the state with which a group begins anew at `at`, milliseconds since 1970. `drawn` is a random number.
@@ -28,9 +29,8 @@ impl State {
             |state: &ClusterState| !matches!(state.handover, Some(Handover::Creating { .. }));
         let left_out = self.clusters.extract_if(.., |_, state| !is_created(state));
         let left_out = left_out.map(|(name, _)| name).collect();
-        let above = EPOCHS + u64::from(drawn) % EPOCHS;
         for state in self.clusters.values_mut() {
-            state.begin_anew(at, above);
+            state.begin_anew(at, TIMELINES + drawn % TIMELINES);
         }
         self.peers.begin_anew();
         self.access.begin_anew();
@@ -39,7 +39,7 @@ impl State {
 }
 
 impl ClusterState {
-    fn begin_anew(&mut self, at: u64, above: u64) {
+    fn begin_anew(&mut self, at: u64, timelines: u32) {
         let why = "the group of peers began anew from a saved state";
         self.history.end_rejoins(at, why);
         if let Some(record) = self.history.handover() {
@@ -50,9 +50,15 @@ impl ClusterState {
         self.number = 1;
         let cluster = &mut self.cluster;
         let primary = cluster.primary.take();
-        cluster.epoch = Epoch(cluster.epoch.0.saturating_add(above));
-        cluster.timeline = Timeline(cluster.timeline.0.saturating_add(TIMELINES));
+        cluster.epoch = Epoch(cluster.epoch.0.saturating_add(EPOCHS).max(at));
+        cluster.timeline = Timeline(cluster.timeline.0.saturating_add(timelines));
         cluster.first_commit = None;
+        // One that was being filled may have been admitted since: its data is newer than any that is known.
+        for member in cluster.members.values_mut() {
+            if member.standing == Standing::Recovering {
+                member.incarnation = Incarnation(member.incarnation.0.saturating_sub(1));
+            }
+        }
         let members: BTreeSet<_> = cluster.members.keys().cloned().collect();
         let suspect = primary.or_else(|| members.first().cloned());
         cluster.holders = members;
@@ -80,11 +86,12 @@ mod tests {
         let before = at_rest(cluster(&["a", "b"], Durability::Async));
         let name = before.cluster.name.clone();
         state.clusters.insert(name.clone(), before.clone());
-        let mut other = state.clone();
-        assert_eq!(state.begin_anew(7, 5), []);
+        let (mut other, mut old_clock) = (state.clone(), state.clone());
+        let at = 1_790_000_000_000;
+        assert_eq!(state.begin_anew(at, 5), []);
         let after = &state.clusters[&name];
-        assert_eq!(after.cluster.epoch.0, before.cluster.epoch.0 + EPOCHS + 5);
-        assert!(after.cluster.timeline > before.cluster.timeline);
+        assert_eq!(after.cluster.epoch, Epoch(at));
+        assert_eq!(after.cluster.timeline.0, before.cluster.timeline.0 + 517);
         assert_eq!(after.cluster.primary, None);
         assert_eq!(after.cluster.holders, BTreeSet::from([id("a"), id("b")]));
         for instance in ["a", "b"] {
@@ -95,13 +102,17 @@ mod tests {
         assert_eq!(
             after.order(),
             Order {
-                epoch: after.cluster.epoch,
+                epoch: Epoch(at),
                 number: 1
             }
         );
 
-        other.begin_anew(7, u32::MAX);
-        assert_ne!(other.clusters[&name].cluster.epoch, after.cluster.epoch);
+        // The later one wins, whatever was drawn, and time that stands still is not all that there is.
+        other.begin_anew(at + 60_000, 0);
+        assert!(other.clusters[&name].cluster.epoch > after.cluster.epoch);
+        old_clock.begin_anew(0, 0);
+        let epoch = old_clock.clusters[&name].cluster.epoch;
+        assert_eq!(epoch.0, before.cluster.epoch.0 + EPOCHS);
     }
 
     #[test]

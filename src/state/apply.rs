@@ -65,7 +65,7 @@ impl ClusterState {
             .cluster
             .primary
             .take()
-            .or_else(|| self.cluster.holders.first().cloned());
+            .or_else(|| self.cluster.last_holder().cloned());
         self.cluster.epoch = seen.next();
         self.cluster.timeline = self.cluster.timeline.next();
         self.cluster.first_commit = None;

@@ -73,6 +73,12 @@ fn a_group_begins_anew_and_takes_newcomers() {
     assert_eq!(code, Some(2));
     assert!(errors.contains("<FILE>"), "{errors}");
 
+    // A majority may have done without it so far.
+    until("peer 2 has all of it", || {
+        let listed = group.json(&["peers"]).unwrap_or_default();
+        let mut listed = listed.as_array().into_iter().flatten();
+        listed.any(|peer| peer["id"] == 2 && (peer["behind"] == 0 || peer["role"] == "leader"))
+    });
     group.running.clear();
     let folder = group.path("p2").display().to_string();
     let file = group.path("saved").display().to_string();

@@ -75,6 +75,7 @@ pub fn on_hosts(dev: &Dev, options: &Options) -> anyhow::Result<bool> {
         durability: "quorum:1".to_owned(),
         seed: 1,
         clocks: false,
+        apart_ms: 0,
         environment: vec![],
     });
     let mut series = vec![];

@@ -9,13 +9,32 @@ pub const CLUSTER: &str = "orders";
 /// The application's role.
 pub const APPLICATION: &str = "app";
 
+/// The pace of the peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// The default.
+    Lan,
+    /// For zones that are far apart.
+    Wan,
+}
+
+impl Network {
+    /// The one for zones that are so far apart, in milliseconds one way.
+    pub fn for_zones(apart_ms: u64) -> Network {
+        match apart_ms {
+            0 => Network::Lan,
+            _ => Network::Wan,
+        }
+    }
+}
+
 /// Where a peer, whose disk is mounted at `home`, keeps its log.
 pub fn log_folder(home: &Path) -> PathBuf {
     home.join("raft")
 }
 
 /// The file of a first peer, whose disk is mounted at `home`. `group` is a UUID in hexadecimal digits.
-pub fn server(layout: &Layout, host: &Host, home: &Path, group: &str) -> String {
+pub fn server(layout: &Layout, host: &Host, home: &Path, group: &str, network: Network) -> String {
     let number = |host: &Host| host.name.trim_start_matches('p').to_owned();
     let peers: Vec<_> = layout
         .of(Kind::Peer)
@@ -24,20 +43,24 @@ pub fn server(layout: &Layout, host: &Host, home: &Path, group: &str) -> String 
     format!(
         "id = {}\ngroup = \"{group}\"\n{}{}\n[peers]\n{}\n",
         number(host),
-        place(host, home),
+        place(host, home, network),
         tls(home),
         peers.join("\n")
     )
 }
 
 /// The file of a peer that joins with a token, which brings it its certificate.
-pub fn newcomer(host: &Host, home: &Path, token: &str) -> String {
-    format!("join = \"{token}\"\n{}", place(host, home))
+pub fn newcomer(host: &Host, home: &Path, network: Network, token: &str) -> String {
+    format!("join = \"{token}\"\n{}", place(host, home, network))
 }
 
-fn place(host: &Host, home: &Path) -> String {
+fn place(host: &Host, home: &Path, network: Network) -> String {
+    let network = match network {
+        Network::Lan => "lan",
+        Network::Wan => "wan",
+    };
     format!(
-        "zone = \"z{}\"\nfolder = \"{}\"\nlisten = \"{}:{PEER_PORT}\"\n",
+        "network = \"{network}\"\nzone = \"z{}\"\nfolder = \"{}\"\nlisten = \"{}:{PEER_PORT}\"\n",
         host.zone,
         log_folder(home).display(),
         host.address,
@@ -95,10 +118,16 @@ mod tests {
     #[test]
     fn they_name_the_addresses_of_the_hosts() {
         let layout = Layout::new(3);
-        let text = server(&layout, &layout.all()[1], Path::new("/x/p2"), "00ff");
-        assert!(
-            text.starts_with("id = 2\ngroup = \"00ff\"\nzone = \"z2\"\nfolder = \"/x/p2/raft\"")
+        let text = server(
+            &layout,
+            &layout.all()[1],
+            Path::new("/x/p2"),
+            "00ff",
+            Network::Wan,
         );
+        assert!(text.starts_with(
+            "id = 2\ngroup = \"00ff\"\nnetwork = \"wan\"\nzone = \"z2\"\nfolder = \"/x/p2/raft\""
+        ));
         assert!(text.contains("3 = \"198.51.100.3:7001\""));
         let text = agent(&layout, layout.host("a").unwrap(), Path::new("/x/a"));
         assert!(text.contains("host = \"198.51.100.4\"\nport = 5432\n"));

@@ -97,6 +97,12 @@ impl Layout {
         all.map(|host| host.name.clone()).collect()
     }
 
+    /// The names of all in a zone, counted from 1.
+    pub fn zone(&self, zone: usize) -> Vec<String> {
+        let all = self.0.iter().filter(|host| host.zone == zone);
+        all.map(|host| host.name.clone()).collect()
+    }
+
     /// The names of all in the zone of `name`, that host included.
     pub fn zone_of(&self, name: &str) -> Vec<String> {
         let zone = self.host(name).map(|host| host.zone);

@@ -23,13 +23,13 @@ use anyhow::Context;
 
 use crate::http::Certificate;
 use crate::net::Network;
-use crate::net::matrix::Matrix;
+use crate::net::matrix::{Matrix, Quality};
 use crate::net::namespace::Namespace;
 use crate::net::owner::Owner;
 use crate::net::plane::{self, Plane};
 use crate::session::Target;
 use configuration::APPLICATION;
-use layout::{DATABASE_PORT, Kind, Layout, WATCH};
+use layout::{DATABASE_PORT, Kind, Layout, WATCH, ZONES};
 use machine::Machine;
 
 /// What is brought up.
@@ -45,6 +45,8 @@ pub struct Settings {
     pub seed: u64,
     /// Whether wall clocks can be set wrong: every process is slower for it.
     pub clocks: bool,
+    /// How long a frame takes from one zone to another, in milliseconds. Beyond none the network of the peers is `wan`.
+    pub apart_ms: u64,
     /// What peers and agents find in their environment besides.
     pub environment: Vec<(&'static str, String)>,
 }
@@ -54,6 +56,7 @@ pub struct Settings {
 pub struct Hosts {
     owner: Owner,
     folder: PathBuf,
+    apart_ms: u64,
     layout: Layout,
     password: String,
     certificate: Certificate,
@@ -95,6 +98,30 @@ impl Hosts {
     /// What carries frames between them.
     pub fn plane(&self) -> Plane {
         self.network.plane()
+    }
+
+    /// The pace of the peers.
+    pub fn pace(&self) -> configuration::Network {
+        configuration::Network::for_zones(self.apart_ms)
+    }
+
+    /// Puts the zones as far apart as was asked for. Whoever watches is near to all.
+    fn put_apart(&mut self) -> anyhow::Result<()> {
+        if self.apart_ms == 0 {
+            return Ok(());
+        }
+        let quality = Quality {
+            delay_us: self.apart_ms * 1_000,
+            ..Quality::default()
+        };
+        let zones: Vec<_> = (1..=ZONES).map(|zone| self.layout.zone(zone)).collect();
+        let mut matrix = Matrix::default();
+        for (number, one) in zones.iter().enumerate() {
+            for other in &zones[number + 1..] {
+                matrix = matrix.both_ways(one, other, quality);
+            }
+        }
+        self.lay("zones apart", matrix)
     }
 
     /// Lays a fault over the links; see [`Network::lay`].

@@ -64,6 +64,7 @@ impl Hosts {
     }
 
     fn start(&mut self, settings: &Settings) -> anyhow::Result<()> {
+        self.put_apart()?;
         for peer in self.layout.names(Kind::Peer) {
             self.machine(&peer)?.start()?;
         }
@@ -119,6 +120,7 @@ fn prepare(settings: &Settings) -> anyhow::Result<Hosts> {
         password: secret()?,
         clocks: settings.clocks,
         environment: settings.environment.clone(),
+        network: configuration::Network::for_zones(settings.apart_ms),
         layout,
         folder,
         images,
@@ -132,6 +134,7 @@ fn prepare(settings: &Settings) -> anyhow::Result<Hosts> {
     Ok(Hosts {
         owner,
         folder: site.folder,
+        apart_ms: settings.apart_ms,
         layout: site.layout,
         password: site.password,
         certificate: Certificate::read(&own)?,
@@ -154,6 +157,7 @@ struct Site {
     password: String,
     clocks: bool,
     environment: Vec<(&'static str, String)>,
+    network: configuration::Network,
 }
 
 impl Site {
@@ -176,7 +180,7 @@ impl Site {
         self.authority.equip(host, &home, self.account)?;
         let configuration = home.join(format!("{verb}.toml"));
         if host.kind == Kind::Peer {
-            let text = configuration::server(&self.layout, host, &home, &self.group);
+            let text = configuration::server(&self.layout, host, &home, &self.group, self.network);
             self.write(&configuration, &text)?;
         } else {
             let text = configuration::agent(&self.layout, host, &home);

@@ -53,6 +53,9 @@ pub struct Options {
     /// Decides everything that is drawn
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How far zones are apart, one way, in milliseconds; the network of the peers is `wan` then
+    #[arg(long, default_value_t = 0)]
+    apart_ms: u64,
 }
 
 impl Options {
@@ -67,6 +70,7 @@ impl Options {
             durability: self.durability.clone(),
             seed: self.seed,
             clocks,
+            apart_ms: self.apart_ms,
             environment: vec![],
         })
     }

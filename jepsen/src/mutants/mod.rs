@@ -144,6 +144,7 @@ fn one_round(
         seed: options.seed + attempt as u64 - 1,
         durability: mutant.durability.clone(),
         nodes: NODES,
+        apart_ms: 0,
         strikes: mutant.strikes.clone(),
     };
     let environment = match options.rule() {
@@ -156,6 +157,7 @@ fn one_round(
         durability: plan.durability.clone(),
         seed: plan.seed,
         clocks: plan.needs_clocks(),
+        apart_ms: plan.apart_ms,
         environment,
     })?;
     let folder = options.folder.join(format!("{}-{attempt}", mutant.name));

@@ -70,6 +70,9 @@ pub struct Matter {
     /// How many nodes
     #[arg(long, default_value_t = 3)]
     nodes: usize,
+    /// How far zones are apart, one way, in milliseconds; the network of the peers is `wan` then
+    #[arg(long, default_value_t = 0)]
+    apart_ms: u64,
     /// How many faults each round has, one after the other
     #[arg(long, default_value_t = 1)]
     strikes: usize,
@@ -83,6 +86,7 @@ impl Matter {
             strikes: self.strikes,
             faults: self.faults.clone(),
             nodes: self.nodes,
+            apart_ms: self.apart_ms,
             durability: self.durability,
         }
     }
@@ -190,6 +194,7 @@ fn given(wanted: Wanted, common: &Common) -> anyhow::Result<Ruling> {
 fn by_signals(mut wanted: Wanted) -> Wanted {
     wanted.durability = Durability::Quorum(1);
     wanted.nodes = 3;
+    wanted.apart_ms = 0;
     if wanted.faults.iter().any(|it| is_possible(it.fault)) {
         wanted.faults.retain(|it| is_possible(it.fault));
     }

@@ -69,6 +69,8 @@ pub struct Wanted {
     pub faults: Vec<Choice>,
     /// How many nodes.
     pub nodes: usize,
+    /// How far zones are apart, one way, in milliseconds.
+    pub apart_ms: u64,
     /// What a commit waits for.
     pub durability: Durability,
 }
@@ -82,6 +84,8 @@ pub struct RoundPlan {
     pub durability: String,
     /// How many nodes.
     pub nodes: usize,
+    /// How far zones are apart, one way, in milliseconds.
+    pub apart_ms: u64,
     /// What is struck.
     pub strikes: Vec<Strike>,
 }
@@ -110,8 +114,12 @@ impl RoundPlan {
 
     /// The line that repeats it.
     pub fn replay(&self) -> String {
+        let apart = match self.apart_ms {
+            0 => String::new(),
+            apart => format!(" --apart-ms {apart}"),
+        };
         format!(
-            "jepsen replay {} --durability {} --nodes {} --strikes {} --faults {}",
+            "jepsen replay {} --durability {} --nodes {}{apart} --strikes {} --faults {}",
             self.seed,
             self.durability,
             self.nodes,
@@ -155,6 +163,7 @@ fn round(seed: u64, wanted: &Wanted, number: usize, choices: &[Choice]) -> Round
         seed,
         durability: wanted.durability.of_round(number, wanted.rounds),
         nodes: wanted.nodes,
+        apart_ms: wanted.apart_ms,
         strikes,
     }
 }
@@ -194,6 +203,7 @@ pub fn block_of_soak(seed: u64, block: usize) -> Vec<RoundPlan> {
         strikes: 1,
         faults: faults.take(BLOCK).collect(),
         nodes,
+        apart_ms: 0,
         durability,
     })
 }
@@ -214,6 +224,7 @@ mod tests {
             strikes,
             faults: everything(),
             nodes: 3,
+            apart_ms: 0,
             durability: Durability::Mixed,
         }
     }

@@ -83,6 +83,7 @@ mod tests {
                 strikes: 1,
                 faults: vec![fault.into()],
                 nodes: 3,
+                apart_ms: 0,
                 durability: durability.parse().unwrap(),
             });
             let setup = setup(&found[0]);

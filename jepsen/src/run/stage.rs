@@ -21,6 +21,7 @@ struct Kind {
     durability: String,
     nodes: usize,
     clocks: bool,
+    apart_ms: u64,
 }
 
 impl Stage {
@@ -38,6 +39,7 @@ impl Stage {
             durability: plan.durability.clone(),
             nodes: plan.nodes,
             clocks: plan.needs_clocks(),
+            apart_ms: plan.apart_ms,
         };
         if self.up.as_ref().is_some_and(|(up, _)| *up != kind) {
             self.clear();
@@ -62,6 +64,7 @@ impl Stage {
             durability: kind.durability.clone(),
             seed: plan.seed,
             clocks: kind.clocks,
+            apart_ms: kind.apart_ms,
             environment: vec![],
         })
     }

@@ -72,9 +72,12 @@ fn main() -> anyhow::Result<()> {
             std::hint::spin_loop();
         }
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Verb::Peer(_) = verb {
+        // As `primacy server` has it.
+        builder.worker_threads(1);
+    }
+    let runtime = builder.enable_all().build()?;
     runtime.block_on(async {
         match verb {
             Verb::Commits(arguments) => commits::run(arguments).await,

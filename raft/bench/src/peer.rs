@@ -75,8 +75,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         timing: Timing::lan(),
         transport: transport.clone(),
         // As `primacy server` has it.
-        snapshot_every: 2_000,
-        keep_before_snapshot: 500,
+        snapshot_every: 10_000,
+        keep_before_snapshot: 2_500,
     };
     let newborn = Newborn::open(config)?;
     let consensus = Consensus::start_on(&listener, newborn, Map::default()).await?;

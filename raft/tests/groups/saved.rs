@@ -147,20 +147,31 @@ fn a_folder_that_holds_a_peer_or_half_of_one_is_not_restored_into() {
     let occupied = restore(GROUP, &config.folder).unwrap_err();
     assert!(matches!(occupied, SavedError::Occupied), "{occupied:?}");
     let folder = place.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    let stranger = Restored {
+        group: GROUP,
+        folder: &folder,
+        id: 7,
+        address: "h:1",
+    };
+    let refused = stranger.from_file(&file, |_: &mut Numbers| {});
+    let refused = peers.wait(refused).unwrap_err();
+    assert!(
+        matches!(refused, SavedError::NoMember { id: 7 }),
+        "{refused:?}"
+    );
     let other = restore(GroupId::from_bytes([3; 16]), &folder).unwrap_err();
     assert!(matches!(other, SavedError::OtherGroup { .. }), "{other:?}");
 
     // As if the power had gone in the middle.
     fs::create_dir_all(folder.join("restored")).unwrap();
-    let half = restore(GROUP, &folder).unwrap_err();
-    assert!(matches!(half, SavedError::Occupied), "{half:?}");
     let new = raft::Config {
         folder: folder.clone(),
         ..config.clone()
     };
     let refused = raft::Newborn::open(new).err().unwrap();
     assert!(matches!(refused, StartError::Unfinished), "{refused:?}");
-    fs::remove_dir_all(&folder).unwrap();
+    fs::create_dir_all(folder.join("log")).unwrap();
     assert_eq!(restore(GROUP, &folder).unwrap().state.0, [1]);
     let again = restore(GROUP, &folder).unwrap_err();
     assert!(matches!(again, SavedError::Occupied), "{again:?}");

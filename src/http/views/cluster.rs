@@ -250,6 +250,8 @@ fn instance_view(id: &InstanceId, state: &ClusterState, view: &View) -> Instance
 }
 
 fn planned_stop_until(id: &InstanceId, state: &ClusterState) -> Option<String> {
+    // Without a primary nobody's agent was stopped; a lease of one may be waited for all the same.
+    state.cluster.primary.as_ref()?;
     let planned = state.cluster.planned_stop.as_ref();
     let stop = planned.filter(|stop| stop.instance == *id)?;
     Some(clock::text_of(stop.at.saturating_add(millis(stop.length))))
