@@ -5,10 +5,14 @@ use std::{sync::Arc, time::Duration};
 use openraft::{
     Raft,
     async_runtime::WatchReceiver,
-    errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError},
-    raft::linearizable_read::LinearizerOption,
+    errors::{ClientWriteError, Fatal, ForwardReason, LinearizableReadError, RaftError},
+    raft::{ClientWriteResponse, linearizable_read::LinearizerOption},
 };
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::{
     Config, ConfirmError, GroupId, ProposeError, StateMachine, Status, Stopped, Timing, Transport,
@@ -22,6 +26,10 @@ use crate::{
     types::{CommandBytes, TypeConfig},
     wire::MAX_COMMAND_BYTES,
 };
+
+/// What became of a command.
+type Written =
+    Result<ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
 
 /// How long [`Consensus::shutdown`] waits for the log to be closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -147,7 +155,7 @@ impl<S: StateMachine> Consensus<S> {
         }
         let written = timeout(
             self.timing().proposal,
-            self.raft().client_write(CommandBytes(bytes.into())),
+            self.write(CommandBytes(bytes.into())),
         )
         .await;
         let response =
@@ -167,6 +175,25 @@ impl<S: StateMachine> Consensus<S> {
         match record::unseal(&response.data.0, usize::MAX) {
             Ok(reply) => Ok(Applied { index, reply }),
             Err(source) => Err(ProposeError::Reply { index, source }),
+        }
+    }
+
+    /// Writes `command` into the log. A leader that has heard nothing from a majority for a moment takes no commands, and
+    /// on a busy machine goes on a moment later: only one that is cut off refuses, when another may lead.
+    async fn write(&self, command: CommandBytes) -> Written {
+        let timing = self.timing();
+        let patience = Instant::now() + timing.election_max;
+        loop {
+            let written = self.raft().client_write(command.clone()).await;
+            let lacks_lease = matches!(
+                &written,
+                Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))
+                    if forward.reason == ForwardReason::LeaseExpired
+            );
+            if !lacks_lease || Instant::now() >= patience {
+                return written;
+            }
+            sleep(timing.heartbeat / 10).await;
         }
     }
 
