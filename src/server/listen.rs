@@ -56,6 +56,8 @@ pub(super) async fn accept(
     let seats = Seats::new();
     loop {
         tokio::select! {
+            // Whoever comes from then on is not taken in, to be turned away.
+            biased;
             () = leaving.cancelled() => return connections,
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
                 Ok((stream, _)) => {

@@ -258,10 +258,21 @@ pub async fn run(
     ));
     // Who has nobody to ask is soon there: until then the kernel holds what is asked of it.
     let is_new = newborn.asks();
-    let consensus = tokio::select! {
-        started = Consensus::start(newborn, Machine::default()) => started.map_err(refused)?,
-        _ = listen::accept(&listener, &starting, CancellationToken::new()), if is_new => unreachable!("nobody cancels it"),
-        () = &mut shutdown => return Ok(()),
+    let (consensus, _asked_before) = {
+        let started = CancellationToken::new();
+        let mut waiting = std::pin::pin!(listen::accept(&listener, &starting, started.clone()));
+        let consensus = tokio::select! {
+            started = Consensus::start(newborn, Machine::default()) => started.map_err(refused)?,
+            _ = &mut waiting, if is_new => unreachable!("nobody cancels it before"),
+            () = &mut shutdown => return Ok(()),
+        };
+        started.cancel();
+        // What was asked before is answered as it would have been.
+        let asked_before = match is_new {
+            true => waiting.await,
+            false => JoinSet::new(),
+        };
+        (consensus, asked_before)
     };
     join::note_begin(&config)
         .map_err(|error| ServerError::Join(format!("{error}; look at the disk")))?;
