@@ -10,7 +10,8 @@ const VARIABLE: &str = "PRIMACY_MUTANT";
 const LEVEL: &str = "PRIMACY_MUTANT_LEVEL";
 
 /// Breaks the rule that the environment names, for this process and those that it starts. A name that is no rule's
-/// refuses the start.
+/// refuses the start. Never inlined: by its name `.ci/no-mutants` knows a binary that can do this.
+#[inline(never)]
 pub(super) fn take() -> Result<(), Failure> {
     if let Ok(level) = std::env::var(LEVEL) {
         let level = level
