@@ -100,6 +100,14 @@ impl Connection {
         &self.address
     }
 
+    /// Connects, unless there is a connection already. A future that is dropped goes on connecting for the next one.
+    pub(crate) async fn ready(&mut self) -> io::Result<()> {
+        if self.opened.is_none() {
+            self.opened = Some(self.open().await?);
+        }
+        Ok(())
+    }
+
     /// Sends `request` and reads an answer of at most `limit` bytes. A future that is dropped takes the connection
     /// with it.
     pub(crate) async fn send(

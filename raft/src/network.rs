@@ -4,7 +4,7 @@
 //! another. Every call has a deadline: the one that openraft gives it, but for entries, see [`entries_within`]. An answer that is not an answer (refused, wrong
 //! group, stopped) counts as unreachable, because openraft repeats other failures at once and would spin.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -21,6 +21,7 @@ use openraft::{
         TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
+use tokio::time::Instant;
 
 use crate::{
     GroupId,
@@ -84,6 +85,19 @@ impl Caller {
             .map_err(|late| late.to_string())?
             .map_err(|error| error.to_string())?;
         record::unseal(&answer, MAX_ANSWER_BYTES).map_err(|error| error.to_string())
+    }
+
+    /// On a slow link a handshake and a heartbeat take longer together than a heartbeat may, and who gives the call up takes
+    /// the connection with it: for ever. So one that was made too late is kept for the next heartbeat.
+    async fn connect_for_heartbeat(&mut self, within: Duration) -> Result<(), RpcError> {
+        let began = Instant::now();
+        let connected = tokio::time::timeout(within, self.connection.ready()).await;
+        let late = io::Error::new(io::ErrorKind::TimedOut, "connected too late for this call");
+        match connected {
+            Ok(Ok(())) if began.elapsed() < within / 2 => Ok(()),
+            Ok(Err(error)) => Err(unreachable(&error)),
+            Ok(Ok(())) | Err(_) => Err(unreachable(&late)),
+        }
     }
 
     async fn ask<Q: Question>(
@@ -164,6 +178,9 @@ impl RaftNetworkV2<TypeConfig> for Caller {
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let election_max = self.route.election_max;
         let is_heartbeat = request.entries.is_empty();
+        if is_heartbeat {
+            self.connect_for_heartbeat(option.soft_ttl()).await?;
+        }
         let deadline = |bytes| match is_heartbeat {
             true => option.soft_ttl(),
             false => entries_within(election_max, bytes),
