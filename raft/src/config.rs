@@ -72,7 +72,7 @@ impl Timing {
         }
     }
 
-    /// For peers up to 80 ms apart: a new leader within 4 s.
+    /// For peers up to 100 ms apart, there and back: a new leader within 4 s.
     pub const fn wan() -> Self {
         Self {
             heartbeat: Duration::from_millis(400),

@@ -42,6 +42,8 @@ use crate::{
     witness::{Testimony, Witness},
 };
 
+/// Its name in the folder.
+pub(crate) const NAME: &str = "log";
 const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";

@@ -23,6 +23,7 @@ use crate::{
     durable_file,
     handle::{Refusal, accept, collect, respond, to_response},
     identity::IdentityFile,
+    log,
     network::Caller,
     restore,
     wire::{Call, Route},
@@ -83,11 +84,6 @@ impl Newborn {
     /// The group of this peer.
     pub fn group(&self) -> GroupId {
         self.parts.config.group
-    }
-
-    /// Which beginning of the group this peer belongs to.
-    pub fn beginning(&self) -> u64 {
-        self.parts.config.beginning
     }
 
     /// What this peer waits for, as of its last round of questions; `None` before the first, and if it waits for
@@ -226,7 +222,7 @@ impl Newborn {
     }
 
     pub(crate) fn log_folder(config: &Config) -> std::path::PathBuf {
-        config.folder.join("log")
+        config.folder.join(log::NAME)
     }
 
     pub(crate) fn identity(&self) -> MutexGuard<'_, IdentityFile> {

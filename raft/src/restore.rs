@@ -22,7 +22,7 @@ use rustix::fs::FlockOperation;
 use crate::{
     GroupId, Saved, SavedError, StartError, StateMachine, durable_file,
     identity::{self, IdentityFile},
-    log::Log,
+    log::{self, Log},
     saved::{closed, decoded, taken, write},
     snapshot_file::{self, Image, SnapshotFile},
     types::{LogId, StoredMembership, Vote},
@@ -35,7 +35,6 @@ const ASIDE: &str = "restored";
 const BEFORE: &str = "before";
 /// What was saved of it, in there.
 const SAVED: &str = "saved";
-const LOG: &str = "log";
 
 /// Who begins the group anew.
 #[derive(Debug, Clone)]
@@ -76,7 +75,7 @@ impl Restored<'_> {
         let saved: Saved<S> = decoded(&bytes)?;
         self.check(&saved)?;
         let is_unfinished = is_unfinished(self.folder);
-        let is_occupied = IdentityFile::exists(self.folder) || self.folder.join(LOG).exists();
+        let is_occupied = IdentityFile::exists(self.folder) || self.folder.join(log::NAME).exists();
         if is_occupied && !is_unfinished {
             return Err(SavedError::Occupied);
         }
@@ -109,7 +108,7 @@ impl Restored<'_> {
             return Err(SavedError::Folder(refused));
         }
         // Whoever was faster and runs in it now would go on as the old group.
-        let _held = held(&self.folder.join(LOG)).map_err(SavedError::Folder)?;
+        let _held = held(&self.folder.join(log::NAME)).map_err(SavedError::Folder)?;
         let beginning = draw()?;
         let before = self.before(beginning);
         durable_file::create_folder(&before).map_err(SavedError::Write)?;
@@ -142,7 +141,12 @@ impl Restored<'_> {
         let moved = || {
             durable_file::create_folder(&self.folder.join(ASIDE))?;
             durable_file::create_folder(before)?;
-            for name in [identity::NAME, LOG, witness::NAME, snapshot_file::NAME] {
+            for name in [
+                identity::NAME,
+                log::NAME,
+                witness::NAME,
+                snapshot_file::NAME,
+            ] {
                 match fs::rename(self.folder.join(name), before.join(name)) {
                     // A peer that is young has no snapshot yet.
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -192,7 +196,7 @@ impl Restored<'_> {
             .map_err(SavedError::Folder)?;
         let witness = || Witness::open(&aside, false);
         let (mut log, watch) =
-            Log::open(&aside.join(LOG), identity, witness).map_err(SavedError::Folder)?;
+            Log::open(&aside.join(log::NAME), identity, witness).map_err(SavedError::Folder)?;
         let term = last.committed_leader_id().term + TERMS;
         // Data of its own, so that a log that is lost later is noticed.
         let voted = log.save_vote(&Vote::new(term, self.id)).await;
@@ -201,7 +205,7 @@ impl Restored<'_> {
         closed(watch).await.map_err(SavedError::Write)?;
 
         let place = || {
-            for name in [LOG, witness::NAME, snapshot_file::NAME] {
+            for name in [log::NAME, witness::NAME, snapshot_file::NAME] {
                 fs::rename(aside.join(name), self.folder.join(name))?;
             }
             durable_file::sync_folder(self.folder)?;

@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::timeout};
 use crate::{
     GroupId, RecordError, StartError, StateMachine, View, durable_file,
     identity::{Identity, IdentityFile},
-    log::Log,
+    log::{self, Log},
     machine::Machine,
     record,
     snapshot_file::{Image, SnapshotFile},
@@ -144,7 +144,7 @@ pub(crate) async fn taken<S: StateMachine>(
     let identity = IdentityFile::open(folder, group, 0, peer)?;
     let holds_data = identity.holds_data();
     let witness = || Witness::open(folder, holds_data);
-    let (log, watch) = Log::open(&folder.join("log"), identity, witness)?;
+    let (log, watch) = Log::open(&folder.join(log::NAME), identity, witness)?;
     let (view, _) = watch::channel(View::FIRST);
     let machine =
         Machine::open(SnapshotFile::new(folder), initial, view).map_err(StartError::Snapshot)?;

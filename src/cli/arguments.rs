@@ -78,7 +78,7 @@ pub(super) enum Verb {
   primacy peers add 10.0.0.4:7001        prints a token: start the new peer with it, as `join` in its configuration
   primacy peers promote 4                once it has caught up
   primacy peers remove 2                 for example one that is dead
-  primacy peers snapshot save /backup/peers-1 --folder /var/lib/primacy")]
+  primacy peers snapshot save /backup/peers-1 --folder /var/lib/primacy/peer")]
     Peers {
         #[command(subcommand)]
         verb: Option<PeersVerb>,
@@ -205,7 +205,7 @@ pub(super) enum PeersVerb {
 pub(super) enum SnapshotVerb {
     /// Save what a stopped peer knows, down to the last entry of its log
     #[command(before_long_help = "Examples:
-  primacy peers snapshot save /backup/peers-1 --folder /var/lib/primacy")]
+  primacy peers snapshot save /backup/peers-1 --folder /var/lib/primacy/peer")]
     Save {
         /// Where to; a file that is there is left alone
         file: PathBuf,

@@ -38,11 +38,7 @@ async fn a25_a_leader_that_is_deposed_in_the_middle_of_a_recovery_does_no_harm()
     let Some(dev) = Dev::up().await else { return };
     let before = dev.until("healthy", is_healthy).await;
     let old = before["primary"].as_str().unwrap().to_owned();
-    let others: Vec<_> = ["a", "b", "c"]
-        .into_iter()
-        .filter(|name| *name != old)
-        .map(|name| (name.to_owned(), dev.address_of(&before, name)))
-        .collect();
+    let others = dev.others(&before, &old);
     let client = dev.session().await;
     create_table(&client).await;
     let acknowledged = Acknowledged::default();

@@ -125,6 +125,14 @@ impl Dev {
             .port(port);
         config
     }
+
+    /// Every instance but one, and where it answers SQL.
+    fn others(&self, cluster: &Value, but: &str) -> Vec<(String, Config)> {
+        let names = ["a", "b", "c"].into_iter().filter(|name| *name != but);
+        names
+            .map(|name| (name.to_owned(), self.address_of(cluster, name)))
+            .collect()
+    }
 }
 
 async fn connect(config: &Config) -> Result<Client, tokio_postgres::Error> {

@@ -8,11 +8,7 @@ async fn a_frozen_postgresql_is_replaced_although_its_agent_lives() {
     let Some(dev) = Dev::up().await else { return };
     let before = dev.until("healthy", is_healthy).await;
     let old = before["primary"].as_str().unwrap().to_owned();
-    let others: Vec<_> = ["a", "b", "c"]
-        .into_iter()
-        .filter(|name| *name != old)
-        .map(|name| (name.to_owned(), dev.address_of(&before, name)))
-        .collect();
+    let others = dev.others(&before, &old);
     let acknowledged = Acknowledged::default();
     let open = connect(&dev.address_of(&before, &old)).await.unwrap();
     create_table(&open).await;
