@@ -70,7 +70,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "fuzz_tests",
         &[
-            "agent", "config", "control", "duty", "gate", "host", "http", "leash", "model",
+            "agent", "config", "control", "dev", "duty", "gate", "host", "http", "leash", "model",
             "provider", "recovery", "security", "server", "state",
         ],
     ),

@@ -19,10 +19,10 @@ use crate::{
     View,
     birth::Told,
     heard::Heard,
-    lease::{Silence, Wakefulness},
+    lease::{self, Silence, Wakefulness},
     log_writer::Flushes,
     machine::{Machine, Shared},
-    record,
+    record, status,
     types::{CommandBytes, TypeConfig},
     wire::MAX_COMMAND_BYTES,
 };
@@ -240,11 +240,17 @@ impl<S: StateMachine> Consensus<S> {
     /// What this peer knows of itself and its group. Cheap: no call leaves this peer.
     pub fn status(&self) -> Status {
         let metrics = self.raft().metrics();
-        Status::of(
-            &metrics.borrow_watched(),
-            &self.parts.flushes,
-            self.parts.heard.at(self.parts.view.borrow().applied_index),
-        )
+        Status::of(&metrics.borrow_watched(), &self.parts.flushes, self.heard())
+    }
+
+    /// See [`Status::heard_leader`].
+    pub fn heard_leader(&self) -> Option<Duration> {
+        let metrics = self.raft().metrics();
+        status::heard_leader(&metrics.borrow_watched(), self.heard())
+    }
+
+    fn heard(&self) -> Option<lease::Instant> {
+        self.parts.heard.at(self.parts.view.borrow().applied_index)
     }
 
     /// The changes of leader, term and applied index, the latest at any time. The role

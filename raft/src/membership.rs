@@ -234,6 +234,14 @@ impl<S: StateMachine> Consensus<S> {
         nodes.map(|(id, node)| (*id, node.addr.clone())).collect()
     }
 
+    /// The address of a member, by the latest membership in the log.
+    pub fn address_of(&self, peer: u64) -> Option<String> {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        let node = metrics.membership_config.membership().get_node(&peer);
+        node.map(|node| node.addr.clone())
+    }
+
     pub(crate) fn present(&self) -> Present {
         let metrics = self.raft().metrics().borrow_watched().clone();
         Present {

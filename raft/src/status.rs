@@ -111,7 +111,6 @@ impl Status {
         heard: Option<Instant>,
     ) -> Self {
         let membership = metrics.membership_config.membership();
-        let is_alone = membership.voter_ids().eq(std::iter::once(metrics.id));
         let stopped = metrics
             .running_state
             .as_ref()
@@ -134,11 +133,7 @@ impl Status {
             millis_since_quorum: metrics
                 .last_quorum_acked
                 .map(|acked| u64::try_from(acked.elapsed().as_millis()).unwrap_or(u64::MAX)),
-            heard_leader: match metrics.state {
-                ServerState::Leader if is_alone => Some(Duration::ZERO),
-                ServerState::Leader => metrics.last_quorum_acked.map(|acked| acked.elapsed()),
-                _ => heard.map(|heard| heard.elapsed()),
-            },
+            heard_leader: heard_leader(metrics, heard),
             members: membership
                 .nodes()
                 .map(|(id, node)| (*id, node.addr.clone()))
@@ -149,6 +144,20 @@ impl Status {
             log_flushes: flushes.flushes.load(Relaxed),
             stopped,
         }
+    }
+}
+
+/// See [`Status::heard_leader`]; `heard` is when a follower last took something of a leader.
+pub(crate) fn heard_leader(
+    metrics: &RaftMetrics<TypeConfig>,
+    heard: Option<Instant>,
+) -> Option<Duration> {
+    let mut voters = metrics.membership_config.voter_ids();
+    let is_alone = voters.next() == Some(metrics.id) && voters.next().is_none();
+    match metrics.state {
+        ServerState::Leader if is_alone => Some(Duration::ZERO),
+        ServerState::Leader => metrics.last_quorum_acked.map(|acked| acked.elapsed()),
+        _ => heard.map(|heard| heard.elapsed()),
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// One `dev`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     /// Where everything lives.
     pub folder: PathBuf,
     /// The program that its nodes run.
@@ -29,7 +29,7 @@ pub(super) struct Layout {
 
 /// One node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// What it is.
     pub kind: Kind,
     /// Its pretend zone.
@@ -45,7 +45,7 @@ pub(super) struct Node {
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A Primacy server.
     Peer,
     /// An agent with its PostgreSQL.

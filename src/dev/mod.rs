@@ -5,7 +5,7 @@
 
 mod credentials;
 mod ending;
-mod layout;
+pub(crate) mod layout;
 mod machine;
 mod nodes;
 mod plan;

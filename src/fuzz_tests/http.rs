@@ -11,7 +11,7 @@ use crate::http::invitations::{GuestBody, GuestKind};
 use crate::http::membership::{InvitationBody, TransferBody};
 use crate::http::problem::Problem;
 use crate::http::tokens::TokenBody;
-use crate::http::views::{LeaderView, PeerView};
+use crate::http::views::{ClusterView, LeaderView, PeerView, RecoveryView};
 use crate::model::{AccessRole, ClusterName, InstanceId, Reads};
 use crate::server::control::Looked;
 use crate::server::leaving::Word;
@@ -133,4 +133,17 @@ fn fuzz_answers_to_tools() {
         "lease_remaining_ms":1,"last_log_index":1,"applied_index":1,"vote":true,"behind":null,"warnings":["x"]}]"#;
     let peers: Vec<PeerView> = serde_json::from_str(peer).unwrap();
     answer("answer: peers", &peers);
+    let cluster = r#"{"name":"main","system_identifier":"7","durability":"quorum 1","reads":"strict","standby_acks":1,
+        "epoch":3,"timeline":2,"primary":"a","primary_address":"a:5432","phase":"serving","instances":[{"name":"a",
+        "zone":"z1","host":"a","port":5432,"health":"a:8008","assignment":"primary","role":"primary","state":"running",
+        "timeline":2,"lsn":"0/5000000","lag_bytes":0,"lease_remaining_ms":900,"planned_stop_until":null,
+        "standing":"voter","incarnation":1,"rejoin":"copying","age_ms":20,"connected":true,"failure":"x"}],
+        "findings":[{"code":"c","text":"t"}],"waiting":[{"instance":"a","code":"c","text":"t"}],
+        "under_way":[{"instance":"a","action":"promote","order":"3.1"}],"warnings":["w"]}"#;
+    let cluster: ClusterView = serde_json::from_str(cluster).unwrap();
+    answer("answer: cluster", &cluster);
+    let recoveries = r#"[{"id":1,"kind":"handover","epoch":3,"from":"a","to":"b","cause":"x","began_at":"2026-01-01T00:00:00Z",
+        "took_ms":250,"outcome":"promoted","entries":[{"at_ms":1,"at":"2026-01-01T00:00:00Z","event":"e","detail":"d"}]}]"#;
+    let recoveries: Vec<RecoveryView> = serde_json::from_str(recoveries).unwrap();
+    answer("answer: recoveries", &recoveries);
 }

@@ -1,7 +1,9 @@
-//! What people write: configuration files.
+//! What people write: configuration files; and what `dev` notes of one.
 
+use super::{json, keeps_json};
 use crate::agent::AgentConfig;
 use crate::config;
+use crate::dev::layout::Layout;
 use crate::server;
 
 const TOML: &[&str] = &[
@@ -54,4 +56,16 @@ fn fuzz_agent_toml() {
             |bytes| AgentConfig::parse(&String::from_utf8_lossy(bytes)).ok(),
             |config| assert_eq!(config.validate(), Ok(())),
         );
+}
+
+#[test]
+fn fuzz_dev_layout() {
+    let example = r#"{"folder":"/tmp/dev","program":"/usr/bin/primacy","account":[1000,1000],"cluster":"demo",
+        "dsn":"postgres://app@127.0.0.1:5432/app","password":"x","nodes":{"a":{"kind":"instance","zone":"z1","port":5432,
+        "health":8008,"started":[7,9]},"p1":{"kind":"peer","zone":"z1","port":7001,"health":null,"started":null}}}"#;
+    let example: Layout = serde_json::from_str(example).unwrap();
+    json("dev: layout", &example).run(
+        |bytes| serde_json::from_slice::<Layout>(bytes).ok(),
+        keeps_json,
+    );
 }

@@ -150,9 +150,14 @@ fn check(file: File) -> Result<Config, ConfigError> {
     let zone = Zone::new(&file.zone).map_err(|error| ConfigError(format!("zone: {error}")))?;
     let mut peers = BTreeMap::new();
     for (id, address) in &file.peers {
-        let Ok(number) = id.parse::<u64>() else {
-            return refuse(format!("peers: '{id}' is not a number; name peers 1, 2, 3"));
+        // Numbers are given upwards for ever after: these leave enough of them.
+        let Some(number) = id.parse::<u32>().ok().filter(|number| *number > 0) else {
+            return refuse(format!(
+                "peers: '{id}' is not a number from 1 to {}; name peers 1, 2, 3",
+                u32::MAX
+            ));
         };
+        let number = u64::from(number);
         if port(address).is_none() {
             return refuse(format!(
                 "peers.{id}: '{address}' is not host:port; write for example 10.0.0.1:7001"
@@ -306,6 +311,12 @@ peers = {1="127.0.0.1:7001", 2="127.0.0.1:7002", 3="127.0.0.1:7003"}
             ("3=\"127.0.0.1:7003\"", "3=\"127.0.0.1:7001\"", "peers"),
             (", 3=\"127.0.0.1:7003\"", "", "peers"),
             ("3=\"127.0.0.1:7003\"", "3=\"nowhere\"", "peers.3"),
+            ("3=\"127.0.0.1:7003\"", "0=\"127.0.0.1:7003\"", "peers"),
+            (
+                "3=\"127.0.0.1:7003\"",
+                "4294967296=\"127.0.0.1:7003\"",
+                "peers",
+            ),
             ("000000000001", "00000000000x", "group"),
             ("\"/tmp/peer\"", "\"peer\"", "folder"),
         ];

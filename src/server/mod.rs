@@ -123,8 +123,12 @@ impl Peer {
 
     /// The leader as far as this peer knows, and its address.
     pub fn leader(&self) -> Option<(PeerId, String)> {
-        let leader = PeerId(self.consensus.watch().borrow().leader?);
-        Some((leader, self.members().get(&leader)?.clone()))
+        let leader = self.consensus.watch().borrow().leader?;
+        let address = self.consensus.address_of(leader);
+        let leader = PeerId(leader);
+        // Before it knows of any members, those that it was told to ask.
+        let address = address.or_else(|| self.config.peers.get(&leader).cloned());
+        Some((leader, address?))
     }
 
     /// The present members, learners too: id to `host:port`. Before the group is born, those it will be born with.

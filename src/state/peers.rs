@@ -84,6 +84,9 @@ pub enum PeersRefusal {
     /// It was shown too late.
     #[error("the invitation has ended")]
     Ended,
+    /// The highest number was given.
+    #[error("no number is left for another peer")]
+    NoNumber,
 }
 
 /// Far more ids than are given between two saved states of one group.
@@ -106,11 +109,12 @@ impl Peers {
                 at_least,
                 expires_at,
             } => {
+                let highest = self.highest.max(at_least).checked_add(1);
+                self.highest = highest.ok_or(PeersRefusal::NoNumber)?;
                 self.invitations.retain(|_, it| {
                     let is_open = at <= it.expires_at && it.address != address;
                     it.taken_by.is_some() || is_open
                 });
-                self.highest = self.highest.max(at_least) + 1;
                 let invitation = Invitation {
                     address,
                     secret,

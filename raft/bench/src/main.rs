@@ -72,11 +72,11 @@ fn main() -> anyhow::Result<()> {
             std::hint::spin_loop();
         }
     }
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if let Verb::Peer(_) = verb {
+    let mut builder = match verb {
         // As `primacy server` has it.
-        builder.worker_threads(1);
-    }
+        Verb::Peer(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
     let runtime = builder.enable_all().build()?;
     runtime.block_on(async {
         match verb {

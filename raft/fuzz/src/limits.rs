@@ -117,6 +117,9 @@ pub const LIMITS: &[Limit] = &[
     handed("answer: word", 8 * MIB),
     handed("answer: leader", 8 * MIB),
     handed("answer: peers", 8 * MIB),
+    handed("answer: cluster", 8 * MIB),
+    handed("answer: recoveries", 8 * MIB),
+    handed("dev: layout", 64 * KIB),
     // Histories for `jepsen check`.
     handed("jepsen: edn", 1024 * MIB),
     handed("jepsen: json lines", 1024 * MIB),
