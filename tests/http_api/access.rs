@@ -42,9 +42,13 @@ pub fn serving(peer: Arc<Peer>) -> Router {
 }
 
 pub fn anonymous(authority: &CertificateAuthority) -> Calls {
+    Calls::over(wire_of_nobody(authority))
+}
+
+pub fn wire_of_nobody(authority: &CertificateAuthority) -> Wire {
     let trusted = [authority.certificate().clone()];
     let nobody = Credentials::anonymous(authority.group(), &trusted).unwrap();
-    Calls::over(Wire::Tls(Tls::new(nobody)))
+    Wire::Tls(Tls::new(nobody))
 }
 
 fn agent() -> Who {

@@ -34,6 +34,7 @@ pub struct Group {
     pub tasks: JoinSet<u64>,
     pub authority: CertificateAuthority,
     /// Of an admin.
+    pub wire: Wire,
     pub calls: Calls,
     pub document: Document,
     pub network: &'static str,
@@ -84,14 +85,15 @@ impl Group {
             .collect();
         drop(held);
         let authority = CertificateAuthority::generate(GROUP, clock::wall_millis()).unwrap();
-        let calls = calls_of(&authority, tool(AccessRole::Admin));
+        let wire = Wire::Tls(tls_of(&authority, tool(AccessRole::Admin)));
         Group {
+            calls: Calls::over(wire.clone()),
+            wire,
             authority,
             addresses,
             folder: tempfile::tempdir().unwrap(),
             stop: BTreeMap::new(),
             tasks: JoinSet::new(),
-            calls,
             document: Document::read(),
             network: "lan",
             is_plain: false,
@@ -101,6 +103,7 @@ impl Group {
     /// The same in plain HTTP.
     pub fn prepare_plain() -> Group {
         let mut group = Group::prepare();
+        group.wire = Wire::Plain;
         group.calls = Calls::over(Wire::Plain);
         group.is_plain = true;
         group
