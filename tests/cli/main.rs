@@ -9,6 +9,7 @@ mod members;
 mod pipes;
 mod reads;
 mod refusals;
+mod restarts;
 mod rig;
 mod security;
 mod snapshots;

@@ -82,13 +82,7 @@ impl Peers {
     /// A group that has a leader. Logs go to files.
     pub fn start(count: usize) -> Peers {
         let mut peers = Peers::plan(count);
-        for number in 0..count {
-            let log = fs::File::create(peers.log(number)).unwrap();
-            let mut command = peers.command(number);
-            peers
-                .running
-                .push(Running(command.stderr(log).spawn().unwrap()));
-        }
+        (0..count).for_each(|number| peers.spawn(number));
         peers.any_leader();
         for address in &peers.addresses {
             until("it takes part", || {
@@ -111,6 +105,14 @@ impl Peers {
             addresses: addresses.collect(),
             running: Vec::new(),
         }
+    }
+
+    /// Runs one peer, after those that run.
+    pub fn spawn(&mut self, number: usize) {
+        let log = fs::File::create(self.log(number)).unwrap();
+        let mut command = self.command(number);
+        let child = command.stderr(log).spawn().unwrap();
+        self.running.push(Running(child));
     }
 
     /// The command that runs one peer.

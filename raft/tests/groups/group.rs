@@ -37,36 +37,6 @@ fn a_group_killed_as_a_whole_keeps_what_it_acknowledged() {
     peers.all_have((0..20).collect());
 }
 
-/// What was acknowledged last may not be known to be committed by anybody when all come back: whoever leads then has to
-/// find out before it answers.
-#[test]
-fn the_first_confirmed_read_after_a_restart_of_all_has_what_was_acknowledged() {
-    let mut peers = Peers::start(3);
-    for value in 0..8 {
-        peers.add(value);
-        for id in 1..=3 {
-            peers.kill(id);
-        }
-        for id in 1..=3 {
-            peers.begin(id);
-        }
-        for id in 1..=3 {
-            peers.started(id);
-        }
-        let mut read = None;
-        is_soon("a leader is confirmed", || {
-            read = peers.ids().into_iter().find_map(|id| {
-                let consensus = peers.consensus(id);
-                let confirmed = peers.wait(consensus.confirm_leadership(Duration::from_secs(1)));
-                confirmed.ok()?;
-                Some(consensus.read(|numbers| numbers.0.clone()))
-            });
-            read.is_some()
-        });
-        assert_eq!(read.unwrap(), (0..=value).collect::<Vec<_>>());
-    }
-}
-
 #[test]
 fn a_peer_far_behind_catches_up_from_a_snapshot() {
     let mut peers = Peers::start_with(3, |config| {
