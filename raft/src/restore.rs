@@ -96,9 +96,6 @@ impl Restored<'_> {
         initial: S,
         change: impl FnOnce(&mut S),
     ) -> Result<(Saved<S>, PathBuf), SavedError> {
-        if is_unfinished(self.folder) {
-            return Err(SavedError::Folder(StartError::Unfinished));
-        }
         let content = taken(self.folder, initial)
             .await
             .map_err(SavedError::Folder)?;

@@ -16,7 +16,7 @@ use crate::{
     identity::{Identity, IdentityFile},
     log::{self, Log},
     machine::Machine,
-    record,
+    record, restore,
     snapshot_file::{Image, SnapshotFile},
     types::LogId,
     wire::MAX_SNAPSHOT_BYTES,
@@ -138,6 +138,9 @@ pub(crate) async fn taken<S: StateMachine>(
     folder: &Path,
     initial: S,
 ) -> Result<SavedFile, StartError> {
+    if restore::is_unfinished(folder) {
+        return Err(StartError::Unfinished);
+    }
     let Identity {
         group, id: peer, ..
     } = IdentityFile::owner(folder)?;

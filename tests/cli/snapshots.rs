@@ -1,9 +1,10 @@
 //! What a stopped peer knows, saved into a file and shown.
 
 use std::fs;
+use std::process::Command;
 
 use crate::installation::{Installation, free_address};
-use crate::rig::{Peers, run, told, until};
+use crate::rig::{Peers, program, run, told, until};
 
 #[test]
 fn a_stopped_peer_is_saved_and_a_damaged_file_is_told() {
@@ -135,4 +136,57 @@ fn a_group_begins_anew_and_takes_newcomers() {
         .collect();
     assert_eq!(ids, [2, 1001]);
     drop((survivor, first, fourth));
+}
+
+/// What changes a folder, or makes a change last.
+const CHANGES: &str =
+    "rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,fsync,fdatasync";
+
+/// Killed at one system call after the other, until it is not any more: what is left is never taken for a peer, and the
+/// next attempt ends what was begun.
+#[test]
+fn a_restore_that_is_killed_at_any_step_is_finished_by_the_next() {
+    let mut trial = Command::new("strace");
+    let trial = trial.args(["-e", "trace=none", "true"]).output();
+    if !trial.is_ok_and(|trial| trial.status.success()) {
+        println!("SKIPPED: strace is not there, or may not trace (.ci/install faults installs it)");
+        return;
+    }
+    let mut peers = Peers::start(1);
+    peers.running.clear();
+    // Its entries stand above all that the old group may have written.
+    let begun = "knew all up to entry 42949";
+    let path = |name: &str| peers.folder.path().join(name).display().to_string();
+    let (folder, file, config) = (path("peer1"), path("saved"), path("server1.toml"));
+    let save = |file: &str| run(&["peers", "snapshot", "save", file, "--folder", &folder]);
+    assert_eq!(save(&file).0, Some(0));
+    let restore = ["peers", "snapshot", "restore", &file, "--config", &config];
+    for step in 1.. {
+        assert!(step < 2_000, "it has no end");
+        fs::remove_dir_all(&folder).unwrap();
+        fs::create_dir(&folder).unwrap();
+        let mut command = Command::new("strace");
+        command.args(["--quiet=all", "-f", "-o", "/dev/null", "-e"]);
+        command.arg(format!("trace={CHANGES}")).arg("-e");
+        command.arg(format!("inject={CHANGES}:signal=KILL:when={step}"));
+        command.arg(program().get_program()).args(restore);
+        let was_killed = !command.output().unwrap().status.success();
+        let is_whole = match save(&path(&format!("after-{step}"))) {
+            (Some(0), said, _) => {
+                assert!(said.contains(begun), "{said}");
+                true
+            }
+            _ => false,
+        };
+        let (code, _, errors) = run(&restore);
+        match is_whole {
+            false => assert_eq!(code, Some(0), "step {step}: {errors}"),
+            true => assert!(errors.contains("holds a peer already"), "{errors}"),
+        }
+        let (_, said, errors) = save(&path(&format!("finished-{step}")));
+        assert!(said.contains(begun), "{said}{errors}");
+        if !was_killed {
+            break;
+        }
+    }
 }
