@@ -1,5 +1,5 @@
 # Thin: each target is what a user could type. All install what they need, or say what is missing.
-.PHONY: help install release broken demo bench bench-peers idle jepsen soak mutants test simulation fuzz ci
+.PHONY: help install release broken demo bench bench-peers idle jepsen soak mutants test power-cuts simulation fuzz ci
 
 SEEDS ?= 100000
 TRIALS ?= 20
@@ -7,6 +7,7 @@ ROUNDS ?= 14
 SEED ?= 1
 FOR ?= 2h
 FUZZ_SECONDS ?= 600
+RAFT_POWER_CUTS ?= 30
 # One of each kind: processes, pauses, partitions, links, disks, clocks, the peers themselves.
 FAULTS ?= kill-postmaster@primary,kill-node@primary,freeze@primary,clock-behind@primary,isolate@primary,primary-with-clients,leader-in-minority,zone-loss@primary,lossy-links@primary,power-cut@primary,fsync-errors@primary,kill-peer@leader,rolling-peers,membership-churn
 # Where rustup puts cargo, for shells that have not heard of it yet.
@@ -70,6 +71,9 @@ test: install # every test, then the proof that every broken safety rule is noti
 	else echo cargo test --workspace; cargo test --workspace; fi
 	cargo test --workspace --features mutants --test simulation every_broken
 	cargo test --workspace --features mutants --test upgrade
+
+power-cuts: install # cut the power under a peer that writes, on ext4 and XFS, as root; RAFT_POWER_CUTS=30 on each
+	RAFT_POWER_CUTS=$(RAFT_POWER_CUTS) cargo test --workspace --test groups power -- --nocapture --test-threads 1
 
 simulation: # the simulator alone; SEEDS=100000
 	SEEDS=$(SEEDS) cargo test --test simulation -- --nocapture

@@ -4,9 +4,9 @@
 //! new name is on the platter too. Never report success before the last of these.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
 };
 
@@ -15,7 +15,8 @@ use crate::wire::MAX_SNAPSHOT_BYTES;
 /// Most bytes of a file that is read. The longest that is written is a saved snapshot with a few words before it.
 const MAX_FILE_BYTES: u64 = MAX_SNAPSHOT_BYTES as u64 + 64 * 1024;
 
-/// Writes `bytes` as the file `folder/name`. Blocks for two flushes.
+/// Writes `bytes` as the file `folder/name`. Blocks for two flushes. Only once at a time for each name: whoever may
+/// write it twice at once takes turns by a lock, because the new bytes go beside the old file under one name.
 ///
 /// # Errors
 /// Those of the filesystem; the old file is then still there, or the new one whole.
@@ -70,7 +71,11 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// Those of the filesystem.
 pub fn create_folder(folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
+    // What a group records is nobody else's to read.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
     for folder in folder.ancestors().take(2) {
         let folder = if folder.as_os_str().is_empty() {
             Path::new(".")

@@ -10,7 +10,8 @@ pub enum StartError {
     /// The timings contradict each other.
     #[error("configuration is refused: {0}")]
     Config(String),
-    /// The folder cannot be created.
+    /// The folder cannot be created, or what is noted in it of the leases that this peer granted cannot be read or
+    /// written.
     #[error("cannot prepare the folder")]
     Folder(#[source] io::Error),
     /// Another process, or a peer that is still shutting down, holds the folder.

@@ -3,6 +3,8 @@
 //! A difference means that an older or newer peer cannot read what this one writes: give the record a new version,
 //! or take back what changed (openraft's own types are in here too). Then, and only then, renew `formats.txt`.
 
+use std::time::Duration;
+
 use openraft::{
     BasicNode, EntryPayload, Membership,
     raft::{
@@ -13,14 +15,17 @@ use openraft::{
 use serde::Serialize;
 
 use crate::{
-    GroupId,
+    Deduplicated, GroupId, StateMachine, Timing,
     birth::{Birth, BirthQuestion, Numbers, Told},
     identity::Identity,
-    log_entry, record,
+    lease::Granted,
+    log_entry,
+    once::tests::{Sum, numbered},
+    record,
     saved::SavedFile,
     snapshot_file::Image,
     types::{CommandBytes, Entry, LogId, StoredMembership, TypeConfig, Vote},
-    wire::SnapshotRequest,
+    wire::{Call, PATH_PREFIX, Route, SnapshotRequest},
     witness::{Note, Testimony},
 };
 
@@ -31,6 +36,45 @@ fn line(name: &str, value: &impl Serialize) -> String {
 fn bytes_line(name: &str, bytes: &[u8]) -> String {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{name} {hex}\n")
+}
+
+/// The body of a snapshot as peers have it: the state, and what was applied.
+fn snapshot_body() -> Vec<u8> {
+    let mut machine = Deduplicated::<Sum>::default();
+    machine.apply(5, numbered(1, 9, 4));
+    machine.apply(6, numbered(2, 8, 4));
+    machine.encode()
+}
+
+fn paths() -> String {
+    let calls = [
+        Call::Append,
+        Call::Vote,
+        Call::PreVote,
+        Call::Snapshot,
+        Call::Transfer,
+        Call::Birth,
+    ];
+    let paths = calls.map(|call| format!("{PATH_PREFIX}{}", call.name()));
+    paths.join("\n")
+}
+
+/// The headers of every call, by name.
+fn headers() -> String {
+    let route = Route {
+        group: GroupId::from_bytes([7; 16]),
+        beginning: 3,
+        from: 1,
+        to: 2,
+        election_max: Duration::from_millis(400),
+    };
+    let headers = route.headers();
+    let lines = headers.iter();
+    let mut lines: Vec<String> = lines
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    lines.sort();
+    lines.join("\n")
 }
 
 #[test]
@@ -84,6 +128,7 @@ fn stored_and_sent_bytes_are_as_ever() {
             &entry(EntryPayload::Membership(membership)),
         ),
         line("snapshot", &image),
+        bytes_line("snapshot-body", &snapshot_body()),
         line("witness-note", &note),
         line("saved", &saved),
         line(
@@ -145,6 +190,7 @@ fn stored_and_sent_bytes_are_as_ever() {
                 birth: birth.clone(),
             },
         ),
+        line("granted", &Granted::of(Timing::lan())),
         line("birth-question", &BirthQuestion),
         line(
             "birth-answer",
@@ -154,6 +200,9 @@ fn stored_and_sent_bytes_are_as_ever() {
                 members: [(1, "one:1".to_owned()), (2, "two:2".to_owned())].into(),
             },
         ),
+        // Not records: text, its lines as they go before the body of a call.
+        bytes_line("paths", paths().as_bytes()),
+        bytes_line("headers", headers().as_bytes()),
     ];
     let written = lines.concat();
     assert_eq!(

@@ -17,6 +17,7 @@ use crate::{
     birth::BirthQuestion,
     handle,
     identity::{Identity, IdentityFile},
+    lease::{self, Granted},
     log, log_entry,
     log_parts::Joiner,
     record, saved,
@@ -221,6 +222,14 @@ fn fuzz_identity_file() {
             assert_eq!(owner, identity);
             keeps(1024)(identity);
         },
+    );
+}
+
+#[test]
+fn fuzz_lease_file() {
+    records("raft: lease file", &["granted"]).run(
+        |bytes| record::unseal::<Granted>(bytes, lease::LIMIT).ok(),
+        keeps(lease::LIMIT),
     );
 }
 

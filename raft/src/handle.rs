@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{Method, Request, Response, StatusCode, body::Body};
 use openraft::{
     Instant as _,
-    raft::{AppendEntriesRequest, AppendEntriesResponse},
+    raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest},
 };
 
 use crate::{
@@ -103,9 +103,13 @@ impl<S: StateMachine> Consensus<S> {
         let body = collect(request, call.limit(), within).await?;
         let raft = self.raft();
         match call {
-            Call::Vote | Call::PreVote if self.parts().silence.holds() => Err(Refusal::not_yet(
-                "this peer has just started and votes when any lease it granted before has ended",
-            )),
+            Call::Vote | Call::PreVote
+                if self.parts().silence.holds() && !is_handover(&body, call) =>
+            {
+                Err(Refusal::not_yet(
+                    "this peer has just started and votes when any lease it granted before has ended",
+                ))
+            }
             Call::Append => {
                 let arrived = Instant::now();
                 let append = |question: AppendEntriesRequest<TypeConfig>| async {
@@ -153,6 +157,13 @@ impl<S: StateMachine> Consensus<S> {
             }
         }
     }
+}
+
+/// Whether the leader itself wants the vote given, which needs no lease any more: then a peer that has just started votes
+/// as every other. In a rolling restart most of them have, and without their votes the group would wait for an election.
+fn is_handover(body: &[u8], call: Call) -> bool {
+    record::unseal::<VoteRequest<TypeConfig>>(body, call.limit())
+        .is_ok_and(|question| question.leadership_transfer)
 }
 
 /// Refuses a caller that is not the peer whose name it uses: whoever speaks for two peers can vote twice.

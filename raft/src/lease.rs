@@ -6,7 +6,8 @@
 //!
 //! What could break that, and what is done about it:
 //! * *A machine that was suspended*: its monotonic clock stood still and the lease looks alive. [`Wakefulness`].
-//! * *A voter that restarted* has forgotten what it granted. [`Silence`].
+//! * *A voter that restarted* has forgotten what it granted. [`Silence`]; for how long it is silent its folder says, because
+//!   the timing that it starts with may be shorter than the one that it granted a lease in. [`Granted`].
 //! * *A handover*: its votes are given in spite of a lease. The old leader refuses leases from the moment it begins,
 //!   for the rest of its term (openraft's `transfer_to`). A vote request of that handover that arrives late, under a
 //!   later leader, lacks that leader's first entry, which a majority has before that leader's first lease is
@@ -16,18 +17,25 @@
 //! lease says nothing of the time at which an answer arrives, nothing that decides may rest on one: that asks
 //! [`confirm_leadership`](crate::Consensus::confirm_leadership).
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::Duration,
+};
 
 use openraft::{
     Instant as _, ServerState, async_runtime::WatchReceiver,
     raft::linearizable_read::LinearizerOption, type_config::alias::InstantOf,
 };
 use rustix::time::{ClockId, clock_gettime};
-use tokio::time::timeout;
+use serde::{Deserialize, Serialize};
+use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::{
-    ConfirmError, Consensus, StateMachine, Timing,
+    ConfirmError, Consensus, RecordError, StateMachine, Timing,
     consensus::{confirm_error, stopped},
+    durable_file, record,
     types::TypeConfig,
 };
 
@@ -119,15 +127,88 @@ pub(crate) struct Silence {
 
 impl Silence {
     /// Of a peer that starts now; one whose folder was empty has granted nothing.
-    pub(crate) fn new(timing: Timing, has_data: bool) -> Self {
+    pub(crate) fn new(granted: Granted, has_data: bool) -> Self {
         Self {
-            until: has_data.then(|| Instant::now() + timing.election_max),
+            until: has_data.then(|| Instant::now() + granted.longest()),
         }
     }
 
     pub(crate) fn holds(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() < until)
     }
+}
+
+/// The name in the folder of what [`Granted`] notes.
+pub(crate) const NAME: &str = "granted";
+/// Most bytes of that.
+pub(crate) const LIMIT: usize = 1024;
+/// The timings that peers had before there was such a note.
+const KNOWN: [Timing; 2] = [Timing::lan(), Timing::wan()];
+
+/// The longest lease that this peer may have granted and that may still run. In its folder, because the timing of a
+/// group can be changed peer by peer: a leader of the old timing counts on what it was granted in that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Granted {
+    /// In milliseconds.
+    longest: u64,
+}
+
+impl Granted {
+    /// The lease that a peer of this timing grants.
+    pub(crate) fn of(timing: Timing) -> Self {
+        let millis = timing.election_max.as_millis();
+        Self {
+            longest: u64::try_from(millis).unwrap_or(u64::MAX),
+        }
+    }
+
+    pub(crate) fn longest(self) -> Duration {
+        Duration::from_millis(self.longest)
+    }
+
+    /// Of a peer that starts now; durable on return. It must not take part before. What is noted in `folder` stays if
+    /// it is longer: also a peer that stops while it is silent must not forget. Blocks for two flushes if `timing` is
+    /// longer than what is noted.
+    ///
+    /// # Errors
+    /// Those of the filesystem; [`io::ErrorKind::InvalidData`] if the note is damaged.
+    pub(crate) fn note(folder: &Path, timing: Timing, has_data: bool) -> io::Result<Self> {
+        let found = match durable_file::read(folder, NAME)? {
+            Some(bytes) => Some(record::unseal::<Self>(&bytes, LIMIT).map_err(damaged)?),
+            None => None,
+        };
+        let own = Self::of(timing);
+        let granted = match (has_data, found) {
+            (false, _) => own,
+            (true, Some(before)) => own.max(before),
+            (true, None) => KNOWN.map(Self::of).into_iter().fold(own, Ord::max),
+        };
+        if found != Some(granted) {
+            granted.write(folder)?;
+        }
+        Ok(granted)
+    }
+
+    /// Call it when the silence is over: of what was granted before the start nothing runs any more. If that cannot be
+    /// noted, the next start is silent for longer than it must.
+    pub(crate) async fn forget(folder: PathBuf, timing: Timing) {
+        let written = spawn_blocking(move || Self::of(timing).write(&folder)).await;
+        if let Err(error) = written.unwrap_or_else(|ended| Err(io::Error::other(ended))) {
+            tracing::warn!(%error, "cannot note that longer leases have ended: the next start takes longer");
+        }
+    }
+
+    fn write(self, folder: &Path) -> io::Result<()> {
+        let record = record::seal(&self).map_err(io::Error::other)?;
+        durable_file::replace(folder, NAME, &record)
+    }
+}
+
+fn damaged(error: RecordError) -> io::Error {
+    let text = format!(
+        "`{NAME}` is damaged: {error}; remove it, and this peer is silent for the longest lease that there is"
+    );
+    io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
 /// How much longer than the monotonic clock the boot clock may seem to have run because the two are read one after
@@ -183,41 +264,5 @@ fn asleep() -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_suspension_voids_what_was_answered_before_it() {
-        let start = Instant::now();
-        let at = |millis| start + Duration::from_millis(millis);
-        let hour = Duration::from_secs(3600);
-        let mut seen = Seen {
-            asleep: hour,
-            woke: None,
-        };
-        seen.look(hour + READ_APART, at(1));
-        assert_eq!(seen.woke, None);
-        seen.look(hour + READ_APART * 2, at(2));
-        assert_eq!(seen.woke, Some(at(2)));
-        // It is noticed once; a reading that was interrupted hides no later one.
-        seen.look(hour + READ_APART * 2, at(3));
-        assert_eq!(seen.woke, Some(at(2)));
-        seen.look(hour + READ_APART + Duration::from_millis(1), at(4));
-        seen.look(hour + READ_APART * 2 + Duration::from_millis(2), at(5));
-        assert_eq!(seen.woke, Some(at(5)));
-
-        let wakefulness = Wakefulness::new();
-        assert!(wakefulness.was_awake_since(start));
-        wakefulness.0.lock().unwrap().woke = Some(at(10));
-        assert!(!wakefulness.was_awake_since(at(9)));
-        assert!(wakefulness.was_awake_since(at(11)));
-    }
-
-    #[test]
-    fn a_lease_ends_before_a_voter_may_vote_for_another() {
-        for timing in [Timing::lan(), Timing::wan()] {
-            assert!(timing.lease() + READ_APART < timing.election_max);
-            assert!(timing.lease() > 2 * timing.heartbeat);
-        }
-    }
-}
+#[path = "lease_tests.rs"]
+mod tests;

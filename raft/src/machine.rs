@@ -218,9 +218,12 @@ impl<S: StateMachine> RaftStateMachine<TypeConfig> for Machine<S> {
     async fn install_snapshot(&mut self, _meta: &SnapshotMeta, bytes: Bytes) -> io::Result<()> {
         let file = self.file.clone();
         let replica = blocking(move || {
+            let image = Image::decode(&bytes)?;
+            let applied = image.applied;
             // Decoded before it is saved: a snapshot this program cannot read must not take the place of one it can.
-            let replica = restore(Image::decode(&bytes)?)?;
-            file.save(&bytes)?;
+            let replica = restore(image)?;
+            // It is written: openraft installs none that is older than what is committed.
+            file.save(applied, &bytes)?;
             Ok(replica)
         })
         .await?;
@@ -249,7 +252,10 @@ impl<S: StateMachine> RaftSnapshotBuilder<TypeConfig> for Builder<S> {
         blocking(move || {
             let image = replica.image();
             let bytes = image.encode()?;
-            file.save(&bytes)?;
+            file.save(image.applied, &bytes)?;
+            // Also if a newer one was installed meanwhile and this one was not written, openraft is told of this one.
+            // It noted the newer one when it began to install it, so it leaves all as it is: never may it drop more
+            // of the log than is in the file.
             Ok(Snapshot {
                 meta: image.meta(),
                 snapshot: bytes,
@@ -263,4 +269,61 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::once::tests::Sum;
+
+    fn log_id(index: u64) -> LogId {
+        let leader = openraft::vote::leader_id_adv::LeaderId {
+            term: 1,
+            node_id: 1,
+        };
+        LogId::new(leader, index)
+    }
+
+    /// openraft does both at once, and drops the log up to what is installed.
+    #[tokio::test]
+    async fn a_snapshot_that_is_built_late_leaves_the_installed_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || {
+            let file = SnapshotFile::new(folder.path());
+            Machine::open(file, Sum::default(), watch::channel(View::FIRST).0).unwrap()
+        };
+        let mut machine = open();
+        let first = Entry {
+            log_id: log_id(1),
+            payload: EntryPayload::Blank,
+        };
+        machine.apply_one(first).unwrap();
+        let mut before = Some(log_id(1));
+        for round in 1..=20 {
+            let mut builder = machine.get_snapshot_builder().await;
+            let image = Image {
+                applied: Some(log_id(100 * round)),
+                membership: StoredMembership::default(),
+                state: Sum(round).encode().into(),
+            };
+            let (meta, bytes) = (image.meta(), image.encode().unwrap());
+            let install = machine.install_snapshot(&meta, bytes);
+            let built = if round == 1 {
+                install.await.unwrap();
+                builder.build_snapshot().await
+            } else {
+                let (built, installed) = tokio::join!(builder.build_snapshot(), install);
+                installed.unwrap();
+                built
+            };
+            // Were it more than was built, openraft could take what is still being installed for written.
+            assert_eq!(built.unwrap().meta.last_log_id, before);
+            let found = machine.get_current_snapshot().await.unwrap();
+            assert_eq!(found.unwrap().meta, meta, "round {round}");
+            before = image.applied;
+        }
+        let again = open();
+        again.reaches(before).unwrap();
+        assert_eq!(again.shared().read(|replica| replica.state.0), 20);
+    }
 }

@@ -173,12 +173,12 @@ impl<S: StateMachine> StateMachine for Deduplicated<S> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Counts what it is given; replies with the sum.
     #[derive(Debug, Clone, Default, PartialEq)]
-    struct Sum(u64);
+    pub(crate) struct Sum(pub(crate) u64);
 
     impl StateMachine for Sum {
         type Command = u64;
@@ -198,7 +198,7 @@ mod tests {
         }
     }
 
-    fn numbered(serial: u64, about: u64, since: u64) -> Numbered<u64> {
+    pub(crate) fn numbered(serial: u64, about: u64, since: u64) -> Numbered<u64> {
         let client = [7; 16];
         Numbered {
             key: Key { client, serial },

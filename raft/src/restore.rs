@@ -20,8 +20,9 @@ use openraft::{BasicNode, Membership, storage::RaftLogStorage};
 use rustix::fs::FlockOperation;
 
 use crate::{
-    GroupId, Saved, SavedError, StartError, StateMachine, durable_file,
+    GroupId, RecordError, Saved, SavedError, StartError, StateMachine, durable_file,
     identity::{self, IdentityFile},
+    lease,
     log::{self, Log},
     saved::{closed, decoded, taken, write},
     snapshot_file::{self, Image, SnapshotFile},
@@ -58,6 +59,8 @@ pub(crate) fn is_unfinished(folder: &Path) -> bool {
 /// remembers an index or a term of the old group does not take the new one for older.
 const ENTRIES: u64 = 1 << 32;
 const TERMS: u64 = 1 << 20;
+/// Half of what there is: the new group must have room, and the old one has not come this far in a lifetime.
+const MOST: u64 = u64::MAX / 2;
 
 impl Restored<'_> {
     /// Begins the group anew from what was saved into `file`, after `change` was made to the state. The folder must be
@@ -122,9 +125,29 @@ impl Restored<'_> {
             let (found, expected) = (saved.group, self.group);
             return Err(SavedError::OtherGroup { found, expected });
         }
-        match saved.members.contains_key(&self.id) {
-            true => Ok(()),
-            false => Err(SavedError::NoMember { id: self.id }),
+        if !saved.members.contains_key(&self.id) {
+            return Err(SavedError::NoMember { id: self.id });
+        }
+        self.above(saved).map(drop)
+    }
+
+    /// The entry and the term after which the new group writes. A file may say anything: what guards it is only a
+    /// checksum.
+    fn above<S>(&self, saved: &Saved<S>) -> Result<(LogId, u64), SavedError> {
+        // A group with a member has written an entry.
+        let last = saved.last.ok_or(SavedError::NoMember { id: self.id })?;
+        let leader = *last.committed_leader_id();
+        let raised = |number: u64, by| number.checked_add(by).filter(|sum| *sum <= MOST);
+        match (raised(last.index, ENTRIES), raised(leader.term, TERMS)) {
+            (Some(index), Some(term)) => Ok((LogId::new(leader, index), term)),
+            _ => {
+                let text = format!(
+                    "no group comes as far as entry {} of term {}; take another copy",
+                    last.index, leader.term
+                );
+                let damage = RecordError::Body(serde::de::Error::custom(text));
+                Err(SavedError::Damaged(damage))
+            }
         }
     }
 
@@ -143,9 +166,10 @@ impl Restored<'_> {
                 log::NAME,
                 witness::NAME,
                 snapshot_file::NAME,
+                lease::NAME,
             ] {
                 match fs::rename(self.folder.join(name), before.join(name)) {
-                    // A peer that is young has no snapshot yet.
+                    // A peer that is young has no snapshot yet, and an old one no note of its leases.
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     _ => {}
                 }
@@ -162,6 +186,7 @@ impl Restored<'_> {
         mut saved: Saved<S>,
         change: impl FnOnce(&mut S),
     ) -> Result<Saved<S>, SavedError> {
+        let (last, term) = self.above(&saved)?;
         change(&mut saved.state);
         let aside = self.folder.join(ASIDE);
         let made_anew = || {
@@ -174,19 +199,14 @@ impl Restored<'_> {
         let nodes = BTreeMap::from([(self.id, BasicNode::new(self.address))]);
         let membership = Membership::new(vec![[self.id].into()], nodes)
             .map_err(|error| SavedError::Write(io::Error::other(error)))?;
-        // A group with a member has written an entry.
-        let last = saved.last.ok_or(SavedError::NoMember { id: self.id })?;
-        let applied = Some(LogId::new(
-            *last.committed_leader_id(),
-            last.index + ENTRIES,
-        ));
+        let applied = Some(last);
         let image = Image {
             applied,
             membership: StoredMembership::new(applied, membership),
             state: saved.state.encode().into(),
         };
         let bytes = image.encode().map_err(SavedError::Write)?;
-        let written = SnapshotFile::new(&aside).save(&bytes);
+        let written = SnapshotFile::new(&aside).save(applied, &bytes);
         written.map_err(SavedError::Write)?;
 
         let identity = IdentityFile::open(&aside, saved.group, beginning, self.id)
@@ -194,7 +214,6 @@ impl Restored<'_> {
         let witness = || Witness::open(&aside, false);
         let (mut log, watch) =
             Log::open(&aside.join(log::NAME), identity, witness).map_err(SavedError::Folder)?;
-        let term = last.committed_leader_id().term + TERMS;
         // Data of its own, so that a log that is lost later is noticed.
         let voted = log.save_vote(&Vote::new(term, self.id)).await;
         drop(log);
@@ -230,5 +249,55 @@ fn held(log: &Path) -> Result<File, StartError> {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(StartError::InUse),
         Err(error) => Err(StartError::Log(error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{once::tests::Sum, saved::SavedFile};
+
+    #[tokio::test]
+    async fn a_saved_file_that_leaves_no_room_for_a_new_group_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let (file, folder) = (place.path().join("saved"), place.path().join("peer"));
+        fs::create_dir(&folder).unwrap();
+        let restored = Restored {
+            group: GroupId::from_bytes([1; 16]),
+            folder: &folder,
+            id: 1,
+            address: "h:1",
+        };
+        let craft = |term, index| {
+            let nodes = BTreeMap::from([(1, BasicNode::new("h:1"))]);
+            let membership = Membership::new(vec![[1].into()], nodes).unwrap();
+            let leader = openraft::vote::leader_id_adv::LeaderId { term, node_id: 1 };
+            let applied = Some(LogId::new(leader, index));
+            let content = SavedFile {
+                group: restored.group,
+                peer: 1,
+                image: Image {
+                    applied,
+                    membership: StoredMembership::new(applied, membership),
+                    state: Sum(5).encode().into(),
+                },
+            };
+            write::<Sum>(&content, &file).unwrap();
+        };
+        for (term, index) in [
+            (3, u64::MAX),
+            (u64::MAX, 7),
+            (3, MOST - ENTRIES + 1),
+            (MOST - TERMS + 1, 7),
+        ] {
+            craft(term, index);
+            let refused = restored.from_file(&file, |_: &mut Sum| {}).await;
+            let refused = refused.unwrap_err();
+            assert!(matches!(refused, SavedError::Damaged(_)), "{refused:?}");
+            assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        }
+        craft(MOST - TERMS, MOST - ENTRIES);
+        let begun = restored.from_file(&file, |_: &mut Sum| {}).await;
+        assert_eq!(begun.unwrap().state, Sum(5));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The order matters: the identity first, because it says whether the folder is ours; then, if the folder is new, the
 //! other first members, who know whether it should be; then the log, whose loss only the identity reveals; then the
-//! snapshot; and only then the protocol, which may answer and vote at once.
+//! leases that were granted, and the snapshot; and only then the protocol, which may answer and vote at once.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     Consensus, Newborn, StartError, StateMachine, View,
     consensus::Parts,
     heard::Heard,
-    lease::{Silence, Wakefulness},
+    lease::{Granted, Silence, Wakefulness},
     log::Log,
     machine::Machine,
     network::Network,
@@ -58,7 +58,10 @@ impl<S: StateMachine> Consensus<S> {
         let has_data = !log.is_fresh();
         // Standing for election is a vote for oneself: see `Silence`.
         engine.enable_elect = !has_data;
-        let silence = Silence::new(config.timing, has_data);
+        // On disk before this peer can grant anything.
+        let granted = Granted::note(&config.folder, config.timing, has_data);
+        let granted = granted.map_err(StartError::Folder)?;
+        let silence = Silence::new(granted, has_data);
 
         let (view, watched) = watch::channel(View::FIRST);
         let snapshot = SnapshotFile::new(&config.folder);
@@ -101,10 +104,13 @@ impl<S: StateMachine> Consensus<S> {
         status::note(&server, &view);
         tasks.spawn(status::follow(server, view));
         if has_data {
-            let (raft, quiet) = (raft.clone(), config.timing.election_max);
+            let (raft, folder, timing) = (raft.clone(), config.folder.clone(), config.timing);
             tasks.spawn(async move {
-                tokio::time::sleep(quiet).await;
+                tokio::time::sleep(granted.longest()).await;
                 raft.runtime_config().elect(true);
+                if granted != Granted::of(timing) {
+                    Granted::forget(folder, timing).await;
+                }
             });
         }
         tracing::info!(peer = config.id, group = %config.group, born = is_born, "peer started");

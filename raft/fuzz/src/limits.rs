@@ -51,6 +51,7 @@ pub const LIMITS: &[Limit] = &[
     handed("raft: call", 408 * KIB),
     // What a peer finds in its folder.
     record("raft: identity file", KIB),
+    record("raft: lease file", KIB),
     record("raft: witness note", 4 * KIB),
     record("raft: snapshot file", 64 * MIB),
     record("raft: log entry", 49 * KIB + 4),

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "all peers are on one clock here")]
 
 use std::{
+    fs,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
@@ -131,6 +132,37 @@ fn a_voter_that_restarts_keeps_the_lease_that_it_has_forgotten() {
         peers.add(number);
         peers.all_have((1..=number).collect());
     }
+}
+
+/// Long leases are replaced by short ones, peer by peer. Without `Granted` the two that have restarted elect another while
+/// the lease that one of them granted still runs.
+#[test]
+fn a_voter_that_restarts_with_another_timing_keeps_the_lease_that_it_granted() {
+    let long = Timing {
+        election_min: Duration::from_millis(3000),
+        election_max: Duration::from_millis(4000),
+        quorum_loss_probe: Duration::from_millis(8000),
+        ..Timing::lan()
+    };
+    let mut peers = settled(long);
+    let (leader, one, two) = roles(&peers);
+    let noted = |peers: &Peers| {
+        let note = fs::read(peers.config(one).folder.join("granted")).unwrap();
+        Duration::from_millis(raft::unseal(&note, 1024).unwrap())
+    };
+    succeeds(&mut peers, leader, &[], |peers| {
+        for id in [one, two] {
+            peers.kill(id);
+            peers.change(id, |config| config.timing = Timing::lan());
+        }
+        peers.restart(one);
+        // Were it killed again now, it would still know.
+        assert_eq!(noted(peers), long.election_max);
+        peers.restart(two);
+    });
+    is_soon("the long lease is forgotten", || {
+        noted(&peers) == Timing::lan().election_max
+    });
 }
 
 #[test]

@@ -225,6 +225,12 @@ impl Company {
             handed.unwrap_or_else(|error| panic!("peer {id} does not hand over: {error}"));
         });
         self.handles.lock().unwrap().remove(&id);
+        // What it took is answered before it goes, as by a server that ends its requests first.
+        let taken = consensus.status().last_log_index;
+        runtime.block_on(soon("what it took is applied", async || {
+            let applied = consensus.watch().borrow().applied_index;
+            (applied >= taken).then_some(())
+        }));
         runtime.block_on(consensus.shutdown());
         drop(_server);
         runtime.shutdown_background();

@@ -295,6 +295,11 @@ impl Peers {
         running.runtime.block_on(running.consensus().shutdown());
     }
 
+    /// Has a peer that does not run start with another configuration.
+    pub fn change(&mut self, id: u64, change: impl FnOnce(&mut Config)) {
+        change(self.configs.get_mut(&id).unwrap());
+    }
+
     /// Takes away all that a peer which does not run has on its disk.
     pub fn empty(&self, id: u64) {
         let folder = &self.configs[&id].folder;

@@ -165,6 +165,9 @@ fn every_damage_has_its_name() {
         check("cannot use the identity of the folder: record", &|config| {
             truncate(&config.folder.join("identity"), share);
         });
+        check("`granted` is damaged: record", &|config| {
+            truncate(&config.folder.join("granted"), share);
+        });
     }
     check("belongs to peer 1, not to 2", &|config| config.id = 2);
     check("belongs to group", &|config| {
@@ -174,6 +177,8 @@ fn every_damage_has_its_name() {
         truncate(&config.folder.join("log/db"), 0.0)
     });
     check("log", &|config| remove(config, "log/db"));
+    // Then it assumes the longest lease.
+    assert_eq!(stopped.says(|config| remove(config, "granted")), None);
     // What is cut off may be dead.
     for file in ["log/db", "log/conf"] {
         for share in [0.0, 0.2, 0.5, 0.9] {
@@ -186,7 +191,7 @@ fn every_damage_has_its_name() {
 #[test]
 fn a_flipped_bit_is_named_or_harmless() {
     let stopped = Stopped::new();
-    for file in ["identity", "snapshot"] {
+    for file in ["identity", "snapshot", "granted"] {
         let outcomes = stopped.flipped(file);
         assert!(!outcomes.contains_key(&None), "{file}: {outcomes:#?}");
     }
