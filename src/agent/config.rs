@@ -67,20 +67,27 @@ pub const TLS_FOLDER: &str = "tls";
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Role {
-    /// Its name.
-    #[serde(default = "replication_user")]
+    /// Its name. What is not given depends on what the role is for.
+    #[serde(default)]
     pub user: String,
     /// A file with nothing but its password.
     pub password_file: PathBuf,
+}
+
+impl Role {
+    fn call(&mut self, name: &str) {
+        if self.user.is_empty() {
+            name.clone_into(&mut self.user);
+        }
+    }
 }
 
 fn superuser() -> String {
     "postgres".to_owned()
 }
 
-fn replication_user() -> String {
-    "primacy_replication".to_owned()
-}
+const REPLICATION_USER: &str = "primacy_replication";
+const APPLICATION_USER: &str = "app";
 
 fn same_network() -> Vec<String> {
     vec!["samenet".to_owned()]
@@ -95,7 +102,11 @@ pub struct InvalidConfig(pub String);
 impl AgentConfig {
     /// Reads and checks TOML text. Errors: one sentence that names the field and the next step.
     pub fn parse(text: &str) -> Result<AgentConfig, InvalidConfig> {
-        let config: AgentConfig = config::read(text, SAMPLE).map_err(InvalidConfig)?;
+        let mut config: AgentConfig = config::read(text, SAMPLE).map_err(InvalidConfig)?;
+        config.replication.call(REPLICATION_USER);
+        if let Some(role) = &mut config.application {
+            role.call(APPLICATION_USER);
+        }
         config.validate()?;
         Ok(config)
     }
@@ -328,6 +339,14 @@ mod tests {
         assert!(AgentConfig::parse(&open).is_ok());
         let plain = format!("plain_http = true\n{GOOD}");
         assert!(AgentConfig::parse(&plain).unwrap().files().is_none());
+    }
+
+    #[test]
+    fn every_role_has_a_name_of_its_own() {
+        let both = format!("{GOOD}\n[application]\npassword_file = \"/a\"\n");
+        let config = AgentConfig::parse(&both).unwrap();
+        assert_eq!(config.replication.user, REPLICATION_USER);
+        assert_eq!(config.application.unwrap().user, APPLICATION_USER);
     }
 
     #[test]

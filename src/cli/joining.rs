@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::agent::AgentConfig;
 use crate::clock;
@@ -29,6 +31,7 @@ use crate::server::{self, Config};
 use super::api::Api;
 use super::arguments::{GuestVerb, Output, ServerVerb};
 use super::daemons::{configuration, refused};
+use super::owner::must_own;
 use super::peers::{draw, token};
 use super::verbs::print_json;
 use super::{Exit, Failure, asked};
@@ -52,6 +55,9 @@ pub(super) fn server(verb: ServerVerb) -> Result<(), Failure> {
             let text = configuration(&path, "a peer's")?;
             let text = with_join(&token, &text, &path)?;
             let config = Config::parse(&text).map_err(|error| refused(&path, error))?;
+            if config.folder.exists() {
+                must_own(&config.folder)?;
+            }
             asked(async {
                 let joined = server::join::admitted(config).await;
                 let joined = joined.map_err(|error| refused(&path, error))?;
@@ -183,6 +189,7 @@ fn init(
 
     let tls = checked.tls_folder();
     prepare_folder(&tls).map_err(failed)?;
+    give_away(folder, &tls)?;
     let now = clock::wall_millis();
     let authority = CertificateAuthority::create(&tls, group, now).map_err(failed)?;
     let host = crate::model::address::host(&peers[0]);
@@ -206,7 +213,6 @@ fn init(
         tokens.insert(id, (address, token));
     }
     invited.keep(&tls).map_err(failed)?;
-    give_away(folder, &tls)?;
     match config {
         Some(path) => write_new(path, &text)?,
         None => output::print(&text)?,
@@ -241,18 +247,21 @@ fn told(
     Ok(())
 }
 
-/// Root prepares a folder for the user to whom it belongs.
+/// Root prepares a folder for the user to whom it belongs. What is written into `tls` from now on is that user's, too;
+/// what is there already stays whose it is, because that user may have linked it from elsewhere.
 fn give_away(folder: &Path, tls: &Path) -> Result<(), Failure> {
-    let owned = || -> std::io::Result<()> {
+    let given = || -> std::io::Result<()> {
         let owner = fs::metadata(folder)?;
-        for file in fs::read_dir(tls)? {
-            chown(file?.path(), Some(owner.uid()), Some(owner.gid()))?;
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let tls = fs::File::from(rustix::fs::open(tls, flags, Mode::empty())?);
+        match tls.metadata()?.uid() == owner.uid() {
+            true => Ok(()),
+            false => fchown(&tls, Some(owner.uid()), Some(owner.gid())),
         }
-        chown(tls, Some(owner.uid()), Some(owner.gid()))
     };
-    owned().map_err(|error| {
+    given().map_err(|error| {
         let text = format!(
-            "give {} to the owner of {}: {error}",
+            "give {} to the owner of {}: {error}; it must be a folder itself, and no link to one",
             tls.display(),
             folder.display()
         );
@@ -289,4 +298,40 @@ fn failed(error: SecurityError) -> Failure {
         _ => Exit::Failed,
     };
     Failure::new(exit, format!("{error}{cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
+    use super::*;
+
+    #[test]
+    fn root_gives_a_user_nothing_that_the_user_linked() {
+        const USER: u32 = 65_534;
+        let root = tempfile::tempdir().unwrap();
+        let [folder, linked, secret, theirs] =
+            ["peer", "linked", "secret", "theirs"].map(|name| root.path().join(name));
+        let tls = folder.join("tls");
+        fs::create_dir_all(&tls).unwrap();
+        fs::write(&secret, "secret").unwrap();
+        fs::hard_link(&secret, tls.join("authorities.pem")).unwrap();
+        symlink(&secret, tls.join("invited")).unwrap();
+        if rustix::process::geteuid().is_root() {
+            chown(&folder, Some(USER), Some(USER)).unwrap();
+        }
+        give_away(&folder, &tls).unwrap();
+        Invited::default().keep(&tls).unwrap();
+        let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
+        let user = owner(&folder);
+        assert_eq!((owner(&tls), owner(&tls.join("invited"))), (user, user));
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
+        assert_eq!(owner(&secret), rustix::process::geteuid().as_raw());
+        fs::create_dir(&linked).unwrap();
+        fs::rename(&tls, &theirs).unwrap();
+        symlink(&linked, &tls).unwrap();
+        let refused = give_away(&folder, &tls).unwrap_err();
+        assert!(refused.text.contains("no link to one"), "{}", refused.text);
+        assert_eq!(owner(&linked), rustix::process::geteuid().as_raw());
+    }
 }

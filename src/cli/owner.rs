@@ -7,15 +7,19 @@ use std::path::Path;
 
 use super::{Exit, Failure};
 
-/// Refuses root where the folder belongs to somebody else, and a folder that there is not.
+/// Refuses root where the folder belongs to somebody else or is reached through a link of somebody else's, and a folder
+/// that there is not.
 pub(super) fn must_own(folder: &Path) -> Result<(), Failure> {
     let shown = folder.display();
-    let found = fs::metadata(folder).map_err(|error| Failure {
+    let look = fs::symlink_metadata(folder).and_then(|link| Ok([link, fs::metadata(folder)?]));
+    let found = look.map_err(|error| Failure {
         exit: Exit::NotFound,
         text: format!("{shown}: {error}"),
         hint: Some("give the `folder` of the peer's configuration; it belongs to the user that runs the peer".to_owned()),
     })?;
-    if rustix::process::geteuid().is_root() && found.uid() != 0 {
+    if rustix::process::geteuid().is_root()
+        && let Some(found) = found.iter().find(|it| it.uid() != 0)
+    {
         return Err(Failure {
             exit: Exit::Refused,
             text: format!(
@@ -23,11 +27,38 @@ pub(super) fn must_own(folder: &Path) -> Result<(), Failure> {
                 found.uid()
             ),
             hint: Some(format!(
-                "do it as that user: setpriv --reuid {} --regid {} --init-groups primacy peers snapshot …",
+                "do it as that user: setpriv --reuid {} --regid {} --init-groups primacy …",
                 found.uid(),
                 found.gid()
             )),
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{chown, lchown, symlink};
+
+    use super::*;
+
+    #[test]
+    fn root_works_in_its_own_folders_and_follows_no_link_of_others() {
+        const USER: u32 = 65_534;
+        let root = tempfile::tempdir().unwrap();
+        let [own, link, other] = ["own", "link", "other"].map(|name| root.path().join(name));
+        fs::create_dir(&own).unwrap();
+        fs::create_dir(&other).unwrap();
+        symlink(&own, &link).unwrap();
+        assert!(must_own(&own).is_ok() && must_own(&link).is_ok());
+        let absent = must_own(&root.path().join("absent")).unwrap_err();
+        assert_eq!(absent.exit, Exit::NotFound);
+        if rustix::process::geteuid().is_root() {
+            chown(&other, Some(USER), Some(USER)).unwrap();
+            lchown(&link, Some(USER), Some(USER)).unwrap();
+            for folder in [&other, &link] {
+                assert_eq!(must_own(folder).unwrap_err().exit, Exit::Refused);
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The folder beside the data in which a clone or the first data is made, and what stands in its way.
 
 use std::fs::{self, DirBuilder};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -39,7 +39,8 @@ pub(super) fn make(
     let created = DirBuilder::new().mode(0o700).create(fresh);
     created.map_err(on("create folder", fresh))?;
     if rustix::process::geteuid().is_root() {
-        chown(fresh, Some(account.uid), Some(account.gid)).map_err(on("chown", fresh))?;
+        let given = durable::give_folder(fresh, account.uid, account.gid);
+        given.map_err(on("chown", fresh))?;
     }
     if let Some(identity) = identity(fresh)? {
         durable::write(mark, identity.as_bytes())?;

@@ -5,10 +5,10 @@
 //! 1300 (PostgreSQL 13 to 17) on a 64-bit little-endian machine. It must never be taken for a WAL
 //! position: it lags behind by minutes. A start for [`super::wal_scan`] is all it gives.
 
-use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
+use super::durable;
 use super::error::{Error, Result, on};
 use crate::model::{Lsn, SystemIdentifier, Timeline};
 
@@ -70,7 +70,8 @@ pub fn read(data: &Path) -> Result<ControlFile> {
     // possible, and gone on the next try.
     for _ in 0..5 {
         bytes.clear();
-        let file = File::open(&path).map_err(on("read", &path))?;
+        let missing = || on("read", &path)(ErrorKind::NotFound.into());
+        let file = durable::open(&path)?.ok_or_else(missing)?;
         let read = file.take(LENGTH).read_to_end(&mut bytes);
         read.map_err(on("read", &path))?;
         match parse(&bytes) {

@@ -114,7 +114,8 @@ pub fn remove_filling(data: &Path) -> Result<bool> {
 
 /// Makes the next start a standby's, durably. Errors: [`Error::File`].
 pub fn create_standby_signal(data: &Path) -> Result<()> {
-    durable::create(&data.join(STANDBY_SIGNAL), b"").map(drop)
+    // In place of whatever stands there: PostgreSQL follows a link, and starts as a primary if it leads to nothing.
+    durable::write(&data.join(STANDBY_SIGNAL), b"")
 }
 
 /// Makes the next start a primary's, durably; `false` if it would have been one anyway.
@@ -157,26 +158,23 @@ pub(crate) fn beside(data: &Path, suffix: &str) -> PathBuf {
 /// Errors: [`Error::File`].
 pub fn remove_slots(data: &Path, prefix: &str) -> Result<()> {
     let folder = data.join("pg_replslot");
-    let failed = |action: &'static str, path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::File {
-            action,
-            path,
-            source,
-        }
-    };
-    for entry in std::fs::read_dir(&folder).map_err(failed("list", &folder))? {
-        let entry = entry.map_err(failed("list", &folder))?;
-        if entry.file_name().to_string_lossy().starts_with(prefix) {
-            let path = entry.path();
-            std::fs::remove_dir_all(&path).map_err(failed("remove", &path))?;
+    // Held, or a link could be put in its place between the look and the removal.
+    let held = durable::Folder::open(&folder).map_err(on("list", &folder))?;
+    for entry in fs::read_dir(held.path()).map_err(on("list", &folder))? {
+        let entry = entry.map_err(on("list", &folder))?;
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with(prefix) {
+            let removed = fs::remove_dir_all(entry.path());
+            removed.map_err(on("remove", &folder.join(name)))?;
         }
     }
-    durable::sync_folder(&folder)
+    held.sync().map_err(on("fsync folder", &folder))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{lchown, symlink};
+
     use super::*;
 
     #[test]
@@ -223,6 +221,52 @@ mod tests {
         let other = Account { uid: 4711, gid: 1 };
         let text = check_owner(data.path(), other).unwrap_err().to_string();
         assert!(text.contains("chown -R 4711"), "{text}");
+    }
+
+    #[test]
+    fn a_planted_link_makes_no_primary() {
+        let data = tempfile::tempdir().unwrap();
+        let signal = data.path().join(STANDBY_SIGNAL);
+        symlink("nowhere", &signal).unwrap();
+        create_standby_signal(data.path()).unwrap();
+        assert!(fs::symlink_metadata(&signal).unwrap().is_file());
+        assert!(has_standby_signal(data.path()).unwrap());
+    }
+
+    #[test]
+    fn a_planted_link_does_not_tell_a_file_as_the_version() {
+        let data = tempfile::tempdir().unwrap();
+        let (data, secret) = (data.path().join("data"), data.path().join("secret"));
+        fs::create_dir_all(data.join("global")).unwrap();
+        fs::write(data.join("global/pg_control"), "").unwrap();
+        fs::write(&secret, "secret").unwrap();
+        symlink(&secret, data.join("PG_VERSION")).unwrap();
+        let refused = inspect(&data).unwrap_err().to_string();
+        assert!(refused.contains("PG_VERSION: it is a symbolic link"));
+    }
+
+    #[test]
+    fn slots_are_removed_and_nothing_behind_a_planted_link() {
+        let root = tempfile::tempdir().unwrap();
+        let (data, other) = (root.path().join("data"), root.path().join("other"));
+        let slots = data.join("pg_replslot");
+        for folder in ["primacy_a", "users"].map(|name| slots.join(name)) {
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("state"), "").unwrap();
+        }
+        fs::create_dir_all(other.join("primacy_b")).unwrap();
+        symlink(other.join("primacy_b"), slots.join("primacy_b")).unwrap();
+        remove_slots(&data, "primacy_").unwrap();
+        let left: Vec<_> = fs::read_dir(&slots).unwrap().flatten().collect();
+        assert!(left.len() == 1 && left[0].file_name() == "users");
+        assert!(other.join("primacy_b").exists());
+        if rustix::process::geteuid().is_root() {
+            fs::rename(&slots, data.join("aside")).unwrap();
+            symlink(&other, &slots).unwrap();
+            lchown(&slots, Some(65_534), Some(65_534)).unwrap();
+            assert!(remove_slots(&data, "primacy_").is_err());
+            assert!(other.join("primacy_b").exists());
+        }
     }
 
     #[test]

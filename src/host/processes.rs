@@ -226,6 +226,7 @@ pub fn remove_stale_lock(data: &Path) -> Result<bool> {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     if let [pid, folder, _, port, socket_folder, ..] = lines[..]
         && !socket_folder.is_empty()
+        && let Ok(port) = port.parse::<u16>()
     {
         let lock = Path::new(socket_folder).join(format!(".s.PGSQL.{port}.lock"));
         let owner = durable::read(&lock)?.unwrap_or_default();

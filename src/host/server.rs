@@ -4,14 +4,14 @@
 //! `pg_ctl` would poll every 100 ms and take a zombie for a living server. That it may be started
 //! at all, and as what, is decided elsewhere; nothing here checks a lease.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
 use tokio::process::Command;
 
 use super::data_folder;
+use super::durable;
 use super::error::{Error, Result, on};
 use super::processes;
 use super::programs::Binaries;
@@ -32,7 +32,7 @@ pub fn start(
 ) -> Result<i32> {
     data_folder::check_owner(data, binaries.account)?;
     processes::remove_stale_lock(data)?;
-    let output = open_log(log, data)?;
+    let output = durable::append(log).map_err(on("open", log))?;
     let errors = output.try_clone().map_err(on("open", log))?;
     let data = fs::canonicalize(data).map_err(on("find", data))?;
     // The working folder is the data folder from the first instruction on, so that whoever kills
@@ -75,7 +75,9 @@ pub fn log_end(log: &Path) -> String {
 /// As [`log_end`], but nothing before this length.
 pub fn log_since(log: &Path, from: u64) -> String {
     let read = || -> io::Result<Vec<u8>> {
-        let mut file = File::open(log)?;
+        let Some(mut file) = durable::open(log).ok().flatten() else {
+            return Ok(Vec::new());
+        };
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(LOG_END).max(from)))?;
         let mut tail = Vec::new();
@@ -86,22 +88,10 @@ pub fn log_since(log: &Path, from: u64) -> String {
     String::from_utf8_lossy(&tail).trim().to_owned()
 }
 
-fn open_log(log: &Path, data: &Path) -> Result<fs::File> {
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(log)
-        .map_err(on("open", log))?;
-    let owner = fs::metadata(data).map_err(on("look at", data))?;
-    if rustix::process::geteuid().is_root() {
-        fchown(&file, Some(owner.uid()), Some(owner.gid())).map_err(on("chown", log))?;
-    }
-    Ok(file)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
     use super::*;
 
     #[test]
@@ -118,5 +108,12 @@ mod tests {
         let end = log_end(&log);
         assert_eq!(end.lines().last(), Some("the last line"));
         assert_eq!(end.len(), LOG_END as usize - 1);
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&log, &link).unwrap();
+        assert_eq!(
+            log_end(&link),
+            "",
+            "whoever runs PostgreSQL may have put it there"
+        );
     }
 }

@@ -67,7 +67,7 @@ pub fn base(listen: &Listen, max_connections: u32, extra: &Settings) -> Settings
 /// `postgresql.auto.conf`. Idempotent. `also_ours` are names that we manage but do not set now,
 /// such as `primary_conninfo` on a primary.
 ///
-/// Errors: [`Error::Malformed`] if `postgresql.conf` is not in the data folder or a name is not one
+/// Errors: [`Error::Malformed`] if `postgresql.conf` is not in the data folder, or only as a link, or a name is not one
 /// of PostgreSQL's, [`Error::File`].
 pub fn write(data: &Path, settings: &Settings, also_ours: &[&str]) -> Result<()> {
     let path = data.join(FILE);
@@ -238,6 +238,51 @@ mod tests {
             write(data, &bad, &[]),
             Err(Error::Malformed { .. })
         ));
+    }
+
+    /// Whoever may write in the data folder has root write there.
+    #[test]
+    fn planted_links_lead_nowhere() {
+        use std::os::unix::fs::symlink;
+        let root = tempfile::tempdir().unwrap();
+        let (data, secret) = (root.path().join("data"), root.path().join("secret"));
+        std::fs::create_dir(&data).unwrap();
+        let theirs = "root:x\nport=5\n";
+        std::fs::write(&secret, theirs).unwrap();
+        let ours = Settings::from([("port".to_owned(), "7".to_owned())]);
+        let all = || write(&data, &ours, &[]).and_then(|()| write_hba(&data, &[]));
+        let (conf, auto) = ("postgresql.conf", "postgresql.auto.conf");
+        for is_hard in [false, true] {
+            std::fs::write(data.join(conf), "port = 1\n").unwrap();
+            std::fs::write(data.join(auto), "port = 1\n").unwrap();
+            let _ = std::fs::remove_file(data.join(FILE));
+            for name in [conf, auto, FILE, "pg_hba.conf"] {
+                let link = data.join(format!("{name}.primacy-tmp"));
+                match is_hard {
+                    true => std::fs::hard_link(&secret, link).unwrap(),
+                    false => symlink(&secret, link).unwrap(),
+                }
+            }
+            symlink(&secret, data.join(FILE)).unwrap();
+            all().unwrap();
+            for name in [conf, auto, FILE, "pg_hba.conf"] {
+                let path = data.join(name);
+                assert!(std::fs::symlink_metadata(&path).unwrap().is_file());
+                assert!(!std::fs::read_to_string(&path).unwrap().contains("root"));
+            }
+            assert_eq!(std::fs::read_to_string(&secret).unwrap(), theirs);
+        }
+        for name in [conf, auto] {
+            std::fs::remove_file(data.join(name)).unwrap();
+            symlink(&secret, data.join(name)).unwrap();
+            let refused = all().unwrap_err().to_string();
+            let told = format!("{name}: it is a symbolic link");
+            assert!(refused.contains(&told), "{refused}");
+            assert!(refused.contains("put the file itself in its place"));
+            assert_eq!(std::fs::read_to_string(&secret).unwrap(), theirs);
+            std::fs::remove_file(data.join(name)).unwrap();
+            std::fs::write(data.join(name), "").unwrap();
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use super::durable;
 use super::error::{Result, on};
 use crate::model::{Lsn, SystemIdentifier, Timeline};
 
@@ -119,14 +120,11 @@ impl<'a> Pages<'a> {
             .wal
             .folder
             .join(self.wal.segment_name(timeline, segment));
-        match File::open(&path) {
-            Ok(file) => {
-                self.file = Some((timeline, segment, file));
-                Ok(true)
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(on("open", &path)(error)),
-        }
+        let Some(file) = durable::open(&path)? else {
+            return Ok(false);
+        };
+        self.file = Some((timeline, segment, file));
+        Ok(true)
     }
 
     fn load(

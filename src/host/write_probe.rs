@@ -87,12 +87,13 @@ fn nameless(folder: &Path) -> rustix::io::Result<File> {
 
 fn named(folder: &Path) -> io::Result<File> {
     let path = folder.join(NAME);
+    // Whoever owns the folder may have put a link there.
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
     let mut options = OpenOptions::new();
-    let file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&path)?;
+    let file = options.write(true).create_new(true).open(&path)?;
     fs::remove_file(&path)?;
     Ok(file)
 }
@@ -116,6 +117,18 @@ mod tests {
         let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
         assert!(!left.iter().any(|name| name == NAME) && left.len() == 2);
         assert_eq!(write(&data.path().join("absent")), Ok(()));
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_planted_link() {
+        let root = tempfile::tempdir().unwrap();
+        let (data, secret) = (root.path().join("data"), root.path().join("secret"));
+        fs::create_dir(&data).unwrap();
+        fs::write(&secret, "secret").unwrap();
+        std::os::unix::fs::symlink(&secret, data.join(NAME)).unwrap();
+        named(&data).unwrap().write_all(&PAGE).unwrap();
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
+        assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::host::Account;
+use crate::host::{Account, durable};
 use crate::model::Timestamp;
 
 pub use client::Client;
@@ -100,15 +100,10 @@ pub fn spawn(exe: &Path, args: &Args, account: Option<Account>) -> Result<i32, E
         && let Some(account) = account
         && rustix::process::geteuid().is_root()
     {
-        std::os::unix::fs::chown(folder, Some(account.uid), Some(account.gid))
-            .map_err(on("chown", folder))?;
+        durable::give_folder(folder, account.uid, account.gid).map_err(on("chown", folder))?;
     }
     let log_path = args.socket.with_extension("log");
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&log_path)
-        .map_err(on("open", &log_path))?;
+    let log = durable::append(&log_path).map_err(on("open", &log_path))?;
     let errors = log.try_clone().map_err(on("open", &log_path))?;
     let mut command = tokio::process::Command::new("setsid");
     command

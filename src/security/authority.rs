@@ -340,5 +340,8 @@ pub fn prepare_folder(folder: &Path) -> Result<(), SecurityError> {
         }
     }
     let mine = std::fs::Permissions::from_mode(0o700);
-    std::fs::set_permissions(folder, mine).map_err(failed)
+    // Above it may be a folder of somebody else's, who could have put a link here.
+    let held = durable::Folder::open(folder).and_then(|held| held.reopen());
+    held.and_then(|held| held.set_permissions(mine))
+        .map_err(failed)
 }

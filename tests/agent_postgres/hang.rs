@@ -88,14 +88,17 @@ async fn a_clone_that_cannot_be_noted_is_noted_later_and_not_made_again() {
     let source = rig.primary(&a, "").await;
     rig.start_adopted(&b).await;
     let data = rig.config(&b).data;
-    // The note is written here first, as soon as the copy is in its place.
-    let note = data.join("primacy.incarnation.primacy-tmp");
+    // The settings are read here before the note is written, as soon as the copy is in its place.
+    let read = data.join("postgresql.auto.conf");
     let hangs = std::thread::spawn(move || {
         let began = now();
-        while !note.parent().unwrap().exists() {
+        while !read.exists() {
             assert!(now().since(began) < Duration::from_secs(30), "no copy");
         }
-        Fifo::new(&note)
+        std::fs::remove_file(&read).unwrap();
+        let fifo = Fifo::new(&read);
+        crate::rig::give_to_postgres(&read);
+        fifo
     });
     let rebuild = Action::Rebuild {
         source,

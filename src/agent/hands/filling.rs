@@ -111,10 +111,10 @@ impl Hands {
         let path = self.config.folder.join("statements.sql");
         let input = block_in_place(|| {
             durable::write(&path, statements.as_bytes())?;
-            let input = fs::File::open(&path).map_err(|source| Error::File {
+            let input = durable::open(&path)?.ok_or_else(|| Error::File {
                 action: "open",
                 path: path.clone(),
-                source,
+                source: std::io::ErrorKind::NotFound.into(),
             })?;
             durable::remove(&path)?;
             Ok::<_, Error>(input)

@@ -11,7 +11,7 @@ mod starting;
 use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -171,7 +171,7 @@ impl Hands {
         }
         if rustix::process::geteuid().is_root() {
             let account = self.binaries.account;
-            chown(path, Some(account.uid), Some(account.gid)).map_err(failed)?;
+            durable::give_folder(path, account.uid, account.gid).map_err(failed)?;
         }
         Ok(())
     }
