@@ -163,7 +163,9 @@ pub(super) enum Verb {
     },
     /// Get the certificate of a tool with its join token
     Join {
-        /// The token that `primacy invite tool` printed
+        /// The token that `primacy invite tool` printed; `-` reads it from the standard input, so that no list of processes
+        /// shows it
+        #[arg(value_parser = joining::token)]
         token: String,
         /// The name in the invitation
         #[arg(long)]

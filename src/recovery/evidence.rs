@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Incarnation, InstanceId, Lineage, Lsn, SystemIdentifier, WalPosition};
 
 use super::proof::FenceProof;
+use super::{Action, Step};
 
 /// An instance's fsynced word to obey and feed nothing older than the epoch of the handover.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,7 +131,45 @@ pub enum Evidence {
     },
 }
 
+/// The most bytes of an agent's words that are recorded: every peer keeps them, and every snapshot holds them.
+const WORDS: usize = 1024;
+
 impl Evidence {
+    /// Whether an agent may say this when it is asked for `step`: an agent speaks for its own instance, of what it was asked
+    /// for. The rest is the leader's to find out. An agent that says more is broken, or not the one that it was.
+    pub fn answers(&self, step: &Step) -> bool {
+        match (&step.action, self) {
+            (Action::Initialise { .. }, Evidence::Initialised { instance, .. })
+            | (Action::Fence, Evidence::Promised { instance, .. })
+            | (
+                Action::Promote { .. },
+                Evidence::Promoted { instance, .. } | Evidence::CannotPromote { instance, .. },
+            )
+            | (
+                Action::Follow { .. },
+                Evidence::Following { instance } | Evidence::CannotFollow { instance, .. },
+            ) => *instance == step.instance,
+            (
+                Action::Rebuild { incarnation, .. },
+                Evidence::Rebuilt {
+                    instance,
+                    incarnation: became,
+                },
+            ) => *instance == step.instance && became == incarnation,
+            _ => false,
+        }
+    }
+
+    /// The same with no more words than are kept.
+    #[must_use]
+    pub fn in_few_words(mut self) -> Evidence {
+        if let Evidence::CannotPromote { why, .. } | Evidence::CannotFollow { why, .. } = &mut self
+        {
+            why.truncate(why.floor_char_boundary(WORDS));
+        }
+        self
+    }
+
     /// The instance whose rejoin this may move on.
     pub(crate) fn of_rejoin(&self) -> Option<&InstanceId> {
         match self {
@@ -172,4 +211,71 @@ pub enum Rejection {
     /// It would contradict what is recorded.
     #[error("{0}")]
     Invalid(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::example::{id, order};
+
+    fn step(action: Action) -> Step {
+        Step {
+            instance: id("a"),
+            order: order(3, 1),
+            action,
+        }
+    }
+
+    fn promised(instance: &str) -> Evidence {
+        Evidence::Promised {
+            instance: id(instance),
+            promise: Promise {
+                incarnation: None,
+                position: None,
+                running: true,
+            },
+        }
+    }
+
+    #[test]
+    fn an_agent_speaks_for_itself_and_of_what_it_was_asked_for() {
+        let fence = step(Action::Fence);
+        assert!(promised("a").answers(&fence));
+        assert!(!promised("b").answers(&fence));
+        let initialise = step(Action::Initialise {
+            incarnation: Incarnation(1),
+        });
+        assert!(!promised("a").answers(&initialise));
+        let following = |name| Evidence::Following { instance: id(name) };
+        assert!(!following("a").answers(&fence));
+        // What the leader alone finds out.
+        for evidence in [
+            Evidence::LeftBehind { instance: id("a") },
+            Evidence::FirstCommit { lsn: Lsn(7) },
+            Evidence::RebuildPermitted {
+                instance: id("a"),
+                grounds: Grounds::KeptAside,
+            },
+            Evidence::Located {
+                instance: id("a"),
+                target: Lsn(7),
+            },
+        ] {
+            assert!(!evidence.answers(&fence), "{evidence:?}");
+            assert!(!evidence.answers(&initialise), "{evidence:?}");
+        }
+    }
+
+    #[test]
+    fn words_are_cut_between_characters() {
+        let evidence = Evidence::CannotFollow {
+            instance: id("a"),
+            why: "é".repeat(WORDS),
+        };
+        let Evidence::CannotFollow { why, .. } = evidence.in_few_words() else {
+            unreachable!("it stays what it is");
+        };
+        assert_eq!(why.len(), WORDS);
+        assert!(why.chars().all(|it| it == 'é'));
+    }
 }

@@ -29,6 +29,8 @@ pub const ENROL_PATH: &str = "/internal/v1/enrol";
 pub const RENEW_PATH: &str = "/internal/v1/renew";
 /// What a newcomer drew, in its folder.
 const NONCE_FILE: &str = "newcomer";
+/// Far more than it needs.
+const NONCE_LIMIT: usize = 1024;
 /// How long a peer may take; longer than a change waits for a leader.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long all of them are asked again and again: an election is over by then.
@@ -90,23 +92,20 @@ pub struct Joined {
 /// [`SecurityError::Read`], [`SecurityError::File`], [`SecurityError::Write`], [`SecurityError::Random`].
 pub fn nonce(folder: &Path) -> Result<[u8; 16], SecurityError> {
     let path = folder.join(NONCE_FILE);
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
+    match std::fs::read(&path) {
+        Ok(bytes) => raft::unseal(&bytes, NONCE_LIMIT).map_err(|error| {
+            let why = format!("{error}; remove it, and ask for a new join token");
+            invalid(&path, why)
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut drawn = vec![0; 16];
+            let mut drawn = [0; 16];
             random(&mut drawn).map_err(SecurityError::Random)?;
-            durable::write(&path, &drawn).map_err(SecurityError::Write)?;
-            drawn
+            let record = raft::seal(&drawn).expect("bytes have an encoded form");
+            durable::write(&path, &record).map_err(SecurityError::Write)?;
+            Ok(drawn)
         }
-        Err(source) => return Err(SecurityError::Read { path, source }),
-    };
-    let length = |_| {
-        invalid(
-            &path,
-            "it is not whole; remove it, and ask for a new join token",
-        )
-    };
-    bytes.try_into().map_err(length)
+        Err(source) => Err(SecurityError::Read { path, source }),
+    }
 }
 
 /// Asks the peers of `token`, one after the other, to be let in as what it wishes.

@@ -125,7 +125,14 @@ async fn settle(
     outcome: Outcome,
 ) -> Result<End, String> {
     let evidence = match outcome {
-        Outcome::Evidence(evidence) => evidence,
+        Outcome::Evidence(evidence) if evidence.answers(step) => evidence.in_few_words(),
+        Outcome::Evidence(evidence) => {
+            tracing::error!(%cluster, %step, ?evidence, "an agent answered what it was not asked");
+            return Err(format!(
+                "{} was answered with something else",
+                step.action.name()
+            ));
+        }
         Outcome::At(lsn) => match &step.action {
             Action::Locate { rejoining } => Evidence::Located {
                 instance: rejoining.clone(),

@@ -85,7 +85,7 @@ pub(super) fn placed(config: Config) -> Result<Config, ServerError> {
     let kept = read(&config.folder).map_err(ServerError::Join)?;
     let place = kept.and_then(|kept| kept.place).ok_or_else(|| {
         ServerError::Join(
-            "neither the configuration nor the folder says which peer this is; give `id`, `group` and [peers]"
+            "neither the configuration nor the folder says which peer this is; give `id`, `group` and [peers] instead of `join`"
                 .to_owned(),
         )
     })?;
@@ -173,6 +173,27 @@ fn write(folder: &Path, kept: &Kept) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_keeps_its_bytes() {
+        let kept = Kept {
+            nonce: [1; 16],
+            place: Some(Place {
+                id: 4,
+                group: "g".to_owned(),
+                beginning: 9,
+                members: [(1, "a:1".to_owned())].into(),
+                is_first: true,
+            }),
+            began: true,
+        };
+        let bytes = raft::seal(&kept).unwrap();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex,
+            "0114a050c3010101010101010101010101010101010104000000000000000100000000000000670900000000000000010000000000000001000000000000000300000000000000613a310101"
+        );
+    }
 
     #[tokio::test]
     async fn a_peer_that_joined_and_lost_its_log_stays_away() {

@@ -14,6 +14,8 @@ pub struct Installation {
     pub folder: tempfile::TempDir,
     pub addresses: Vec<String>,
     pub running: Vec<Running>,
+    /// With which the others of the first peers joined.
+    pub tokens: Vec<String>,
 }
 
 pub fn free_address() -> String {
@@ -40,17 +42,18 @@ impl Installation {
             folder: tempfile::tempdir().unwrap(),
             addresses: (0..3).map(|_| free_address()).collect(),
             running: vec![],
+            tokens: vec![],
         }
     }
 
     pub fn start() -> Installation {
         let mut made = Installation::plan();
-        let tokens = made.init();
+        made.tokens = made.init();
         let first = made.spawn("p1");
         made.running.push(first);
-        for (number, token) in (2..).zip(&tokens) {
+        for (number, token) in (2..).zip(made.tokens.clone()) {
             let address = made.addresses[number - 1].clone();
-            made.configure(&format!("p{number}"), &address, Some(token));
+            made.configure(&format!("p{number}"), &address, Some(&token));
             let peer = made.spawn(&format!("p{number}"));
             made.running.push(peer);
         }

@@ -2,6 +2,7 @@
 //! PostgreSQL behind them.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
+mod deaths;
 mod elections;
 mod fakes;
 mod installation;

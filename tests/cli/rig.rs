@@ -25,6 +25,26 @@ pub fn program() -> Command {
     command
 }
 
+/// The command with a fault at its system calls: strace's `inject`. None, and a line that says so, where strace is not
+/// there or may not trace.
+pub fn traced(calls: &str, inject: &str, command: &Command) -> Option<Command> {
+    let mut trial = Command::new("strace");
+    let trial = trial.args(["-e", "trace=none", "true"]).output();
+    if !trial.is_ok_and(|trial| trial.status.success()) {
+        eprintln!(
+            "SKIPPED: strace is not there, or may not trace (.ci/install faults installs it)"
+        );
+        return None;
+    }
+    let mut traced = Command::new("strace");
+    traced.args(["--quiet=all", "-f", "-o", "/dev/null", "-e"]);
+    traced.arg(format!("trace={calls}"));
+    traced.arg("-e").arg(format!("inject={inject}"));
+    traced.arg(command.get_program()).args(command.get_args());
+    traced.stdin(Stdio::null());
+    Some(traced)
+}
+
 /// Exit code, stdout and stderr of a verb.
 pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     told(program().args(arguments).output().unwrap())

@@ -1,7 +1,9 @@
 //! Who is let in, and as what: join tokens, certificates and bearer tokens, as people type them.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::process::Stdio;
 
 use primacy::security::{BearerToken, JoinToken};
 
@@ -29,15 +31,17 @@ fn invited(group: &Installation, guest: &[&str]) -> String {
     text.trim().to_owned()
 }
 
-fn join(group: &Installation, arguments: &[&str], folder: &Path) -> (Option<i32>, String) {
+/// The token goes through the standard input, where no list of processes shows it.
+fn join(token: &str, name: &str, folder: &Path) -> (Option<i32>, String) {
     let mut command = program();
-    command
-        .args(["join"])
-        .args(arguments)
-        .arg("--folder")
-        .arg(folder);
-    let _ = group;
-    let (code, _, errors) = told(command.output().unwrap());
+    command.args(["join", "-", "--name", name, "--folder"]);
+    command.arg(folder).stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let mut input = process.stdin.take().unwrap();
+    writeln!(input, "{token}").unwrap();
+    drop(input);
+    let (code, _, errors) = told(process.wait_with_output().unwrap());
     (code, errors)
 }
 
@@ -56,6 +60,7 @@ fn newcomers_are_let_in_once_as_what_they_were_invited_and_no_secret_is_told() {
                 .collect(),
         );
     };
+    group.tokens.iter().for_each(|token| note(token));
 
     // An agent, for its own instance and no other.
     let token = invited(&group, &["agent", "main", "pg-a"]);
@@ -87,7 +92,7 @@ fn newcomers_are_let_in_once_as_what_they_were_invited_and_no_secret_is_told() {
     let token = invited(&group, &["tool", "laptop", "--role", "viewer"]);
     note(&token);
     let laptop = group.path("laptop");
-    let (code, errors) = join(&group, &[&token, "--name", "laptop"], &laptop);
+    let (code, errors) = join(&token, "laptop", &laptop);
     assert_eq!(code, Some(0), "{errors}");
     let by = |arguments: &[&str]| told(group.verb_with(&laptop).args(arguments).output().unwrap());
     assert_eq!(by(&["leader"]).0, Some(0));
@@ -173,7 +178,7 @@ fn what_is_of_another_installation_is_refused() {
     let token = invited(&theirs, &["tool", "x"]);
     let mut token = JoinToken::parse(&token).unwrap();
     token.addresses = vec![ours.addresses[0].clone()];
-    let (code, errors) = join(&ours, &[&token.reveal(), "--name", "x"], &ours.path("x"));
+    let (code, errors) = join(&token.reveal(), "x", &ours.path("x"));
     assert_eq!(code, Some(3), "{errors}");
     assert!(errors.contains("another installation"), "{errors}");
     // Nor does anybody speak plain HTTP to them.

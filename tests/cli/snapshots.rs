@@ -1,10 +1,9 @@
 //! What a stopped peer knows, saved into a file and shown.
 
 use std::fs;
-use std::process::Command;
 
 use crate::installation::{Installation, free_address};
-use crate::rig::{Peers, program, run, told, until};
+use crate::rig::{Peers, program, run, told, traced, until};
 
 #[test]
 fn a_stopped_peer_is_saved_and_a_damaged_file_is_told() {
@@ -125,7 +124,10 @@ fn a_group_begins_anew_and_takes_newcomers() {
         command.env("PRIMACY_API", &group.addresses[0]);
         told(command.args(verb).output().unwrap())
     };
-    assert_eq!(told_by_p1(&["leader"]).0, Some(5));
+    // While it still takes the survivor for its leader it passes the question on, and is told.
+    let (code, _, errors) = told_by_p1(&["leader"]);
+    let is_told = code == Some(3) && errors.contains("peer 1 was removed");
+    assert!(code == Some(5) || is_told, "{code:?} {errors}");
     let listed = owner(&["peers", "--output", "json"]).1;
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     let ids: Vec<_> = listed
@@ -139,19 +141,12 @@ fn a_group_begins_anew_and_takes_newcomers() {
 }
 
 /// What changes a folder, or makes a change last.
-const CHANGES: &str =
-    "rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,fsync,fdatasync";
+const CHANGES: &str = "rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,fsync,fdatasync";
 
 /// Killed at one system call after the other, until it is not any more: what is left is never taken for a peer, and the
 /// next attempt ends what was begun.
 #[test]
 fn a_restore_that_is_killed_at_any_step_is_finished_by_the_next() {
-    let mut trial = Command::new("strace");
-    let trial = trial.args(["-e", "trace=none", "true"]).output();
-    if !trial.is_ok_and(|trial| trial.status.success()) {
-        println!("SKIPPED: strace is not there, or may not trace (.ci/install faults installs it)");
-        return;
-    }
     let mut peers = Peers::start(1);
     peers.running.clear();
     // Its entries stand above all that the old group may have written.
@@ -165,11 +160,12 @@ fn a_restore_that_is_killed_at_any_step_is_finished_by_the_next() {
         assert!(step < 2_000, "it has no end");
         fs::remove_dir_all(&folder).unwrap();
         fs::create_dir(&folder).unwrap();
-        let mut command = Command::new("strace");
-        command.args(["--quiet=all", "-f", "-o", "/dev/null", "-e"]);
-        command.arg(format!("trace={CHANGES}")).arg("-e");
-        command.arg(format!("inject={CHANGES}:signal=KILL:when={step}"));
-        command.arg(program().get_program()).args(restore);
+        let inject = format!("{CHANGES}:signal=KILL:when={step}");
+        let mut command = program();
+        command.args(restore);
+        let Some(mut command) = traced(CHANGES, &inject, &command) else {
+            return;
+        };
         let was_killed = !command.output().unwrap().status.success();
         let is_whole = match save(&path(&format!("after-{step}"))) {
             (Some(0), said, _) => {

@@ -5,6 +5,7 @@
 
 mod control;
 mod log;
+mod newcomers;
 mod state;
 
 use std::fmt::Debug;

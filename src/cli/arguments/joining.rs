@@ -6,6 +6,18 @@ use clap::{Args, Subcommand};
 
 use crate::model::AccessRole;
 
+/// The word itself, or the first line of the standard input.
+pub(super) fn token(word: &str) -> Result<String, std::io::Error> {
+    match word {
+        "-" => {
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line)?;
+            Ok(line.trim().to_owned())
+        }
+        word => Ok(word.to_owned()),
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ServerVerb {
     /// Prepare the first peer of a new installation: authority, certificate, configuration; prints a join token for each
@@ -29,7 +41,8 @@ pub(in crate::cli) enum ServerVerb {
     },
     /// Get the certificate and the place of another peer with its join token, without starting it
     Join {
-        /// The token
+        /// The token; `-` reads it from the standard input, so that no list of processes shows it
+        #[arg(value_parser = token)]
         token: String,
         /// Its configuration: zone, folder and listen
         #[arg(long)]
@@ -41,7 +54,8 @@ pub(in crate::cli) enum ServerVerb {
 pub(in crate::cli) enum AgentVerb {
     /// Get the certificate of the agent with its join token, without starting it
     Join {
-        /// The token
+        /// The token; `-` reads it from the standard input, so that no list of processes shows it
+        #[arg(value_parser = token)]
         token: String,
         /// Its configuration
         #[arg(long)]
