@@ -16,13 +16,15 @@ use http_body_util::Full;
 use raft::Key;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::security::newcomer::ENROL_PATH;
 use crate::server::Peer;
 use crate::server::calls::CallError;
 use crate::server::hex::{digest_of, hex};
 use crate::server::propose::{Origin, draw};
 
+use super::enrol;
 use super::forward::{FORWARDED, Proof, here, send};
-use super::limits::Budget;
+use super::limits::Budgets;
 use super::problem::Problem;
 use super::refusal::outcome_unknown;
 use super::{BODY_LIMIT, TRANSFER};
@@ -42,10 +44,11 @@ const LAST_WITHIN: Duration = Duration::from_secs(2);
 /// If nobody was known to lead when the change came, one who is being elected does within so many of the longest silences.
 const ELECTIONS: u32 = 4;
 
-/// Has the change made by whoever leads. Takes at most [`BODY_WITHIN`], the time of a proposal and [`LAST_WITHIN`].
+/// Has the change made by whoever leads. Takes at most [`BODY_WITHIN`], the time of a proposal and [`LAST_WITHIN`]; a
+/// stranger is answered within the last.
 pub(super) async fn make(
     peer: &Arc<Peer>,
-    budget: &Budget,
+    budgets: &Budgets,
     request: Request,
     next: Next,
 ) -> Response {
@@ -55,6 +58,13 @@ pub(super) async fn make(
         Ok(Ok(body)) => body,
         Ok(Err(_)) => return Problem::too_large().into_response(),
         Err(_) => return Problem::too_slow().into_response(),
+    };
+    // Anybody may say that they were invited. Whoever shows a secret that is not known here costs no majority's word, is not
+    // asked for again, and takes no admin's place; the leader may know the secret already, and then it is a change.
+    let is_stranger = head.uri.path() == ENROL_PATH && enrol::is_of_a_stranger(peer, body.clone());
+    let (budget, proof) = match is_stranger {
+        true => (&budgets.strangers, Proof::Lease),
+        false => (&budgets.changes, Proof::Majority),
     };
     let _place = match budget.take() {
         Ok(place) => place,
@@ -83,11 +93,16 @@ pub(super) async fn make(
     let timing = peer.consensus.timing();
     // Whoever led a moment ago may be starved or about to be replaced: that takes as long as any proposal may.
     let patience = match peer.leader() {
+        _ if is_stranger => Duration::ZERO,
         Some(_) => timing.proposal,
         None => ELECTIONS * timing.election_max,
     };
     let until = Instant::now() + patience;
-    let latest = Instant::now() + timing.proposal + LAST_WITHIN;
+    let attempt = match is_stranger {
+        true => Duration::ZERO,
+        false => timing.proposal,
+    };
+    let latest = Instant::now() + attempt + LAST_WITHIN;
     let mut watch = peer.consensus.watch();
     let mut last = Problem::no_leader();
     loop {
@@ -98,7 +113,7 @@ pub(super) async fn make(
                 // What the layers outside of this one have put there: the parts of the path.
                 *request.extensions_mut() = head.extensions.clone();
                 request.extensions_mut().insert(origin);
-                let made = here(peer, Proof::Majority, request, next.clone());
+                let made = here(peer, proof, request, next.clone());
                 match timeout_at(latest, made).await {
                     Ok(response) => judged(response).await,
                     Err(_) => Err(outcome_unknown("it takes too long")),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 
@@ -17,9 +18,15 @@ use crate::state::command::NewMember;
 use crate::state::{Change, NewCluster};
 
 use super::body::{Body, read};
+use super::pace::Array;
 use super::problem::Problem;
 use super::refusal::not_recorded;
-use super::views::{ClusterView, InstanceView, RecoveryView, cluster_view, recovery_view};
+use super::views::{ClusterView, InstanceView, cluster_view, recovery_view};
+
+/// The most clusters that there may be: far more than one group of peers is for.
+const CLUSTERS: usize = 1_000;
+/// The most bytes of the name of a host, as in DNS.
+pub(super) const HOST_LIMIT: usize = 255;
 
 /// The body of `POST /api/v1/clusters`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -59,11 +66,11 @@ impl Default for DurabilityBody {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemberBody {
-    /// Where it answers SQL.
+    /// Where it answers SQL; at most 255 bytes.
     pub host: String,
     /// Where it answers SQL.
     pub port: u16,
-    /// Where its agent answers health checks; `host` if absent.
+    /// Where its agent answers health checks, at most 255 bytes; `host` if absent.
     pub health_host: Option<String>,
     /// Where its agent answers health checks.
     pub health_port: u16,
@@ -108,20 +115,24 @@ pub(super) fn view(peer: &Peer, cluster: &ClusterName) -> Option<ClusterView> {
     })
 }
 
-/// `GET /api/v1/clusters`: all of them that the caller may see.
-pub async fn list(
-    State(peer): State<Arc<Peer>>,
-    scope: Option<Extension<Scope>>,
-) -> Json<Vec<ClusterView>> {
+/// `GET /api/v1/clusters`: all of them that the caller may see, as [`ClusterView`]s.
+pub async fn list(State(peer): State<Arc<Peer>>, scope: Option<Extension<Scope>>) -> Response {
+    let mut shown = Array::begin().await;
     let may_see = |name: &&ClusterName| match &scope {
         Some(Extension(Scope::Clusters(names))) => names.contains(*name),
         Some(Extension(Scope::Everything)) | None => true,
     };
-    let names: Vec<_> = peer.consensus.read(|state| {
+    let names: Vec<ClusterName> = peer.consensus.read(|state| {
         let names = state.clusters.keys().filter(may_see);
         names.cloned().collect()
     });
-    Json(names.iter().filter_map(|name| view(&peer, name)).collect())
+    for name in &names {
+        if let Some(cluster) = view(&peer, name) {
+            shown.push(&cluster);
+        }
+        shown.part().await;
+    }
+    shown.into_response()
 }
 
 /// `GET /api/v1/clusters/{cluster}`. Fails with `unknown-cluster`.
@@ -165,16 +176,28 @@ pub async fn primary(
     })
 }
 
-/// `GET /api/v1/clusters/{cluster}/history`, also `/recoveries`: newest first. Fails with `unknown-cluster`.
+/// `GET /api/v1/clusters/{cluster}/history`, also `/recoveries`: newest first, as
+/// [`RecoveryView`](super::views::RecoveryView)s. Fails with `unknown-cluster`.
 pub async fn history(
     State(peer): State<Arc<Peer>>,
     Named(cluster): Named,
-) -> Result<Json<Vec<RecoveryView>>, Problem> {
-    let found = peer.consensus.read(|state| {
-        let records = state.clusters.get(&cluster)?.history.records();
-        Some(records.rev().map(recovery_view).collect())
-    });
-    found.map(Json).ok_or_else(|| unknown(&cluster))
+) -> Result<Response, Problem> {
+    let mut shown = Array::begin().await;
+    let mut before = u64::MAX;
+    loop {
+        // Nothing is applied while somebody looks, so one is looked at a time. One that begins meanwhile is not shown.
+        let found = peer.consensus.read(|state| {
+            let mut newest_first = state.clusters.get(&cluster)?.history.records().rev();
+            let next = newest_first.find(|record| record.id < before);
+            Some(next.map(recovery_view))
+        });
+        let Some(recovery) = found.ok_or_else(|| unknown(&cluster))? else {
+            return Ok(shown.into_response());
+        };
+        before = recovery.id;
+        shown.push(&recovery);
+        shown.part().await;
+    }
 }
 
 /// `POST /api/v1/clusters`: records a cluster and the permit to initialise its first instance. Answers
@@ -189,6 +212,11 @@ pub async fn create(
         "{\"name\", \"durability\": {\"quorum\": 1} or \"async\", \"members\": {…}, \"first\"}";
     let body: NewClusterBody = read(body, shape)?;
     let (name, new) = checked(body)?;
+    // Not when it is applied, so that a build with another number has the same state. What is sent again is no new one.
+    let (count, is_known) = peer
+        .consensus
+        .read(|state| (state.clusters.len(), state.clusters.contains_key(&name)));
+    has_room(count, is_known)?;
     let reply = peer.propose_as(origin, name.clone(), Change::Create(new));
     match reply.await {
         Ok(Ok(_)) => {
@@ -199,6 +227,16 @@ pub async fn create(
         Ok(Err(Rejection::Exists(_))) => Err(exists(&name)),
         Ok(Err(rejection)) => Err(invalid(rejection.to_string())),
         Err(error) => Err(not_recorded(error)),
+    }
+}
+
+fn has_room(count: usize, is_known: bool) -> Result<(), Problem> {
+    match count < CLUSTERS || is_known {
+        true => Ok(()),
+        false => {
+            let why = format!("name: there are {count} clusters, and at most {CLUSTERS} may be");
+            Err(invalid(why).hint("record it in another installation; nothing was changed"))
+        }
     }
 }
 
@@ -231,6 +269,15 @@ pub(crate) fn checked(body: NewClusterBody) -> Result<(ClusterName, NewCluster),
                 &path,
                 "host, port and health_port must be given".to_owned(),
             ));
+        }
+        for (name, host) in [
+            ("host", Some(&member.host)),
+            ("health_host", member.health_host.as_ref()),
+        ] {
+            if host.is_some_and(|host| host.len() > HOST_LIMIT) {
+                let why = format!("it has more than {HOST_LIMIT} bytes");
+                return Err(field(&format!("{path}.{name}"), why));
+            }
         }
         let address = Address {
             host: member.host.clone(),
@@ -285,4 +332,25 @@ pub(crate) fn checked(body: NewClusterBody) -> Result<(ClusterName, NewCluster),
             first,
         },
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_too_many_is_refused_and_one_that_is_known_is_not() {
+        for (count, is_known, has) in [
+            (CLUSTERS - 1, false, true),
+            (CLUSTERS, true, true),
+            (CLUSTERS, false, false),
+        ] {
+            let found = has_room(count, is_known);
+            assert_eq!(found.is_ok(), has, "{count} {is_known}");
+            if let Err(problem) = found {
+                assert_eq!((problem.status, &*problem.code), (422, "invalid"));
+                assert!(problem.detail.contains("at most 1000"));
+            }
+        }
+    }
 }

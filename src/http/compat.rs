@@ -1,14 +1,17 @@
 //! The checks that load balancers and scripts make of an orchestrator, with its paths and words
 //! (openark/orchestrator `go/http/api.go`). Any method gets the same status: HAProxy asks `OPTIONS … HTTP/1.0`.
 //!
-//! Two differences, both towards the truth: `leader-check` confirms a lease where orchestrator tells a belief, and a
-//! peer that no longer hears its leader is unhealthy and names none at once, not only once it stands for election.
+//! Three differences, all towards the truth: `leader-check` confirms a lease where orchestrator tells a belief; a
+//! peer that no longer hears its leader is unhealthy and names none at once, not only once it stands for election; and
+//! nobody can have 200, or another status that passes for healthy, answered by a peer that does not lead by way of
+//! `leader-check/200`, where orchestrator takes any number. Who takes standbys as well says so, in Vault's words:
+//! `leader-check?standbyok=true`.
 //! What changes anything is not here: a `GET` never does.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
@@ -23,17 +26,19 @@ use super::views::{OrchestratorHealthView, OrchestratorNodeView, OrchestratorRaf
 
 const LEADER_CHECK: &str = "/api/leader-check";
 
-/// 200 on the peer that leads and holds a lease, so that no other gives the same answer; 404 on the others.
-pub(super) async fn leader_check(State(peer): State<Arc<Peer>>) -> Response {
-    check(&peer, StatusCode::NOT_FOUND).await
+/// 200 on the peer that leads and holds a lease, so that no other gives the same answer; 404 on the others. With
+/// `?standbyok=true` 200 on those too that hear a leader.
+pub(super) async fn leader_check(State(peer): State<Arc<Peer>>, uri: Uri) -> Response {
+    check(&peer, StatusCode::NOT_FOUND, is_standby_ok(&uri)).await
 }
 
 /// The same, with a status of the caller's choice for the others.
 pub(super) async fn leader_check_or(
     State(peer): State<Arc<Peer>>,
     Path(code): Path<String>,
+    uri: Uri,
 ) -> Response {
-    check(&peer, chosen(&code)).await
+    check(&peer, chosen(&code), is_standby_ok(&uri)).await
 }
 
 /// 200 on every peer that the leader tells so; one hop.
@@ -49,22 +54,30 @@ pub(super) async fn routed_leader_check_or(
     routed(&peer, chosen(&code)).await
 }
 
-/// 404 if it is no status that a load balancer takes for unhealthy.
+/// Whether a peer that does not lead may pass. Anything but `true` is no: whoever errs has fewer that pass.
+fn is_standby_ok(uri: &Uri) -> bool {
+    let query = uri.query().unwrap_or_default();
+    query.split('&').any(|pair| pair == "standbyok=true")
+}
+
+/// 404 if it is no status, or one that does not say for sure that something is wrong.
 fn chosen(code: &str) -> StatusCode {
-    let code = code.parse().ok();
-    let code = code.filter(|code| (400..=599).contains(code));
+    let code: Option<u16> = code.parse().ok();
+    let code = code.filter(|code| *code >= 400);
     let code = code.and_then(|code| StatusCode::from_u16(code).ok());
     code.unwrap_or(StatusCode::NOT_FOUND)
 }
 
-async fn check(peer: &Peer, otherwise: StatusCode) -> Response {
-    told(peer.consensus.confirm_lease().await.is_ok(), otherwise)
+async fn check(peer: &Peer, otherwise: StatusCode, standby_ok: bool) -> Response {
+    let leads = peer.consensus.confirm_lease().await.is_ok();
+    let passes = leads || (standby_ok && is_part_of_group(peer));
+    told(passes, otherwise)
 }
 
 async fn routed(peer: &Peer, otherwise: StatusCode) -> Response {
     match peer.leader() {
         None => told(false, otherwise),
-        Some((leader, _)) if leader == peer.config.id => check(peer, otherwise).await,
+        Some((leader, _)) if leader == peer.config.id => check(peer, otherwise, false).await,
         Some((_, address)) => {
             let answer = peer.calls.get(&address, LEADER_CHECK, CONFIRM).await;
             let leads = answer.is_ok_and(|(status, _)| status == StatusCode::OK);
@@ -73,8 +86,8 @@ async fn routed(peer: &Peer, otherwise: StatusCode) -> Response {
     }
 }
 
-fn told(leads: bool, otherwise: StatusCode) -> Response {
-    match leads {
+fn told(passes: bool, otherwise: StatusCode) -> Response {
+    match passes {
         true => Json("OK").into_response(),
         false => (otherwise, Json("Not leader")).into_response(),
     }
@@ -270,10 +283,27 @@ mod tests {
             ("200", 404),
             ("302", 404),
             ("399", 404),
-            ("600", 404),
+            ("600", 600),
+            ("999", 999),
+            ("1000", 404),
+            ("99", 404),
             ("none", 404),
         ] {
             assert_eq!(chosen(code).as_u16(), status, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_standby_passes_only_for_whoever_says_so() {
+        for (uri, is_ok) in [
+            ("/api/leader-check?standbyok=true", true),
+            ("/api/leader-check/503?x=1&standbyok=true", true),
+            ("/api/leader-check", false),
+            ("/api/leader-check?standbyok=false", false),
+            ("/api/leader-check?standbyok", false),
+            ("/api/leader-check?nostandbyok=true", false),
+        ] {
+            assert_eq!(is_standby_ok(&uri.parse().unwrap()), is_ok, "{uri}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -34,6 +35,8 @@ pub(super) async fn enrol(
     body: Body,
 ) -> Result<Response, Problem> {
     let asking = understood(body)?;
+    // A stranger leaves no trace in the log, and reads no file.
+    is_invited(&peer, &asking)?;
     let issuer = issuer(&peer.config)?;
     let secret = asking.enrol.secret.hash();
     let (who, hosts, place) = match &asking.enrol.wish {
@@ -113,16 +116,34 @@ pub(super) async fn renew(
     Ok(sealed(&enrolled))
 }
 
+/// Whether this peer knows of no invitation for whoever sends this: it may have none, or lag behind those who do.
+pub(super) fn is_of_a_stranger(peer: &Peer, body: Bytes) -> bool {
+    let asking = understood(Ok(body));
+    asking.and_then(|asking| is_invited(peer, &asking)).is_err()
+}
+
+/// Looks the invitation up in what this peer has applied, as far as it does not depend on time. Fails with `not-invited`.
+fn is_invited(peer: &Peer, asking: &Asking) -> Result<(), Problem> {
+    let secret = asking.enrol.secret.hash();
+    let invited = peer.consensus.read(|state| match &asking.enrol.wish {
+        Wish::Peer => {
+            let admitted = state.peers.would_admit(&secret.0, &asking.nonce);
+            admitted.map_err(|refusal| refusal.to_string())
+        }
+        Wish::Agent { .. } | Wish::Tool(_) => match state.access.invitation(&secret) {
+            Some(_) => Ok(()),
+            None => Err("there is no such invitation".to_owned()),
+        },
+    });
+    invited.map_err(not_invited)
+}
+
 async fn take_peer(
     peer: &Peer,
     origin: Origin,
     secret: &SecretHash,
     nonce: [u8; 16],
 ) -> Result<(PeerId, String, Place), Problem> {
-    // A stranger leaves no trace in the log.
-    let known = |state: &crate::server::Machine| state.peers.would_admit(&secret.0, &nonce);
-    let is_known = peer.consensus.read(known);
-    is_known.map_err(|refusal| not_invited(refusal.to_string()))?;
     let change = PeersChange::Take {
         secret: secret.0,
         nonce,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::Full;
@@ -37,14 +37,22 @@ pub(super) enum Proof {
     Lease,
 }
 
+/// What is asked of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Consistency {
+pub(super) enum Consistency {
+    /// It is the leader's.
     Led(Proof),
+    /// It is what the asked peer knows.
     Stale,
 }
 
-fn consistency(request: &Request) -> Result<Consistency, Problem> {
-    let query = request.uri().query().unwrap_or_default();
+/// What a request asks for, `otherwise` if it says nothing. Fails with `bad-consistency`.
+pub(super) fn consistency(
+    uri: &Uri,
+    method: &Method,
+    otherwise: Consistency,
+) -> Result<Consistency, Problem> {
+    let query = uri.query().unwrap_or_default();
     let asked = query
         .split('&')
         .find_map(|pair| pair.strip_prefix("consistency="));
@@ -56,8 +64,9 @@ fn consistency(request: &Request) -> Result<Consistency, Problem> {
         )
     };
     match asked {
-        None | Some("linearizable") => Ok(Consistency::Led(Proof::Majority)),
-        Some(weaker @ ("stale" | "lease")) if !request.method().is_safe() => {
+        None => Ok(otherwise),
+        Some("linearizable") => Ok(Consistency::Led(Proof::Majority)),
+        Some(weaker @ ("stale" | "lease")) if !method.is_safe() => {
             refuse(format!("consistency={weaker} is for reads"))
         }
         Some("stale") => Ok(Consistency::Stale),
@@ -72,27 +81,51 @@ pub(super) async fn to_leader(
     request: Request,
     next: Next,
 ) -> Response {
-    let proof = match consistency(&request) {
+    let otherwise = Consistency::Led(Proof::Majority);
+    let asked = match consistency(request.uri(), request.method(), otherwise) {
         Err(problem) => return problem.into_response(),
-        Ok(Consistency::Stale) => None,
-        Ok(Consistency::Led(proof)) => Some(proof),
+        Ok(asked) => asked,
     };
-    if !request.method().is_safe() {
-        return change::make(&peer, &budgets.changes, request, next).await;
+    match request.method().is_safe() {
+        true => look(&peer, &budgets, asked, request, next).await,
+        false => change::make(&peer, &budgets, request, next).await,
     }
+}
+
+/// Answers here, also without a leader; at the leader only if that is asked for. For reads alone.
+pub(super) async fn here_first(
+    State((peer, budgets)): State<(Arc<Peer>, Arc<Budgets>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match consistency(request.uri(), request.method(), Consistency::Stale) {
+        Err(problem) => problem.into_response(),
+        Ok(asked) => look(&peer, &budgets, asked, request, next).await,
+    }
+}
+
+/// A read, as it is asked for.
+async fn look(
+    peer: &Peer,
+    budgets: &Budgets,
+    asked: Consistency,
+    request: Request,
+    next: Next,
+) -> Response {
     let _place = match budgets.reads.take() {
         Ok(place) => place,
         Err(problem) => return problem.into_response(),
     };
-    let Some(proof) = proof else {
-        return next.run(request).await;
+    let proof = match asked {
+        Consistency::Led(proof) => proof,
+        Consistency::Stale => return next.run(request).await,
     };
     let was_forwarded = request.headers().contains_key(FORWARDED);
     match peer.leader() {
-        Some((leader, _)) if leader == peer.config.id => here(&peer, proof, request, next).await,
+        Some((leader, _)) if leader == peer.config.id => here(peer, proof, request, next).await,
         Some(_) if !was_forwarded => {
             let answer =
-                tokio::time::timeout(ANSWER_WITHIN, read(&peer, proof, request, next)).await;
+                tokio::time::timeout(ANSWER_WITHIN, read(peer, proof, request, next)).await;
             answer.unwrap_or_else(|_| proof.lacks().into_response())
         }
         _ => proof.lacks().into_response(),

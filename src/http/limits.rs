@@ -68,12 +68,17 @@ impl Budget {
 
 /// The places of one peer.
 pub(super) struct Budgets {
-    /// Load balancers, orchestration, metrics.
+    /// Load balancers and orchestration.
     pub(super) health: Arc<Budget>,
+    /// Pages of metrics, which anybody may ask for: few, for each new one is made of all that this peer knows.
+    pub(super) metrics: Arc<Budget>,
     /// Reads of the API.
     pub(super) reads: Arc<Budget>,
     /// Changes, each at most a command's 48 KiB in the log.
     pub(super) changes: Arc<Budget>,
+    /// Newcomers whose secret this peer does not know, which anybody may say they are: few, and none in the place of an
+    /// admin's change. Who is known takes a place of a change.
+    pub(super) strangers: Arc<Budget>,
     /// What peers and agents ask beside Raft.
     pub(super) group: Arc<Budget>,
     /// Calls of the Raft group but for snapshots: three at a time from each of a handful of peers, at most 4 MiB each.
@@ -88,19 +93,23 @@ impl Budgets {
         let own = Duration::MAX;
         Budgets {
             health: Budget::new("health", 256, CHECKED_WITHIN),
+            metrics: Budget::new("metrics", 4, CHECKED_WITHIN),
             reads: Budget::new("read", 256, READ_WITHIN),
             changes: Budget::new("change", 128, own),
+            strangers: Budget::new("enrol", 8, own),
             group: Budget::new("group", 256, TOLD_WITHIN),
             raft: Budget::new("raft", 64, own),
             snapshots: Budget::new("snapshot", 2, own),
         }
     }
 
-    pub(super) fn all(&self) -> [&Budget; 6] {
+    pub(super) fn all(&self) -> [&Budget; 8] {
         [
             &self.health,
+            &self.metrics,
             &self.reads,
             &self.changes,
+            &self.strangers,
             &self.group,
             &self.raft,
             &self.snapshots,

@@ -16,9 +16,10 @@ use crate::server::hex::unhex;
 use crate::server::propose::Origin;
 use crate::server::{Peer, config};
 use crate::state::PeersChange;
-use crate::state::peers::Digest;
+use crate::state::peers::{Digest, OPEN};
 
 use super::body::{Body, read};
+use super::clusters::HOST_LIMIT;
 use super::invitations::issuer;
 use super::problem::Problem;
 use super::refusal::{change_refused, not_recorded, transfer_refused, unknown_peer};
@@ -26,6 +27,8 @@ use super::views::{InvitedView, MembersView, TransferredView};
 
 /// How long an invitation lasts, in milliseconds of the leader's wall clock.
 pub(super) const INVITED_FOR: u64 = 60 * 60 * 1000;
+/// The most bytes of a `host:port`: of the longest name, and of a port.
+const ADDRESS_LIMIT: usize = HOST_LIMIT + ":65535".len();
 /// How long a leader looks for a peer to transfer leadership to.
 const SEARCH: Duration = Duration::from_secs(1);
 
@@ -33,7 +36,7 @@ const SEARCH: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InvitationBody {
-    /// Where the newcomer will answer, `host:port`.
+    /// Where the newcomer will answer, `host:port`, at most 261 bytes.
     pub address: String,
     /// SHA-256 of its one-time secret, in hexadecimal digits: the secret itself stays with whoever drew it.
     pub secret_sha256: String,
@@ -73,6 +76,10 @@ pub async fn invite(
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", why)
             .hint("correct the field and send it again; nothing was changed")
     };
+    if body.address.len() > ADDRESS_LIMIT {
+        let why = format!("address: it has more than {ADDRESS_LIMIT} bytes");
+        return Err(invalid(&why));
+    }
     if config::port(&body.address).is_none() {
         return Err(invalid("address: it is not host:port"));
     }
@@ -91,11 +98,21 @@ pub async fn invite(
         return Err(Problem::new(StatusCode::CONFLICT, "exists", detail)
             .hint("remove it first, or give the newcomer another address"));
     }
+    let now = clock::wall_millis();
+    let has_room = peer
+        .consensus
+        .read(|state| state.peers.has_room(now, &body.address));
+    if !has_room {
+        let why = format!("address: {OPEN} invitations are open, as many as there may be");
+        return Err(invalid(&why).hint(
+            "withdraw one (primacy peers remove NUMBER), or wait: each ends within an hour",
+        ));
+    }
     let change = PeersChange::Invite {
         address: body.address.clone(),
         secret,
         at_least: members.keys().map(|id| id.0).max().unwrap_or(0),
-        expires_at: clock::wall_millis() + INVITED_FOR,
+        expires_at: now + INVITED_FOR,
     };
     let id = peer
         .propose_peers(origin, change)

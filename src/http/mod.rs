@@ -18,19 +18,21 @@ pub mod invitations;
 mod limits;
 pub mod membership;
 mod metrics;
+mod pace;
 pub mod peers;
 pub mod problem;
 mod refusal;
+mod sign;
 mod starting;
 pub mod tokens;
 pub mod views;
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::DefaultBodyLimit;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
-use axum::middleware::{self, Next};
+use axum::http::{HeaderName, StatusCode, Uri};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
 use axum::{Extension, Router};
@@ -49,12 +51,13 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 const TRANSFER: &str = "/api/v1/leader/transfer";
 /// Which peer answered.
 pub const ANSWERED_BY: HeaderName = HeaderName::from_static("primacy-answered-by");
-/// The Raft term that it knew.
+/// The Raft term that it knew before it began with the answer.
 pub const RAFT_TERM: HeaderName = HeaderName::from_static("primacy-raft-term");
-/// The last log index that it had applied; none before the first.
+/// The last log index that it had applied before it began with the answer, which shows at least that; none before the
+/// first.
 pub const RAFT_INDEX: HeaderName = HeaderName::from_static("primacy-raft-index");
 /// How old the answer may be, in milliseconds: 0 from a confirmed leader, from others the time since they heard their
-/// leader; none if they never did.
+/// leader, and what the answer took; none if they never did.
 pub const STALENESS: HeaderName = HeaderName::from_static("primacy-staleness-ms");
 
 /// Everything that [`router`] answers for people and programs, as `METHOD path`; `docs/openapi.json`
@@ -113,6 +116,8 @@ pub fn router(peer: Arc<Peer>) -> Router {
     };
     let to_leader =
         middleware::from_fn_with_state((peer.clone(), budgets.clone()), forward::to_leader);
+    let here_first =
+        middleware::from_fn_with_state((peer.clone(), budgets.clone()), forward::here_first);
     let led = Router::new()
         .route("/api/v1/leader", get(peers::leader))
         .route(TRANSFER, post(membership::transfer))
@@ -137,16 +142,19 @@ pub fn router(peer: Arc<Peer>) -> Router {
             get(clusters::history),
         )
         .route_layer(to_leader.clone());
-    // Asked of any peer without a leader; changed by the leader alone.
+    // Asked of any peer, without a leader too; changed by the leader alone.
     let peers = post(membership::invite)
         .route_layer(to_leader.clone())
-        .merge(get(peers::peers).route_layer(within(&budgets.reads)));
+        .merge(get(peers::peers).route_layer(here_first.clone()));
     let one = delete(membership::remove)
         .route_layer(to_leader)
-        .merge(get(peers::one).route_layer(within(&budgets.reads)));
+        .merge(get(peers::one).route_layer(here_first));
     let own = Router::new()
         .route("/api/v1/openapi.json", get(openapi))
         .route_layer(within(&budgets.reads));
+    let scraped = Router::new()
+        .route("/metrics", any(metrics::metrics))
+        .route_layer(within(&budgets.metrics));
     let group = Router::new()
         .route("/internal/v1/peers/{peer}", get(internal::word))
         .route(RENEW_PATH, post(enrol::renew))
@@ -164,6 +172,7 @@ pub fn router(peer: Arc<Peer>) -> Router {
         .merge(own)
         .merge(group)
         .merge(checks().route_layer(within(&budgets.health)))
+        .merge(scraped)
         .route("/raft/v1/{call}", post(internal::raft))
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
@@ -172,7 +181,7 @@ pub fn router(peer: Arc<Peer>) -> Router {
             authorisation::Records(Some(peer.clone())),
             authorisation::authorise,
         ))
-        .layer(middleware::from_fn_with_state(peer.clone(), sign))
+        .layer(middleware::from_fn_with_state(peer.clone(), sign::sign))
         .layer(middleware::from_fn_with_state(
             meters.clone(),
             metrics::count,
@@ -188,7 +197,6 @@ fn checks() -> Router<Arc<Peer>> {
         .route("/livez", any(health::alive))
         .route("/healthz", any(health::alive))
         .route("/readyz", any(health::ready))
-        .route("/metrics", any(metrics::metrics))
         .route("/api/lb-check", any(health::alive))
         .route("/api/_ping", any(health::alive))
         .route("/api/leader-check", any(compat::leader_check))
@@ -199,30 +207,6 @@ fn checks() -> Router<Arc<Peer>> {
             any(compat::routed_leader_check_or),
         )
         .merge(compat::accounts(compat::Account::of))
-}
-
-/// Says on every answer who gave it; the leader's word stays on a forwarded one.
-async fn sign(State(peer): State<Arc<Peer>>, request: Request, next: Next) -> Response {
-    // The calls of the group know it, and each is part of some read or commit that somebody waits for.
-    if request.uri().path().starts_with(raft::PATH_PREFIX) {
-        return next.run(request).await;
-    }
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    if !headers.contains_key(ANSWERED_BY) {
-        let view = *peer.consensus.watch().borrow();
-        headers.insert(ANSWERED_BY, HeaderValue::from(peer.config.id.0));
-        headers.insert(RAFT_TERM, HeaderValue::from(view.term));
-        if let Some(index) = view.applied_index {
-            headers.insert(RAFT_INDEX, HeaderValue::from(index));
-        }
-        if !headers.contains_key(STALENESS)
-            && let Some(heard) = peer.consensus.heard_leader()
-        {
-            headers.insert(STALENESS, HeaderValue::from(heard.as_millis() as u64));
-        }
-    }
-    response
 }
 
 async fn openapi() -> Response {

@@ -27,7 +27,13 @@ const TELL_WITHIN: Duration = Duration::from_millis(500);
 pub async fn leader(State(peer): State<Arc<Peer>>) -> Result<Json<LeaderView>, Problem> {
     let (leader, address) = peer.leader().ok_or_else(Problem::no_leader)?;
     let term = peer.consensus.watch().borrow().term;
-    let remaining = lease_of(&peer).and_then(|(of, left)| (of == term).then_some(left));
+    let remaining = match leader == peer.config.id {
+        true => lease_of(&peer).and_then(|(of, left)| (of == term).then_some(left)),
+        false => granted(
+            peer.consensus.heard_leader(),
+            peer.consensus.timing().lease(),
+        ),
+    };
     Ok(Json(LeaderView {
         leader: leader.0,
         address,
@@ -39,13 +45,20 @@ pub async fn leader(State(peer): State<Arc<Peer>>) -> Result<Json<LeaderView>, P
     }))
 }
 
+/// The milliseconds left of the lease that a follower granted when it heard its leader, if any are. For display: what
+/// others granted may end later, and a handover ends all.
+fn granted(heard: Option<Duration>, lease: Duration) -> Option<u64> {
+    let left = lease.checked_sub(heard?)?;
+    (!left.is_zero()).then_some(left.as_millis() as u64)
+}
+
 /// The term of the lease that this peer holds, and the milliseconds left of it.
 fn lease_of(peer: &Peer) -> Option<(u64, u64)> {
     let lease = peer.consensus.lease()?;
     Some((lease.term, lease.remaining.as_millis() as u64))
 }
 
-/// `GET /api/v1/peers`: every peer, each asked now. Works without a leader.
+/// `GET /api/v1/peers`: every peer, each asked now. Works without a leader, unless another consistency is asked for.
 pub async fn peers(State(peer): State<Arc<Peer>>) -> Json<Vec<PeerView>> {
     let (members, voters) = (peer.members(), peer.voters());
     let progress = peer.consensus.progress();
@@ -61,8 +74,8 @@ pub async fn peers(State(peer): State<Arc<Peer>>) -> Json<Vec<PeerView>> {
     Json(views)
 }
 
-/// `GET /api/v1/peers/{peer}`: one peer, asked now; of itself it tells without any other. Works without a leader. Fails
-/// with `unknown-peer`.
+/// `GET /api/v1/peers/{peer}`: one peer, asked now; of itself it tells without any other. Works without a leader, unless
+/// another consistency is asked for. Fails with `unknown-peer`.
 pub async fn one(
     State(peer): State<Arc<Peer>>,
     Numbered(id): Numbered,
@@ -162,5 +175,25 @@ pub(super) fn this_peer(peer: &Peer) -> PeerView {
         feature_level_spoken: Some(spoken().number()),
         feature_level: Some(peer.consensus.read(|state| state.level.number())),
         warnings: config.warnings.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_follower_shows_what_is_left_of_the_lease_that_it_granted() {
+        let lease = Duration::from_millis(350);
+        for (heard, left) in [
+            (Some(0), Some(350)),
+            (Some(100), Some(250)),
+            (Some(350), None),
+            (Some(9_000), None),
+            (None, None),
+        ] {
+            let heard = heard.map(Duration::from_millis);
+            assert_eq!(granted(heard, lease), left, "{heard:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
@@ -16,6 +16,7 @@ use crate::security::newcomer::ENROL_PATH;
 use crate::server::Config;
 use crate::server::calls::Calls;
 
+use super::forward::{Consistency, consistency};
 use super::limits::Budgets;
 use super::problem::Problem;
 use super::views::PeerView;
@@ -83,10 +84,19 @@ fn account(starting: &Starting) -> compat::Account {
     compat::Account::starting(&starting.config)
 }
 
-async fn all(State(starting): State<Arc<Starting>>) -> Json<Vec<PeerView>> {
+async fn all(
+    State(starting): State<Arc<Starting>>,
+    method: Method,
+    uri: Uri,
+) -> Result<Json<Vec<PeerView>>, Problem> {
+    match consistency(&uri, &method, Consistency::Stale)? {
+        Consistency::Stale => {}
+        Consistency::Led(_) => return Err(not_yet(State(starting)).await),
+    }
     let Config { id, peers, .. } = &starting.config;
     let own = Some(starting.view());
-    Json(peers::all(peers.clone(), *id, &starting.calls, own).await)
+    let views = peers::all(peers.clone(), *id, &starting.calls, own).await;
+    Ok(Json(views))
 }
 
 async fn enrol_first(

@@ -13,8 +13,9 @@ use crate::recovery::Handover;
 
 use super::{ClusterState, State};
 
-/// Far more epochs than any cluster burns. The milliseconds since 1970 are above even those, and grow: so the later of
-/// two groups that begin anew from one state has the higher epochs, and agents that promised the earlier one follow it.
+/// Far more epochs than any cluster burns. They are added only where the clock is behind the epochs: else the epoch becomes
+/// the milliseconds since 1970, which are above all that was burnt, and grow. So the later of two groups that begin anew
+/// has the higher epochs, from whichever states they begin, and agents that promised the earlier one follow it.
 const EPOCHS: u64 = 1 << 20;
 /// More timelines than were allocated since anything that is still worth restoring. What is drawn comes on top, as many
 /// again at most, so that two groups that begin anew from one state hardly share one. A comment is planted in `pg_wal`
@@ -50,7 +51,11 @@ impl ClusterState {
         self.number = 1;
         let cluster = &mut self.cluster;
         let primary = cluster.primary.take();
-        cluster.epoch = Epoch(cluster.epoch.0.saturating_add(EPOCHS).max(at));
+        let epoch = cluster.epoch.0;
+        cluster.epoch = Epoch(match at > epoch {
+            true => at,
+            false => epoch.saturating_add(EPOCHS),
+        });
         cluster.timeline = Timeline(cluster.timeline.0.saturating_add(timelines));
         cluster.first_commit = None;
         // One that was being filled may have been admitted since: its data is newer than any that is known.
@@ -110,6 +115,11 @@ mod tests {
         // The later one wins, whatever was drawn, and time that stands still is not all that there is.
         other.begin_anew(at + 60_000, 0);
         assert!(other.clusters[&name].cluster.epoch > after.cluster.epoch);
+        // Also if the earlier one was begun anew twice, and the later one from an older state.
+        let mut twice = state.clone();
+        twice.begin_anew(at + 1_000, 0);
+        assert!(twice.clusters[&name].cluster.epoch > Epoch(at));
+        assert!(other.clusters[&name].cluster.epoch > twice.clusters[&name].cluster.epoch);
         old_clock.begin_anew(0, 0);
         let epoch = old_clock.clusters[&name].cluster.epoch;
         assert_eq!(epoch.0, before.cluster.epoch.0 + EPOCHS);

@@ -89,6 +89,9 @@ pub enum PeersRefusal {
     NoNumber,
 }
 
+/// The most invitations that are open at once: far more than any group has peers.
+pub const OPEN: usize = 100;
+
 /// Far more ids than are given between two saved states of one group.
 const UNKNOWN_IDS: u64 = 1_000;
 
@@ -153,6 +156,16 @@ impl Peers {
             Some(taker) if taker != *nonce => Err(PeersRefusal::Taken),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Whether one more peer may be invited, to answer at `address`: an open invitation of the same address is replaced.
+    /// For whoever proposes one. Applying it asks nothing, so that a build with another number has the same state.
+    pub fn has_room(&self, at: u64, address: &str) -> bool {
+        let open = self
+            .invitations
+            .values()
+            .filter(|it| it.taken_by.is_none() && at <= it.expires_at && it.address != address);
+        open.count() < OPEN
     }
 
     /// The invitation of a peer.
@@ -221,6 +234,20 @@ mod tests {
         assert!(peers.invitation(id).is_some() && peers.invitation(second).is_none());
         assert_eq!(take(&mut peers, 1100, 2, 7), Err(PeersRefusal::Unknown));
         assert_eq!(take(&mut peers, 1100, 3, 7), Ok(third));
+    }
+
+    #[test]
+    fn invitations_that_are_taken_replaced_or_over_leave_room() {
+        let mut peers = Peers::default();
+        for number in 0..OPEN {
+            assert!(peers.has_room(0, "new:1"), "{number}");
+            invite(&mut peers, 0, &format!("a:{number}"), number as u8);
+        }
+        assert!(!peers.has_room(0, "new:1"));
+        assert!(peers.has_room(0, "a:7"));
+        assert!(peers.has_room(101, "new:1"));
+        take(&mut peers, 0, 7, 1).unwrap();
+        assert!(peers.has_room(0, "new:1"));
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct Group {
     pub network: &'static str,
     /// Whether anybody may speak HTTP without TLS, as raw sockets do.
     pub is_plain: bool,
+    /// Whether every peer has one thread of its own, as in the product, instead of sharing those of the test.
+    pub has_threads: bool,
 }
 
 /// A peer whose folder goes away while it flushes ends the whole process: the peers end first.
@@ -97,6 +99,7 @@ impl Group {
             document: Document::read(),
             network: "lan",
             is_plain: false,
+            has_threads: false,
         }
     }
 
@@ -135,7 +138,7 @@ impl Group {
         let config = Config::parse(&text).unwrap();
         let (stop, stopped) = oneshot::channel();
         self.stop.insert(id, stop);
-        self.tasks.spawn(async move {
+        let peer = async move {
             let shutdown = async move {
                 let _ = stopped.await;
             };
@@ -143,7 +146,14 @@ impl Group {
                 .await
                 .unwrap();
             id
-        });
+        };
+        match self.has_threads {
+            false => self.tasks.spawn(peer),
+            true => self.tasks.spawn_blocking(move || {
+                let mut runtime = tokio::runtime::Builder::new_current_thread();
+                runtime.enable_all().build().unwrap().block_on(peer)
+            }),
+        };
     }
 
     /// Gives a peer its certificate, unless it has one.

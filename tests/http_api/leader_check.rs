@@ -142,6 +142,13 @@ async fn a20_one_leader_check_is_200_and_a_new_one_5_s_after_the_leader_died() {
         assert_eq!(group.get(id, "/api/leader-check").await.0, plain);
         assert_eq!(group.get(id, "/api/leader-check/503").await.0, chosen);
         assert_eq!(group.get(id, "/api/leader-check/200").await.0, plain);
+        for (path, status) in [
+            ("/api/leader-check?standbyok=true", 200),
+            ("/api/leader-check/503?standbyok=true", 200),
+            ("/api/leader-check?standbyok=other", plain),
+        ] {
+            assert_eq!(group.get(id, path).await.0, status, "{path} at {id}");
+        }
     }
     let dark = succeeds(&mut group, leader, async |group| group.halt(leader).await).await;
     assert!(dark < Duration::from_secs(5), "{dark:?}");
@@ -188,8 +195,22 @@ async fn every_answer_says_who_gave_it_and_how_old_it_is() {
         let view: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!(view["leader"], leader);
         assert!(view["since"].is_string(), "{view}");
-        assert_eq!(view["lease_remaining_ms"].is_u64(), by == leader, "{view}");
-        assert_eq!(view["lease_until"].is_string(), by == leader, "{view}");
+        assert!(by == follower || view["lease_until"].is_string(), "{view}");
+    }
+    // Until when it leads, a follower says as well, by when it heard it.
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let path = "/api/v1/leader?consistency=stale";
+        let (_, view) = group.get(follower, path).await;
+        assert_eq!(view["answered_by"], follower);
+        if let Some(left) = view["lease_remaining_ms"].as_u64() {
+            let whole = raft::Timing::lan().lease().as_millis();
+            assert!(u128::from(left) <= whole, "{view}");
+            assert!(view["lease_until"].is_string(), "{view}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "{view}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

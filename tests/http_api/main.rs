@@ -4,12 +4,15 @@
 
 mod acceptance;
 mod access;
+mod bounds;
 mod checks;
 mod connections;
 mod crowd;
 mod document;
 mod group;
+mod heavy;
 mod leader_check;
+mod strangers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,52 +1,32 @@
 //! The clusters, as they are recorded and as this peer sees them: every peer looks for itself, so the peers may differ
 //! for a moment.
 
-use std::collections::BTreeMap;
-
 use crate::http::clusters::view;
-use crate::http::views::{ClusterView, InstanceView, RecoveryView, recovery_view};
+use crate::http::pace::Pace;
+use crate::http::views::recovery::{kind, took_ms};
+use crate::http::views::{ClusterView, InstanceView};
 use crate::model::ClusterName;
 use crate::server::Peer;
+use crate::state::RecoveryRecord;
 
 use super::{Labels, Page};
 
 const ROLES: [&str; 3] = ["primary", "standby", "none"];
 
-/// One cluster, and what happened to it.
-struct Told {
-    view: ClusterView,
-    /// Recoveries since its creation.
-    recoveries: u64,
-    /// The last of each kind that ended.
-    last: BTreeMap<String, RecoveryView>,
-}
-
-pub(super) fn tell(page: &mut Page, peer: &Peer) {
-    let names: Vec<_> = peer
+/// Tells one cluster after the other, with everybody else's work between them.
+pub(super) async fn tell(page: &mut Page, peer: &Peer) {
+    let names: Vec<ClusterName> = peer
         .consensus
         .read(|state| state.clusters.keys().cloned().collect());
-    let clusters: Vec<_> = names.iter().filter_map(|name| look(peer, name)).collect();
-    record(page, &clusters);
-    members(page, &clusters);
-    recoveries(page, &clusters);
-}
-
-fn look(peer: &Peer, name: &ClusterName) -> Option<Told> {
-    let view = view(peer, name)?;
-    let (recoveries, last) = peer.consensus.read(|state| {
-        let records = || state.clusters.get(name).map(|it| it.history.records());
-        let ended = records().into_iter().flatten().map(recovery_view);
-        let ended = ended.filter(|it| it.outcome.is_some());
-        // The later one stays.
-        let last = ended.map(|it| (it.kind.clone(), it)).collect();
-        let newest = records().and_then(|mut it| it.next_back());
-        (newest.map_or(0, |it| it.id), last)
-    });
-    Some(Told {
-        view,
-        recoveries,
-        last,
-    })
+    let mut pace = Pace::begin();
+    for name in &names {
+        if let Some(view) = view(peer, name) {
+            record(page, &view);
+            members(page, &view);
+            recoveries(page, peer, name);
+        }
+        pace.part().await;
+    }
 }
 
 fn of(view: &ClusterView) -> Labels {
@@ -60,41 +40,35 @@ fn of_member(view: &ClusterView, member: &InstanceView) -> Labels {
     labels
 }
 
-fn record(page: &mut Page, clusters: &[Told]) {
-    let mut each = |name: &str, help: &str, value: fn(&ClusterView) -> u64| {
-        let values = clusters.iter().map(|it| (of(&it.view), value(&it.view)));
-        page.gauges(name, help, values);
+fn record(page: &mut Page, view: &ClusterView) {
+    let mut one = |name: &str, help: &str, value: u64| {
+        page.gauges(name, help, [(of(view), value)]);
     };
-    each(
+    one(
         "cluster_has_primary",
         "1 while a primary is recorded and no handover is under way",
-        |view| u64::from(view.phase == "serving"),
+        u64::from(view.phase == "serving"),
     );
-    each(
+    let primaries = view.instances.iter().filter(|it| it.role == "primary");
+    one(
         "cluster_primaries_observed",
         "Members that this peer sees running as a primary; must never exceed 1 for long",
-        |view| {
-            let members = view.instances.iter();
-            members.filter(|it| it.role == "primary").count() as u64
-        },
+        primaries.count() as u64,
     );
-    each(
+    one(
         "cluster_epoch",
         "Grows with every change of primary",
-        |view| view.epoch,
+        view.epoch,
     );
-    each(
+    one(
         "cluster_standby_acks",
         "How many standbys a commit waits for",
-        |view| view.standby_acks as u64,
+        view.standby_acks as u64,
     );
-    let findings = clusters.iter().flat_map(|it| {
-        let codes = it.view.findings.iter().map(|finding| {
-            let mut labels = of(&it.view);
-            labels.push(("code", finding.code.clone()));
-            (labels, 1)
-        });
-        codes.collect::<Vec<_>>()
+    let findings = view.findings.iter().map(|finding| {
+        let mut labels = of(view);
+        labels.push(("code", finding.code.clone()));
+        (labels, 1)
     });
     page.gauges(
         "cluster_finding",
@@ -103,13 +77,10 @@ fn record(page: &mut Page, clusters: &[Told]) {
     );
 }
 
-fn members(page: &mut Page, clusters: &[Told]) {
+fn members(page: &mut Page, view: &ClusterView) {
     let all = || {
-        let members = clusters.iter().flat_map(|it| {
-            let view = &it.view;
-            view.instances.iter().map(move |member| (view, member))
-        });
-        members.map(|(view, member)| (of_member(view, member), member))
+        let members = view.instances.iter();
+        members.map(|member| (of_member(view, member), member))
     };
     let roles = all().flat_map(|(labels, member)| {
         ROLES.map(|role| {
@@ -150,23 +121,89 @@ fn members(page: &mut Page, clusters: &[Told]) {
     );
 }
 
-fn recoveries(page: &mut Page, clusters: &[Told]) {
+fn recoveries(page: &mut Page, peer: &Peer, name: &ClusterName) {
+    let of_cluster = || vec![("cluster", name.to_string())];
+    let (count, last) = peer.consensus.read(|state| {
+        let Some(state) = state.clusters.get(name) else {
+            return (0, vec![]);
+        };
+        let newest_first = || state.history.records().rev();
+        let last = last_ended(newest_first()).into_iter().filter_map(|ended| {
+            let mut labels = of_cluster();
+            labels.push(("kind", kind(ended.kind).to_owned()));
+            Some((labels, took_ms(ended)?))
+        });
+        let newest = newest_first().next();
+        (newest.map_or(0, |it| it.id), last.collect())
+    });
     page.counters(
         "recoveries",
         "Creations, handovers and rejoins since the cluster was created",
-        clusters.iter().map(|it| (of(&it.view), it.recoveries)),
+        [(of_cluster(), count)],
     );
-    let last = clusters.iter().flat_map(|it| {
-        let kinds = it.last.values().filter_map(|recovery| {
-            let mut labels = of(&it.view);
-            labels.push(("kind", recovery.kind.clone()));
-            Some((labels, recovery.took_ms?))
-        });
-        kinds.collect::<Vec<_>>()
-    });
     page.seconds(
         "last_recovery_duration_seconds",
         "What the last recovery of a kind that ended took, from its beginning to its promotion or end",
         last,
     );
+}
+
+/// The last of each kind that ended: of a long history no more is told, so no more is made.
+fn last_ended<'a>(
+    newest_first: impl Iterator<Item = &'a RecoveryRecord>,
+) -> Vec<&'a RecoveryRecord> {
+    let mut last: Vec<&RecoveryRecord> = vec![];
+    for record in newest_first.filter(|it| it.outcome.is_some()) {
+        if last.iter().all(|it| it.kind != record.kind) {
+            last.push(record);
+        }
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Epoch;
+    use crate::state::Kind;
+    use crate::state::history::Entry;
+
+    /// As many entries as a record keeps.
+    fn ended(id: u64, kind: Kind) -> RecoveryRecord {
+        let entry = |at| Entry {
+            at,
+            event: "noted".to_owned(),
+            detail: String::new(),
+        };
+        RecoveryRecord {
+            id,
+            kind,
+            epoch: Epoch(id),
+            from: None,
+            to: None,
+            cause: String::new(),
+            entries: (0..100).map(entry).collect(),
+            outcome: Some("a primary serves".to_owned()),
+        }
+    }
+
+    #[test]
+    fn of_a_long_history_the_last_of_each_kind_is_made_and_no_other() {
+        let mut records = vec![ended(1, Kind::Creation)];
+        for id in 2..=200 {
+            let kind = match id % 2 {
+                0 => Kind::Handover,
+                _ => Kind::Rejoin,
+            };
+            records.push(ended(id, kind));
+        }
+        // The last two run still.
+        for running in &mut records[198..] {
+            running.outcome = None;
+        }
+        let last = last_ended(records.iter().rev());
+        let made: Vec<_> = last.iter().map(|it| (kind(it.kind), it.id)).collect();
+        assert_eq!(made, [("handover", 198), ("rejoin", 197), ("creation", 1)]);
+        assert_eq!(took_ms(last[0]), Some(99));
+    }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::http::limits::{Budget, Budgets};
 use crate::server::limits::Counts;
 
-use super::{Labels, Page};
+use super::{Labels, Page, Shown};
 
 /// In seconds: from a read of what is in memory to a proposal that fails.
 const BUCKETS: [f64; 8] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 5.0, 10.0];
@@ -26,6 +26,7 @@ pub(in crate::http) struct Meters {
     requests: Family<Labels, Counter>,
     durations: Durations,
     budgets: Arc<Budgets>,
+    pub(super) shown: Shown,
 }
 
 impl Meters {
@@ -34,16 +35,17 @@ impl Meters {
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             budgets,
+            shown: Shown::default(),
         }
     }
 
     pub(super) fn tell(&self, page: &mut Page, connections: Option<Counts>) {
-        page.0.register(
+        page.counted.register(
             "http_requests",
             "Requests that were answered, by route and kind of status",
             self.requests.clone(),
         );
-        page.0.register(
+        page.counted.register(
             "http_request_duration_seconds",
             "From the whole head of a request to the whole answer, by kind of request",
             self.durations.clone(),

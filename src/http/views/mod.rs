@@ -4,7 +4,7 @@ mod access;
 mod cluster;
 mod orchestrator;
 mod peers;
-mod recovery;
+pub(super) mod recovery;
 
 pub use access::{GuestView, TokenView};
 pub(super) use cluster::cluster_view;

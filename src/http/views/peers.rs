@@ -13,10 +13,12 @@ pub struct LeaderView {
     pub term: u64,
     /// When this leader took over, RFC 3339, by the wall clock of the peer that answered.
     pub since: Option<String>,
-    /// How long the leader still holds its lease by its own clock, in ms, unless it is renewed; none if another peer
-    /// answered, or if it is over.
+    /// How long the leader still holds its lease by its own clock, in ms, unless it is renewed. If another peer answered,
+    /// what is left at most of the lease that this one granted when it last heard the leader, by its own clock: the whole
+    /// lease may have been renewed by others, or have ended in a handover. None if it is over. For display; nothing
+    /// decides on it.
     pub lease_remaining_ms: Option<u64>,
-    /// When that is, RFC 3339, by the leader's wall clock. For people; no decision uses it.
+    /// When that is, RFC 3339, by the wall clock of the peer that answered. For people; no decision uses it.
     pub lease_until: Option<String>,
     /// The peer that answered.
     pub answered_by: u64,

@@ -43,28 +43,35 @@ pub struct EntryView {
     pub detail: String,
 }
 
+/// One word for a kind of recovery.
+pub(in crate::http) fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Creation => "creation",
+        Kind::Handover => "handover",
+        Kind::Rejoin => "rejoin",
+    }
+}
+
+/// See [`RecoveryView::took_ms`].
+pub(in crate::http) fn took_ms(record: &RecoveryRecord) -> Option<u64> {
+    let began = record.entries.first()?.at;
+    let mut entries = record.entries.iter();
+    let promoted = entries.find(|entry| entry.event == "promoted");
+    let end = promoted.or(record.entries.last())?.at;
+    Some(end.saturating_sub(began))
+}
+
 /// One recovery.
 pub(in crate::http) fn recovery_view(record: &RecoveryRecord) -> RecoveryView {
-    let began = record.entries.first().map(|entry| entry.at);
-    let promoted = record
-        .entries
-        .iter()
-        .find(|entry| entry.event == "promoted");
-    let end = promoted.or(record.entries.last()).map(|entry| entry.at);
     RecoveryView {
         id: record.id,
-        kind: match record.kind {
-            Kind::Creation => "creation",
-            Kind::Handover => "handover",
-            Kind::Rejoin => "rejoin",
-        }
-        .to_owned(),
+        kind: kind(record.kind).to_owned(),
         epoch: record.epoch.0,
         from: record.from.as_ref().map(ToString::to_string),
         to: record.to.as_ref().map(ToString::to_string),
         cause: record.cause.clone(),
-        began_at: began.map(clock::text_of),
-        took_ms: began.zip(end).map(|(began, end)| end.saturating_sub(began)),
+        began_at: record.entries.first().map(|entry| clock::text_of(entry.at)),
+        took_ms: took_ms(record),
         outcome: record.outcome.clone(),
         entries: record
             .entries
