@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("output", &[]),
     ("telemetry", &[]),
     ("host", &["clock", "gate", "model"]),
-    ("provider", &["clock", "duty", "gate", "model"]),
+    ("provider", &["clock", "duty", "gate", "model", "security"]),
     ("leash", &["clock", "host", "model"]),
     ("gate", &["clock", "duty", "host", "model"]),
     (
