@@ -6,6 +6,7 @@ mod behaviours;
 mod changes;
 mod model;
 mod postgres;
+mod preflight;
 mod servers;
 mod stage;
 mod tls;
