@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("output", &[]),
     ("telemetry", &[]),
     ("host", &["clock", "gate", "model"]),
-    ("provider", &["clock", "duty", "gate", "model"]),
+    ("provider", &["clock", "duty", "gate", "model", "security"]),
     ("leash", &["clock", "host", "model"]),
     ("gate", &["clock", "duty", "host", "model"]),
     (
@@ -56,6 +56,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "leash",
             "model",
             "output",
+            // What a database needs before it is looked after.
+            "provider",
             // With the feature `mutants` alone: which rule is broken on purpose.
             "recovery",
             "security",

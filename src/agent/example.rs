@@ -11,7 +11,7 @@ use super::perform::Tools;
 use crate::gate::{FolderLock, PromiseStore};
 use crate::host::{Account, Binaries};
 use crate::model::{Epoch, Order};
-use crate::provider::{Endpoint, Postgres};
+use crate::provider::{Endpoint, LocalPostgres};
 
 pub fn order(epoch: u64, number: u32) -> Order {
     Order {
@@ -48,7 +48,7 @@ pub fn tools(root: &Path) -> Tools {
     };
     let (folder, data) = (config.folder.clone(), config.data.clone());
     Tools {
-        provider: Arc::new(Postgres::new(Endpoint {
+        provider: Arc::new(LocalPostgres::new(Endpoint {
             socket_folder: config.socket_folder(),
             port: config.port,
             user: config.superuser.clone(),

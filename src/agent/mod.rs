@@ -33,7 +33,7 @@ use tokio::time::timeout;
 
 use crate::control::Run;
 use crate::gate::{FolderLock, GateError, PromiseStore};
-use crate::provider::{Endpoint, Postgres};
+use crate::provider::{Endpoint, LocalPostgres};
 use claim::Claim;
 pub use config::{AgentConfig, InvalidConfig, Role};
 pub use credentials::enrol;
@@ -103,7 +103,7 @@ pub async fn run(
     let promise = PromiseStore::open(&config.folder, lock)?;
     let (address, listener) = (config.health, fit.listener);
     let tools = Tools {
-        provider: Arc::new(Postgres::new(Endpoint {
+        provider: Arc::new(LocalPostgres::new(Endpoint {
             socket_folder: config.socket_folder(),
             port: config.port,
             user: config.superuser.clone(),

@@ -13,7 +13,7 @@ use super::hands::{Hands, Processes};
 use crate::clock;
 use crate::duty::{Data, Local};
 use crate::model::{Epoch, Timeline, Timestamp};
-use crate::provider::{DatabaseProvider, Postgres, Reading};
+use crate::provider::{LocalPostgres, LocalServer, Reading};
 
 /// How long a look waits for the process table; it takes a millisecond or two.
 const PROCESSES_WITHIN: Duration = Duration::from_millis(500);
@@ -66,7 +66,11 @@ pub struct Seen {
 
 /// Looks once. Takes no longer than the deadlines of processes, of SQL and of the disk.
 /// Errors: it could not be seen whether anything runs, so nothing may be concluded.
-pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Result<Seen, String> {
+pub async fn look(
+    hands: Arc<Hands>,
+    provider: Arc<LocalPostgres>,
+    ask: Ask,
+) -> Result<Seen, String> {
     let began = clock::boottime();
     let processes = {
         let (table, known) = (Arc::clone(&hands), ask.postmaster);
@@ -109,7 +113,7 @@ pub async fn look(hands: Arc<Hands>, provider: Arc<Postgres>, ask: Ask) -> Resul
             }
             Err(error) => {
                 seen.has_answered = error.is_answer();
-                seen.is_starting = error.is_not_now() || error.evidence_of_death();
+                seen.is_starting = error.is_not_now() || error.nobody_listens();
                 tracing::debug!(%error, "no answer over SQL");
             }
         }

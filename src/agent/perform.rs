@@ -12,7 +12,7 @@ use super::lane::{Hung, Lane};
 use super::leash::LeashKeeper;
 use crate::duty::{Act, Local, Outcome};
 use crate::gate::Admission;
-use crate::provider::{DatabaseProvider, Postgres};
+use crate::provider::{LocalPostgres, LocalServer};
 use crate::recovery::{Evidence, Promise};
 
 /// What an act needs.
@@ -21,7 +21,7 @@ pub struct Tools {
     /// Processes and files.
     pub hands: Arc<Hands>,
     /// SQL.
-    pub provider: Arc<Postgres>,
+    pub provider: Arc<LocalPostgres>,
     /// The leash.
     pub leash: LeashKeeper,
     /// Changes of files, in their order.

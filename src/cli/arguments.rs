@@ -189,9 +189,52 @@ pub(super) enum Verb {
     /// Certificates by hand: for those who distribute them themselves
     #[command(subcommand)]
     Cert(CertVerb),
+    /// Print the SQL that gives a role the rights to look after PostgreSQL 15 or later, without superuser
+    #[command(before_long_help = "Examples:
+  primacy grants | psql -d postgres")]
+    Grants {
+        /// The role, which must exist
+        #[arg(long, default_value = "primacy")]
+        role: String,
+    },
+    /// What a PostgreSQL server lacks for being looked after over SQL, each with the line that mends it
+    ///
+    /// Ends with 3 if something is needed; a HINT is none.
+    #[command(before_long_help = "Examples:
+  primacy preflight db1.example --password-file ~/.pgpass
+  primacy preflight 10.0.0.1:5433 --user watcher --ssl-mode verify-full --ssl-root-cert ca.pem")]
+    Preflight(Preflight),
     /// Hold a primary to its lease; started by the agent
     #[command(hide = true)]
     Leash(LeashArguments),
+}
+
+/// Whom to ask, and as whom.
+#[derive(Debug, Args)]
+pub(super) struct Preflight {
+    /// host or host:port
+    pub host: String,
+    /// The role to sign in as
+    #[arg(long, default_value = "primacy")]
+    pub user: String,
+    /// libpq's password file
+    #[arg(long, env = "PGPASSFILE", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// The database to sign in to
+    #[arg(long, default_value = "postgres")]
+    pub database: String,
+    /// disable, require, verify-ca or verify-full
+    #[arg(long, env = "PGSSLMODE", default_value = "require")]
+    pub ssl_mode: String,
+    /// Authorities that the server's certificate is verified with
+    #[arg(long, env = "PGSSLROOTCERT", value_name = "FILE")]
+    pub ssl_root_cert: Option<PathBuf>,
+    /// A certificate of one's own
+    #[arg(long, env = "PGSSLCERT", value_name = "FILE", requires = "ssl_key")]
+    pub ssl_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, env = "PGSSLKEY", value_name = "FILE", requires = "ssl_cert")]
+    pub ssl_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

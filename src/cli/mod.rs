@@ -7,6 +7,7 @@ mod api;
 mod arguments;
 mod cert;
 mod daemons;
+mod database;
 mod joining;
 #[cfg(feature = "mutants")]
 mod mutant;
@@ -170,6 +171,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             folder,
         } => joining::tool(&token, &name, &folder),
         Verb::Cert(verb) => cert::run(verb),
+        Verb::Grants { role } => database::grants(&role),
+        Verb::Preflight(asked_for) => asked(database::preflight(asked_for)),
         Verb::Token { verb, output } => asked(token::run(api::Api::find(reach)?, verb, output)),
         Verb::Leash(arguments) => daemons::leash(&arguments.into()),
         Verb::Dev(dev) => crate::dev::run(dev).map_err(|error| Failure {

@@ -1,5 +1,7 @@
 //! The small files and lines of a database host.
 
+use std::collections::BTreeMap;
+
 use super::{json, keeps_json};
 use crate::agent::directory::Named;
 use crate::agent::health;
@@ -8,8 +10,9 @@ use crate::gate;
 use crate::host::data_folder::{self, Filling};
 use crate::host::{process_table, processes, programs, settings, tools};
 use crate::model::example::{id, order};
-use crate::model::{ClusterName, Incarnation, Lsn, Order};
-use crate::provider::postgres::conninfo;
+use crate::model::{Address, ClusterName, Incarnation, Lsn, Order};
+use crate::provider::postgres::conninfo::Conninfo;
+use crate::provider::postgres::{passfile, synchronous};
 
 const TEXT: &[&str] = &[
     "\n", " ", "\t", "'", "\"", "\\", "=", "#", "0", "-1", "\u{3000}", "é", "\u{fffd}",
@@ -164,20 +167,85 @@ fn fuzz_programs() {
         );
 }
 
+/// All but where a connection string leads.
+fn all_but_the_place(conninfo: &Conninfo) -> BTreeMap<String, String> {
+    let kept = conninfo
+        .options()
+        .filter(|(name, _)| !["host", "hostaddr", "port"].contains(name));
+    kept.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// A change of the place changes the place, and can be taken back.
+fn stays_the_same_elsewhere(found: &Conninfo) {
+    let same = |text: String| {
+        let changed = Conninfo::parse(&text).unwrap();
+        assert_eq!(all_but_the_place(&changed), all_but_the_place(found));
+        changed
+    };
+    let to = Address {
+        host: "it's \\ fe80::1%é".to_owned(),
+        port: 9,
+    };
+    assert_eq!(same(found.redirected(&to)).key(), Ok(to));
+    let detached = same(found.detached());
+    assert!(detached.is_detached());
+    if !found.is_detached()
+        && let Ok(places) = found.places()
+    {
+        assert_eq!(same(detached.reattached()).places(), Ok(places));
+    }
+}
+
 /// What PostgreSQL answers in text.
 #[test]
 fn fuzz_answers_of_postgres() {
     fuzz::target("provider: conninfo")
         .example(r"host=10.0.0.1 port = 5432 application_name='a b\'c' x=y password=")
+        .example(r"hostaddr=::1,10.0.0.1 host='a,b' port=1,2 user=\\ x=''y=z\")
+        .example("postgresql://u%20s:p%40@[::1]:1,b:2/db?sslmode=require&host=%2Ftmp&port=3")
         .words(TEXT)
+        .words(&[
+            "postgres://",
+            "host=",
+            "hostaddr='",
+            "port=",
+            "%2C",
+            "?",
+            "&",
+            "@",
+            "[",
+            ",,",
+        ])
         .run(
-            |bytes| Some(conninfo::parse(&String::from_utf8_lossy(bytes))),
-            |found| {
-                let quoted = |text: &str| text.replace('\\', r"\\").replace('\'', r"\'");
-                let pairs = found
-                    .iter()
-                    .map(|(key, value)| format!("{key}='{}' ", quoted(value)));
-                assert_eq!(conninfo::parse(&pairs.collect::<String>()), found);
+            |bytes| Conninfo::parse(&String::from_utf8_lossy(bytes)).ok(),
+            |found| stays_the_same_elsewhere(&found),
+        );
+    let of = Address {
+        host: "::1".to_owned(),
+        port: 5432,
+    };
+    fuzz::target("provider: password file")
+        .example("# a comment\n*:5432:db:u:se\\:cret\n\\:\\:1:*:*:*:x\r\n")
+        .words(TEXT)
+        .words(&[":", "*", "\\:", "*:*:*:*:"])
+        .run(
+            |bytes| passfile::find(&String::from_utf8_lossy(bytes), &of, "db", "u"),
+            |secret| assert!(!secret.is_empty() && !secret.contains('\n')),
+        );
+    fuzz::target("provider: synchronous names")
+        .example("ANY 1 (s1, \"s \"\"2\", *)")
+        .example("FIRST 2 (a, b)")
+        .example("a, b")
+        .words(TEXT)
+        .words(&["any", "(", ")", ",", "*", "256"])
+        .run(
+            |bytes| synchronous::parse(&String::from_utf8_lossy(bytes)),
+            |policy| {
+                // What no commit could meet can be read, and is not written.
+                if let Ok(text) = synchronous::written(&policy) {
+                    assert_eq!(synchronous::parse(&text), Some(policy));
+                }
             },
         );
     fuzz::target("provider: lsn")

@@ -64,7 +64,7 @@ impl Reads {
 }
 
 /// Where an instance answers SQL.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Address {
     /// Host name or IP address.
     pub host: String,

@@ -6,6 +6,7 @@ pub mod cluster;
 #[cfg(test)]
 pub mod example;
 pub mod ids;
+pub mod replication;
 pub mod report;
 pub mod time;
 pub mod view;
@@ -17,6 +18,10 @@ pub use access::{
 pub use cluster::{Address, Cluster, Durability, Member, PlannedStop, Reads, Standing};
 pub use ids::{
     ClusterName, Epoch, Incarnation, InstanceId, InvalidName, Order, PeerId, SystemIdentifier, Zone,
+};
+pub use replication::{
+    InstanceFacts, Position, PositionOrder, ReplicaFacts, ReplicationStatus, Role, SourceFacts,
+    SyncPolicy, SyncState,
 };
 pub use report::{Database, DiskTrouble, LeaseReport, Receiver, Report, Stopped};
 pub use time::Timestamp;

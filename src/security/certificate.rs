@@ -7,7 +7,7 @@ use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::X509Certificate;
 
@@ -131,6 +131,45 @@ pub(super) fn names(certificate: &CertificateDer<'_>) -> Result<Vec<Name>, Secur
         _ => None,
     };
     Ok(names.iter().filter_map(name).collect())
+}
+
+/// The common name of a certificate that names no host and no address otherwise; none of any other. Errors: it cannot be
+/// read.
+pub(super) fn common_name_alone(
+    certificate: &CertificateDer<'_>,
+) -> Result<Option<String>, SecurityError> {
+    let parsed = parse(certificate)?;
+    let extension = parsed
+        .subject_alternative_name()
+        .map_err(|error| unreadable(&error))?;
+    let names = extension.map_or(&[][..], |found| &found.value.general_names);
+    let is_host = |name: &GeneralName<'_>| {
+        matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_))
+    };
+    if names.iter().any(is_host) {
+        return Ok(None);
+    }
+    let mut found = parsed.subject().iter_common_name();
+    let name = found.next().and_then(|name| name.as_str().ok());
+    Ok(name.map(str::to_owned))
+}
+
+/// The hash of a certificate with the hash of its own signature, SHA-256 in the place of weaker ones (RFC 5929, section
+/// 4.1). None if it cannot be read or is signed without one, as Ed25519 does.
+pub(super) fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let parsed = parse(certificate).ok()?;
+    let signed = parsed.signature_algorithm.algorithm.to_id_string();
+    Some(match signed.as_str() {
+        // With MD5, SHA-1 or SHA-256, under RSA and ECDSA.
+        "1.2.840.113549.1.1.4"
+        | "1.2.840.113549.1.1.5"
+        | "1.2.840.113549.1.1.11"
+        | "1.2.840.10045.4.1"
+        | "1.2.840.10045.4.3.2" => Sha256::digest(certificate).to_vec(),
+        "1.2.840.113549.1.1.12" | "1.2.840.10045.4.3.3" => Sha384::digest(certificate).to_vec(),
+        "1.2.840.113549.1.1.13" | "1.2.840.10045.4.3.4" => Sha512::digest(certificate).to_vec(),
+        _ => return None,
+    })
 }
 
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, SecurityError> {

@@ -14,6 +14,7 @@
 //! | `credentials` | what a process shows and whom it trusts, read from files |
 //! | `verify` | the one place that decides whether a certificate is accepted |
 //! | `tls` | connections; credentials that change while the process runs; the transport of Raft |
+//! | `database` | TLS with database servers, whose certificates are not ours |
 //! | `wire` | TLS or plain TCP: what the rest of the program speaks through |
 //! | `token`, `enrolment` | how a newcomer gets its first certificate |
 //! | `newcomer`, `invited` | the same over HTTP; the first peers, before there is a group |
@@ -26,6 +27,7 @@ pub mod authority;
 pub mod bearer;
 pub mod certificate;
 pub mod credentials;
+pub mod database;
 pub mod enrolment;
 mod error;
 pub mod identity;
@@ -44,6 +46,7 @@ pub use authority::CertificateAuthority;
 pub use bearer::BearerToken;
 pub use certificate::Fingerprint;
 pub use credentials::{Credentials, Files};
+pub use database::{DatabaseFiles, DatabaseStream, DatabaseTls, SslMode};
 pub use error::SecurityError;
 pub use identity::{Identity, ToolName, Who};
 pub use invited::Invited;

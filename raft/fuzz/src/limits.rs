@@ -89,6 +89,8 @@ pub const LIMITS: &[Limit] = &[
     handed("host: control file", 8 * KIB),
     handed("host: wal", 16 * MIB),
     handed("provider: conninfo", MIB),
+    handed("provider: password file", MIB),
+    handed("provider: synchronous names", MIB),
     handed("provider: lsn", MIB),
     // What people write.
     costly("server: configuration", 256 * KIB),

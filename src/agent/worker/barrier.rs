@@ -7,7 +7,7 @@ use super::{Done, Worker};
 use crate::agent::chain;
 use crate::clock;
 use crate::model::{Epoch, Lsn, Timestamp};
-use crate::provider::DatabaseProvider;
+use crate::provider::LocalServer;
 
 /// The longest checkpoint after a promotion that the first commit waits for.
 const CHECKPOINT_WITHIN: Duration = Duration::from_secs(600);

@@ -9,7 +9,7 @@ use crate::agent::chain;
 use crate::gate::Admission;
 use crate::model::Timestamp;
 use crate::model::cluster::slot_name;
-use crate::provider::DatabaseProvider;
+use crate::provider::LocalServer;
 use crate::recovery::Action;
 
 /// How often a primary looks for slots that were lost to `max_slot_wal_keep_size`.

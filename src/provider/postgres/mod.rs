@@ -1,143 +1,39 @@
-//! PostgreSQL over its Unix socket. The client library is named in this folder only.
+//! PostgreSQL 12 to 17. The client library is named in this folder only.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `conninfo` | connection strings, and another place in them |
+//! | `catalogue` | all that differs by version |
+//! | `login`, `passfile` | as whom, and with which secret |
+//! | `connect` | TCP and TLS up to a session |
+//! | `session`, `failure`, `call` | statements, their errors, their deadline |
+//! | `snapshot`, `lag` | the one statement that says what an instance is |
+//! | `remote` | [`Postgres`]: sessions that are kept, and what is read |
+//! | `settings`, `roles`, `sources`, `synchronous` | what is changed |
+//! | `grants`, `preflight` | the rights that all of this needs, and what is missing |
+//! | `local`, `reading` | [`LocalPostgres`]: the server beside an agent |
 
+mod call;
+mod catalogue;
+mod connect;
 pub(crate) mod conninfo;
+mod failure;
+pub mod grants;
+mod lag;
+mod local;
+mod login;
+pub(crate) mod passfile;
+mod preflight;
 mod reading;
+mod remote;
+mod roles;
 mod session;
+mod settings;
+mod snapshot;
+mod sources;
+pub(crate) mod synchronous;
 
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use super::{DatabaseProvider, ProviderError, Reading, Result};
-use crate::gate::Admission;
-use crate::model::{Epoch, Lsn};
-use session::Session;
-
-/// Where the local server answers.
-#[derive(Debug, Clone)]
-pub struct Endpoint {
-    /// The folder with its socket.
-    pub socket_folder: PathBuf,
-    /// Its port, a part of the socket's name.
-    pub port: u16,
-    /// The superuser.
-    pub user: String,
-}
-
-/// A local PostgreSQL.
-#[derive(Debug)]
-pub struct Postgres {
-    endpoint: Endpoint,
-    kept: Mutex<Option<Session>>,
-}
-
-impl Postgres {
-    /// Nothing is opened yet.
-    pub fn new(endpoint: Endpoint) -> Postgres {
-        Postgres {
-            endpoint,
-            kept: Mutex::new(None),
-        }
-    }
-
-    fn take(&self) -> Option<Session> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.take().filter(|session| !session.is_closed())
-    }
-
-    fn keep(&self, session: Session) {
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
-    }
-
-    async fn run(&self, statement: &str, within: Duration) -> Result<()> {
-        bounded(within, async {
-            let session = Session::open(&self.endpoint, Some(within)).await?;
-            session.rows(statement).await.map(drop)
-        })
-        .await
-    }
-}
-
-async fn bounded<T>(within: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(within, call)
-        .await
-        .unwrap_or(Err(ProviderError::Deadline(within)))
-}
-
-impl DatabaseProvider for Postgres {
-    async fn look(&self, within: Duration) -> Result<Reading> {
-        bounded(within, async {
-            let session = Session::open(&self.endpoint, Some(within)).await?;
-            reading::read(&session).await
-        })
-        .await
-    }
-
-    async fn glance(&self, within: Duration) -> Result<Reading> {
-        bounded(within, async {
-            let session = match self.take() {
-                Some(session) => session,
-                None => Session::open(&self.endpoint, Some(within)).await?,
-            };
-            let seen = reading::read(&session).await?;
-            self.keep(session);
-            Ok(seen)
-        })
-        .await
-    }
-
-    async fn promote(&self, _by: &Admission, within: Duration) -> Result<()> {
-        // Without waiting: `pg_promote(true)` polls every 100 ms.
-        self.run("SELECT pg_promote(false)", within).await
-    }
-
-    async fn pause_replay(&self, _by: &Admission, within: Duration) -> Result<()> {
-        self.run("SELECT pg_wal_replay_pause()", within).await
-    }
-
-    async fn resume_replay(&self, _by: &Admission, within: Duration) -> Result<()> {
-        self.run("SELECT pg_wal_replay_resume()", within).await
-    }
-
-    async fn keep_slots(&self, _by: &Admission, slots: &[String], within: Duration) -> Result<()> {
-        // Slot names are `primacy_` and letters, digits and underscores: nothing to quote.
-        let names: Vec<_> = slots.iter().map(|name| format!("'{name}'")).collect();
-        let wanted = format!("ARRAY[{}]::text[]", names.join(", "));
-        let statements = format!(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
-             WHERE slot_type = 'physical' AND slot_name ~ '^primacy_' AND NOT active \
-             AND (wal_status = 'lost' OR slot_name <> ALL ({wanted})); \
-             SELECT pg_create_physical_replication_slot(name, true) FROM unnest({wanted}) AS name \
-             WHERE name NOT IN (SELECT slot_name FROM pg_replication_slots)"
-        );
-        self.run(&statements, within).await
-    }
-
-    async fn checkpoint(&self, within: Duration) -> Result<()> {
-        bounded(within, async {
-            let session = Session::open(&self.endpoint, None).await?;
-            session.rows("CHECKPOINT").await.map(drop)
-        })
-        .await
-    }
-
-    // Waits as long as any commit would, and is never cancelled: its deadline is the end of the session.
-    async fn barrier(&self, epoch: Epoch) -> Result<Lsn> {
-        let session = Session::open(&self.endpoint, None).await?;
-        session
-            .rows("SET synchronous_commit = on; SET default_transaction_read_only = off")
-            .await?;
-        // Counted from here: a warning before the commit came back says that the wait was cancelled.
-        let warned_before = session.warnings();
-        session
-            .rows(&format!(
-                "SELECT pg_logical_emit_message(true, 'primacy', 'epoch {epoch}')"
-            ))
-            .await?;
-        if session.warnings() != warned_before {
-            return Err(ProviderError::NotAcknowledged);
-        }
-        let rows = session.rows("SELECT pg_current_wal_flush_lsn()").await?;
-        reading::lsn(rows.first().and_then(|row| row.get(0)))
-    }
-}
+pub use local::{Endpoint, LocalPostgres};
+pub use login::{Login, Password};
+pub use preflight::Lack;
+pub use remote::Postgres;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::SimpleQueryRow;
 
-use super::conninfo;
+use super::conninfo::{Conninfo, DEFAULT_PORT};
 use super::session::Session as Connection;
 use crate::duty::{Replay, Session, SourceSeen};
 use crate::model::{Address, Lsn, Timeline, WalPosition};
@@ -41,26 +41,41 @@ pub(super) async fn read(connection: &Connection) -> Result<Reading> {
     let rows = connection.rows(STATEMENT).await?;
     let row = rows
         .first()
-        .ok_or_else(|| ProviderError::Odd("no row".to_owned()))?;
+        .ok_or_else(|| ProviderError::Parse("no row".to_owned()))?;
     understand(row)
 }
 
 pub(super) fn lsn(text: Option<&str>) -> Result<Lsn> {
     let text = text.unwrap_or("0/0");
     text.parse()
-        .map_err(|error| ProviderError::Odd(format!("{error}")))
+        .map_err(|error| ProviderError::Parse(format!("{error}")))
+}
+
+/// What a `primary_conninfo` names; none if it is empty. One that PostgreSQL could not read either is a source without a
+/// name, not none: a fence that emptied it has not been obeyed yet.
+fn source(conninfo: &str) -> Option<SourceSeen> {
+    if conninfo.trim().is_empty() {
+        return None;
+    }
+    let read = Conninfo::parse(conninfo).ok();
+    let address = read.and_then(|read| read.key().ok());
+    Some(SourceSeen {
+        address: address.unwrap_or(Address {
+            host: String::new(),
+            port: DEFAULT_PORT,
+        }),
+        application_name: name(conninfo),
+    })
+}
+
+fn name(conninfo: &str) -> String {
+    let read = Conninfo::parse(conninfo).ok();
+    let name = read.as_ref().and_then(|read| read.get("application_name"));
+    name.unwrap_or_default().to_owned()
 }
 
 fn understand(row: &SimpleQueryRow) -> Result<Reading> {
     let text = |column: usize| row.get(column).unwrap_or_default();
-    let source = conninfo::parse(text(1));
-    let receiver = conninfo::parse(text(12));
-    let name = |settings: &std::collections::BTreeMap<String, String>| {
-        settings
-            .get("application_name")
-            .cloned()
-            .unwrap_or_default()
-    };
     let in_recovery = text(0) == "t";
     let timeline = if in_recovery {
         Timeline(text(14).parse().unwrap_or_default())
@@ -69,7 +84,7 @@ fn understand(row: &SimpleQueryRow) -> Result<Reading> {
             text(10)
                 .get(..8)
                 .and_then(|digits| u32::from_str_radix(digits, 16).ok())
-                .ok_or_else(|| ProviderError::Odd("no timeline".to_owned()))?,
+                .ok_or_else(|| ProviderError::Parse("no timeline".to_owned()))?,
         )
     };
     let receiver_processes: Vec<i32> = text(6)
@@ -79,22 +94,13 @@ fn understand(row: &SimpleQueryRow) -> Result<Reading> {
     let silent = Duration::from_millis(text(15).parse::<i64>().unwrap_or(i64::MAX).max(0) as u64);
     let session = Session {
         in_recovery,
-        source: (!source.is_empty()).then(|| SourceSeen {
-            address: Address {
-                host: source.get("host").cloned().unwrap_or_default(),
-                port: source
-                    .get("port")
-                    .and_then(|port| port.parse().ok())
-                    .unwrap_or(5432),
-            },
-            application_name: name(&source),
-        }),
+        source: source(text(1)),
         restores: !text(2).is_empty(),
         synchronous_standby_names: text(3).to_owned(),
         commits_wait: matches!(text(4), "on" | "remote_apply"),
         read_only_default: text(5) == "on",
         receivers: receiver_processes.len(),
-        streams: (text(11) == "streaming").then(|| (name(&receiver), silent)),
+        streams: (text(11) == "streaming").then(|| (name(text(12)), silent)),
         replay: match text(8) {
             "paused" => Replay::Paused,
             "pause requested" => Replay::Requested,

@@ -1,31 +1,38 @@
-//! One connection to the local server, with a task that drives it and counts its warnings.
+//! One session, with a task that drives it and counts its warnings.
 
 use std::future::poll_fn;
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, Connection, NoTls, SimpleQueryMessage, SimpleQueryRow,
+};
 
-use super::Endpoint;
-use crate::provider::{ProviderError, Result};
+use super::call::Call;
+use super::catalogue::Version;
+use super::failure::failure;
+use super::local::Endpoint;
+use crate::provider::{Phase, Result};
 
-/// A connection. Dropping it ends it.
+/// A session. Dropping it ends it.
 #[derive(Debug)]
 pub struct Session {
     client: Client,
+    /// As the server said it when the session began.
+    version: String,
     warnings: Arc<AtomicU64>,
     _driver: JoinSet<()>,
 }
 
 impl Session {
-    /// Connects. `statements` bounds each statement on the server's side too.
-    pub async fn open(endpoint: &Endpoint, statements: Option<Duration>) -> Result<Session> {
+    /// Connects to the server beside an agent. `statements` bounds each statement on the server's side too.
+    pub async fn beside(endpoint: &Endpoint, statements: Option<Duration>) -> Result<Session> {
         let millis = statements.map_or(0, |it| it.as_millis());
-        let (client, mut connection) = Config::new()
+        let (client, connection) = Config::new()
             .host_path(&endpoint.socket_folder)
             .port(endpoint.port)
             .user(&endpoint.user)
@@ -36,7 +43,18 @@ impl Session {
             ))
             .connect(NoTls)
             .await
-            .map_err(error)?;
+            .map_err(|error| failure(error, Phase::Startup))?;
+        Ok(Session::begin(client, connection))
+    }
+
+    /// Drives a session that stands.
+    pub fn begin<S, T>(client: Client, mut connection: Connection<S, T>) -> Session
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let version = connection.parameter("server_version");
+        let version = version.unwrap_or_default().to_owned();
         let warnings = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&warnings);
         let mut driver = JoinSet::new();
@@ -51,16 +69,22 @@ impl Session {
                 }
             }
         });
-        Ok(Session {
+        Session {
             client,
+            version,
             warnings,
             _driver: driver,
-        })
+        }
     }
 
     /// Whether the server or the network ended it.
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()
+    }
+
+    /// The server's version. Errors: it is none that we know.
+    pub fn version(&self) -> Result<Version> {
+        Version::parse(&self.version)
     }
 
     /// How many warnings the server sent in this session.
@@ -70,36 +94,29 @@ impl Session {
 
     /// Runs statements in one round trip; the rows of all of them, as text.
     pub async fn rows(&self, statements: &str) -> Result<Vec<SimpleQueryRow>> {
-        let messages = self.client.simple_query(statements).await.map_err(error)?;
-        let rows = messages.into_iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        });
-        Ok(rows.collect())
+        let answer = self.client.simple_query(statements).await;
+        rows(answer.map_err(|error| failure(error, Phase::Query))?)
+    }
+
+    /// The same within what is left of a call, on the server's side too, and in the same round trip.
+    pub async fn ask(&self, call: &Call, statements: &str) -> Result<Vec<SimpleQueryRow>> {
+        call.reached(Phase::Query);
+        let left = call.remaining().as_millis().max(1);
+        let limit = format!("SET statement_timeout = {left}");
+        // Sent in this order: the first that is polled is the first in the channel.
+        let limited = self.client.simple_query(&limit);
+        let answered = self.client.simple_query(statements);
+        let (limited, answered) = join(limited, answered).await;
+        let failed = |error| call.judge(failure(error, Phase::Query));
+        limited.map_err(failed)?;
+        rows(answered.map_err(failed)?)
     }
 }
 
-fn error(error: tokio_postgres::Error) -> ProviderError {
-    if let Some(said) = error.as_db_error() {
-        let text = said.message().to_owned();
-        let not_now = [
-            SqlState::CANNOT_CONNECT_NOW,
-            SqlState::ADMIN_SHUTDOWN,
-            SqlState::CRASH_SHUTDOWN,
-        ];
-        return if not_now.contains(said.code()) {
-            ProviderError::NotNow(text)
-        } else {
-            ProviderError::Refused(text)
-        };
-    }
-    let io = std::error::Error::source(&error)
-        .and_then(|source| source.downcast_ref::<std::io::Error>())
-        .map(std::io::Error::kind);
-    match io {
-        Some(ErrorKind::ConnectionRefused | ErrorKind::NotFound) => {
-            ProviderError::NobodyListens(error.into())
-        }
-        _ => ProviderError::Lost(error.into()),
-    }
+fn rows(messages: Vec<SimpleQueryMessage>) -> Result<Vec<SimpleQueryRow>> {
+    let rows = messages.into_iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    Ok(rows.collect())
 }

@@ -1,0 +1,140 @@
+//! PostgreSQL beside an agent, over its Unix socket.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::call::Call;
+use super::reading;
+use super::session::Session;
+use crate::gate::Admission;
+use crate::model::{Epoch, Lsn};
+use crate::provider::{LocalServer, ProviderError, Reading, Result};
+
+/// Where the local server answers.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// The folder with its socket.
+    pub socket_folder: PathBuf,
+    /// Its port, a part of the socket's name.
+    pub port: u16,
+    /// The superuser.
+    pub user: String,
+}
+
+/// A local PostgreSQL.
+#[derive(Debug)]
+pub struct LocalPostgres {
+    endpoint: Endpoint,
+    kept: Mutex<Option<Session>>,
+}
+
+impl LocalPostgres {
+    /// Nothing is opened yet.
+    pub fn new(endpoint: Endpoint) -> LocalPostgres {
+        LocalPostgres {
+            endpoint,
+            kept: Mutex::new(None),
+        }
+    }
+
+    fn take(&self) -> Option<Session> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.take().filter(|session| !session.is_closed())
+    }
+
+    fn keep(&self, session: Session) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+    }
+
+    async fn run(&self, operation: &'static str, statement: &str, within: Duration) -> Result<()> {
+        let call = Call::begin(operation, within);
+        let work = async {
+            let session = Session::beside(&self.endpoint, Some(within)).await?;
+            call.changes();
+            session.rows(statement).await.map(drop)
+        };
+        call.run(work).await
+    }
+}
+
+impl LocalServer for LocalPostgres {
+    async fn look(&self, within: Duration) -> Result<Reading> {
+        let work = async {
+            let session = Session::beside(&self.endpoint, Some(within)).await?;
+            reading::read(&session).await
+        };
+        Call::begin("look", within).run(work).await
+    }
+
+    async fn glance(&self, within: Duration) -> Result<Reading> {
+        let work = async {
+            let session = match self.take() {
+                Some(session) => session,
+                None => Session::beside(&self.endpoint, Some(within)).await?,
+            };
+            let seen = reading::read(&session).await?;
+            self.keep(session);
+            Ok(seen)
+        };
+        Call::begin("look", within).run(work).await
+    }
+
+    async fn promote(&self, _by: &Admission, within: Duration) -> Result<()> {
+        // Without waiting: `pg_promote(true)` polls every 100 ms.
+        self.run("promote", "SELECT pg_promote(false)", within)
+            .await
+    }
+
+    async fn pause_replay(&self, _by: &Admission, within: Duration) -> Result<()> {
+        self.run("pause replay", "SELECT pg_wal_replay_pause()", within)
+            .await
+    }
+
+    async fn resume_replay(&self, _by: &Admission, within: Duration) -> Result<()> {
+        self.run("resume replay", "SELECT pg_wal_replay_resume()", within)
+            .await
+    }
+
+    async fn keep_slots(&self, _by: &Admission, slots: &[String], within: Duration) -> Result<()> {
+        // Slot names are `primacy_` and letters, digits and underscores: nothing to quote.
+        let names: Vec<_> = slots.iter().map(|name| format!("'{name}'")).collect();
+        let wanted = format!("ARRAY[{}]::text[]", names.join(", "));
+        let statements = format!(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
+             WHERE slot_type = 'physical' AND slot_name ~ '^primacy_' AND NOT active \
+             AND (wal_status = 'lost' OR slot_name <> ALL ({wanted})); \
+             SELECT pg_create_physical_replication_slot(name, true) FROM unnest({wanted}) AS name \
+             WHERE name NOT IN (SELECT slot_name FROM pg_replication_slots)"
+        );
+        self.run("keep slots", &statements, within).await
+    }
+
+    async fn checkpoint(&self, within: Duration) -> Result<()> {
+        let work = async {
+            let session = Session::beside(&self.endpoint, None).await?;
+            session.rows("CHECKPOINT").await.map(drop)
+        };
+        Call::begin("checkpoint", within).run(work).await
+    }
+
+    // Waits as long as any commit would, and is never cancelled: its deadline is the end of the session.
+    async fn barrier(&self, epoch: Epoch) -> Result<Lsn> {
+        let session = Session::beside(&self.endpoint, None).await?;
+        session
+            .rows("SET synchronous_commit = on; SET default_transaction_read_only = off")
+            .await?;
+        // Counted from here: a warning before the commit came back says that the wait was cancelled.
+        let warned_before = session.warnings();
+        session
+            .rows(&format!(
+                "SELECT pg_logical_emit_message(true, 'primacy', 'epoch {epoch}')"
+            ))
+            .await?;
+        if session.warnings() != warned_before {
+            return Err(ProviderError::NotAcknowledged);
+        }
+        let rows = session.rows("SELECT pg_current_wal_flush_lsn()").await?;
+        reading::lsn(rows.first().and_then(|row| row.get(0)))
+    }
+}
