@@ -327,7 +327,7 @@ mod tests {
                 durability: one.durability.parse().unwrap(),
                 ..wanted.clone()
             });
-            assert_eq!(alone, [one.clone()]);
+            assert_eq!(alone, std::slice::from_ref(one));
         }
     }
 

@@ -78,7 +78,8 @@ pub fn run(
         rest(Duration::from_millis(plan.quiet_ms), stop);
         records
     };
-    let healed = heal(ground, &records);
+    let is_over = records.is_empty() && plan.quiet_ms == 0;
+    let healed = heal(ground, is_over);
     // Some take 2 s to end what they are doing; whoever has ended writes nothing meanwhile.
     let ended = clock::now();
     troubles.extend(clients.finish().iter().map(|error| format!("{error:#}")));
@@ -184,14 +185,14 @@ fn told(record: &Record) -> String {
     }
 }
 
-/// Waits until everything is as before; clients go on meanwhile, and a little longer.
-fn heal(ground: &Ground, records: &[Record]) -> Result<Moment, String> {
+/// Waits until everything is as before; clients go on meanwhile, and a little longer, unless the round is over.
+fn heal(ground: &Ground, is_over: bool) -> Result<Moment, String> {
     let expected = ground.expectations();
     let whole = || {
         let healed = ground.until_healed(expected.healed_within);
         healed.map_err(|error| format!("{error:#}"))
     };
-    if records.is_empty() {
+    if is_over {
         return whole().map(|()| clock::now());
     }
     // A leader that has just been struck may not have noticed yet.
