@@ -6,6 +6,7 @@ pub mod cluster;
 #[cfg(test)]
 pub mod example;
 pub mod ids;
+pub mod network;
 pub mod report;
 pub mod time;
 pub mod view;
@@ -18,6 +19,7 @@ pub use cluster::{Address, Cluster, Durability, Member, PlannedStop, Reads, Stan
 pub use ids::{
     ClusterName, Epoch, Incarnation, InstanceId, InvalidName, Order, PeerId, SystemIdentifier, Zone,
 };
+pub use network::Network;
 pub use report::{Database, DiskTrouble, LeaseReport, Receiver, Report, Stopped};
 pub use time::Timestamp;
 pub use view::{Answer, Failure, Sighting, View};
