@@ -10,6 +10,7 @@ use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::{self, Moment};
+use crate::expectations::Network;
 use crate::http::{Certificate, Http};
 use crate::recovery::Recovery;
 use crate::session::Target;
@@ -235,6 +236,7 @@ impl Dev {
             Target {
                 node: name.as_str().into(),
                 config,
+                patience: Network::Lan.expectations().patience,
             }
         });
         Ok(targets.collect())

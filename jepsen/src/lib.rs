@@ -5,6 +5,7 @@
 
 pub mod checker;
 pub mod clock;
+pub mod expectations;
 pub mod history;
 pub mod http;
 pub mod random;

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use jepsen::{checker, clock, history, http, random, session};
+use jepsen::{checker, clock, expectations, history, http, random, session};
 use tokio::signal::unix::{SignalKind, signal};
 
 use cluster::Dev;

@@ -10,8 +10,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 
-/// How long one attempt to connect may take, handshake included: a frozen node accepts and stays silent.
-pub const CONNECT_WITHIN: Duration = Duration::from_millis(500);
+use crate::expectations::Patience;
 
 /// A node to connect to.
 #[derive(Debug, Clone)]
@@ -20,6 +19,8 @@ pub struct Target {
     pub node: Arc<str>,
     /// How to reach it and nobody else.
     pub config: Config,
+    /// How long to wait for it.
+    pub patience: Patience,
 }
 
 /// An open session. Its connection ends with it.
@@ -27,6 +28,8 @@ pub struct Target {
 pub struct Session {
     /// Runs statements.
     pub client: Client,
+    /// How long a statement may take.
+    pub statement_within: Duration,
     warnings: Arc<AtomicU64>,
     _driver: JoinSet<()>,
 }
@@ -44,19 +47,19 @@ impl Session {
     /// Connects to whatever is there.
     ///
     /// # Errors
-    /// Refused, or no session within [`CONNECT_WITHIN`].
+    /// Refused, or no session in time.
     pub async fn open(target: &Target) -> anyhow::Result<Session> {
-        Session::connect(target.config.clone()).await
+        Session::connect(target.config.clone(), target.patience).await
     }
 
     /// Connects only if the node accepts writes, as libpq does with `target_session_attrs=read-write`.
     ///
     /// # Errors
-    /// Refused, read-only, or no session within [`CONNECT_WITHIN`].
+    /// Refused, read-only, or no session in time.
     pub async fn open_writable(target: &Target) -> anyhow::Result<Session> {
         let mut config = target.config.clone();
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        Session::connect(config).await
+        Session::connect(config, target.patience).await
     }
 
     /// How many warnings the server has sent: a success with one is no promise.
@@ -64,7 +67,7 @@ impl Session {
         self.warnings.load(Ordering::SeqCst)
     }
 
-    async fn connect(config: Config) -> anyhow::Result<Session> {
+    async fn connect(config: Config, patience: Patience) -> anyhow::Result<Session> {
         let warnings = Arc::new(AtomicU64::new(0));
         let mut driver = JoinSet::new();
         let counted = Arc::clone(&warnings);
@@ -83,11 +86,12 @@ impl Session {
             });
             anyhow::Ok(client)
         };
-        let client = tokio::time::timeout(CONNECT_WITHIN, connect)
+        let client = tokio::time::timeout(patience.connect, connect)
             .await
             .context("no session in time")??;
         Ok(Session {
             client,
+            statement_within: patience.statement,
             warnings,
             _driver: driver,
         })

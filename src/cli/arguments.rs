@@ -349,7 +349,8 @@ pub(super) struct NewCluster {
     /// `quorum:K`, a commit waits for K standbys, or `async`
     #[arg(long, default_value = "quorum:1")]
     pub durability: String,
-    /// `strict`: a failover also waits until nobody can read from the old primary, 2.5 s unless its agent is stopped on purpose
+    /// `strict`: a failover also waits until nobody can read from the old primary: 2.5 s, between distant peers 10.5 s, longer while
+    /// its agent is stopped on purpose
     #[arg(long, default_value = "fast", value_parser = ["fast", "strict"])]
     pub reads: String,
     /// An instance: NAME=HOST:PORT/HEALTHPORT@ZONE

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::broken;
-use crate::model::{Cluster, ClusterName, Order, PlannedStop, Timestamp};
+use crate::model::{Cluster, ClusterName, Network, Order, PlannedStop, Timestamp};
 
 /// What the successor of a silent primary waits beyond the length of a lease, where a failover waits for it: clock
 /// drift over a lease, and the leash's time to zero processes.
@@ -20,6 +20,8 @@ pub struct Tenure {
     pub term: u64,
     /// When this peer learnt that it leads.
     pub since: Timestamp,
+    /// How far apart the peers are: those before this one granted leases of the same length.
+    network: Network,
     granted: BTreeMap<ClusterName, Timestamp>,
     /// When the last request for a longer lease arrived.
     stops: BTreeMap<ClusterName, Timestamp>,
@@ -29,10 +31,11 @@ pub struct Tenure {
 
 impl Tenure {
     /// A tenure that begins now, with nothing granted.
-    pub fn new(term: u64, since: Timestamp) -> Tenure {
+    pub fn new(term: u64, since: Timestamp, network: Network) -> Tenure {
         Tenure {
             term,
             since,
+            network,
             granted: BTreeMap::new(),
             stops: BTreeMap::new(),
             given_up: BTreeMap::new(),
@@ -65,7 +68,7 @@ impl Tenure {
     /// After this no instance holds a lease that this or any earlier leader granted. While a planned stop is
     /// recorded, the longer lease counts as well, whoever granted it.
     pub fn lapse_at(&self, cluster: &Cluster) -> Timestamp {
-        let length = cluster.lease_length();
+        let length = cluster.lease_length(self.network);
         let last = self.last(&self.granted, cluster);
         if broken!(WholeLease) {
             return last.after(length / 2);
@@ -138,7 +141,7 @@ mod tests {
     #[test]
     fn leases_lapse_after_the_last_grant_or_the_election() {
         let demo = cluster(&["a", "b"], Durability::Async);
-        let mut tenure = Tenure::new(3, Timestamp(1_000));
+        let mut tenure = Tenure::new(3, Timestamp(1_000), Network::Lan);
         assert_eq!(tenure.lapse_at(&demo), Timestamp(3_500));
         assert!(tenure.grant(&demo.name, 3, Timestamp(1_400)));
         assert!(tenure.grant(&demo.name, 3, Timestamp(1_200)));
@@ -146,12 +149,14 @@ mod tests {
         assert!(!tenure.grant(&demo.name, 2, Timestamp(9_000)));
         assert!(!tenure.plan_stop(&demo.name, 2, Timestamp(9_000)));
         assert_eq!(tenure.lapse_at(&demo), Timestamp(3_900));
+        let far = Tenure::new(3, Timestamp(1_000), Network::Wan);
+        assert_eq!(far.lapse_at(&demo), Timestamp(11_500));
     }
 
     #[test]
     fn a_recorded_stop_counts_whoever_granted_its_lease() {
         let demo = planned(9);
-        let mut tenure = Tenure::new(3, Timestamp(1_000));
+        let mut tenure = Tenure::new(3, Timestamp(1_000), Network::Lan);
         // An earlier leader may have granted it just before this one was elected.
         assert_eq!(tenure.lapse_at(&demo), Timestamp(63_000));
         assert!(tenure.plan_stop(&demo.name, 3, Timestamp(2_000)));
@@ -165,7 +170,7 @@ mod tests {
 
     #[test]
     fn what_is_said_of_a_stop_ends_no_later_one() {
-        let mut tenure = Tenure::new(3, Timestamp(1_000));
+        let mut tenure = Tenure::new(3, Timestamp(1_000), Network::Lan);
         let now = Timestamp(1_500);
         tenure.gave_up(&planned(9).name, order(1, 9));
         assert!(tenure.stop_is_over(&planned(9), now));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{ClusterName, Epoch, Incarnation, InstanceId, Order, SystemIdentifier, Zone};
+use super::network::Network;
 use super::wal::{Lineage, Lsn, Timeline};
 
 /// How many standbys must have flushed a commit before it is acknowledged.
@@ -156,12 +157,12 @@ pub struct Cluster {
 
 impl Cluster {
     /// How long a primary lease lasts. Where no failover waits for it, it bounds stale reads and leaves time to restart
-    /// an agent; else it is as short as a busy host can keep it.
-    pub fn lease_length(&self) -> Duration {
-        if self.failover_waits_for_leases() {
-            Duration::from_secs(2)
-        } else {
-            Duration::from_secs(10)
+    /// an agent; else it is as short as a busy host can keep it. It is renewed once a quarter of it is over, and the
+    /// rest is longer than the peers of that network take to replace a leader: nobody renews it meanwhile.
+    pub fn lease_length(&self, network: Network) -> Duration {
+        match network {
+            Network::Lan if self.failover_waits_for_leases() => Duration::from_secs(2),
+            Network::Lan | Network::Wan => Duration::from_secs(10),
         }
     }
 

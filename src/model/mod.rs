@@ -6,6 +6,7 @@ pub mod cluster;
 #[cfg(test)]
 pub mod example;
 pub mod ids;
+pub mod network;
 pub mod replication;
 pub mod report;
 pub mod time;
@@ -19,6 +20,7 @@ pub use cluster::{Address, Cluster, Durability, Member, PlannedStop, Reads, Stan
 pub use ids::{
     ClusterName, Epoch, Incarnation, InstanceId, InvalidName, Order, PeerId, SystemIdentifier, Zone,
 };
+pub use network::Network;
 pub use replication::{
     InstanceFacts, Position, PositionOrder, ReplicaFacts, ReplicationStatus, Role, SourceFacts,
     SyncPolicy, SyncState,

@@ -9,7 +9,7 @@ use raft::{GroupId, Timing};
 use serde::Deserialize;
 
 use crate::config::{self, TlsTable};
-use crate::model::{PeerId, Zone, address};
+use crate::model::{Network, PeerId, Zone, address};
 use crate::security::{Files, JoinKind, JoinToken};
 
 /// Shows every field.
@@ -41,8 +41,8 @@ pub struct Config {
     pub joins: bool,
     /// The token to join with.
     pub token: Option<JoinToken>,
-    /// The pace of the group.
-    pub timing: Timing,
+    /// How far apart the peers are.
+    pub network: Network,
     /// Where its certificate lies; none if it speaks plain HTTP.
     pub tls: Option<Files>,
     /// What is odd about this peer; shown in every status.
@@ -81,24 +81,27 @@ pub fn port(address: &str) -> Option<u16> {
     authority.port_u16().filter(|port| is_plain && *port > 0)
 }
 
-/// How far apart the peers are.
-#[derive(Debug, PartialEq, Eq, Deserialize, Default, Clone, Copy)]
-#[serde(rename_all = "snake_case")]
-enum Network {
-    #[default]
-    Lan,
-    Wan,
-}
-
 impl Config {
     /// Checks the text of a configuration.
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
         check(config::read(text, SAMPLE).map_err(ConfigError)?)
     }
 
+    /// The pace of the group.
+    pub fn timing(&self) -> Timing {
+        timing(self.network)
+    }
+
     /// The folder of what this peer was issued by the built-in authority, which it may hold too.
     pub fn tls_folder(&self) -> PathBuf {
         self.folder.join(TLS_FOLDER)
+    }
+}
+
+fn timing(network: Network) -> Timing {
+    match network {
+        Network::Lan => Timing::lan(),
+        Network::Wan => Timing::wan(),
     }
 }
 
@@ -236,10 +239,7 @@ fn check(file: File) -> Result<Config, ConfigError> {
         folder: file.folder,
         listen,
         peers,
-        timing: match file.network {
-            Network::Lan => Timing::lan(),
-            Network::Wan => Timing::wan(),
-        },
+        network: file.network,
         tls,
         warnings,
     })
@@ -248,6 +248,9 @@ fn check(file: File) -> Result<Config, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Durability;
+    use crate::model::example::cluster;
+    use std::time::Duration;
 
     const GOOD: &str = r#"
 id = 1
@@ -257,6 +260,20 @@ folder = "/tmp/peer"
 listen = "127.0.0.1:7001"
 peers = {1="127.0.0.1:7001", 2="127.0.0.1:7002", 3="127.0.0.1:7003"}
 "#;
+
+    /// A leader that dies takes twice the longest election timeout to replace; then one round to a majority, and half
+    /// a second for whatever is slow.
+    #[test]
+    fn no_primary_loses_its_lease_because_a_leader_dies() {
+        for network in [Network::Lan, Network::Wan] {
+            for durability in [Durability::Async, Durability::Quorum { standbys: 1 }] {
+                let lease = cluster(&["a", "b"], durability).lease_length(network);
+                let replaced = timing(network).election_max * 2 + timing(network).heartbeat;
+                let slow = Duration::from_millis(500);
+                assert!(replaced + slow < lease * 3 / 4, "{network:?} {durability}");
+            }
+        }
+    }
 
     #[test]
     fn a_good_configuration() {

@@ -26,8 +26,9 @@ const BUSY: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_millis(500);
 /// A change that the record refused, and a step that failed or is not yet shown, is not repeated before this.
 const HOLD: Duration = Duration::from_millis(150);
-/// How long another peer may take to say whether it hears an agent. Below the age at which the answer expires.
-const LOOK_WITHIN: Duration = Duration::from_millis(300);
+/// How long another peer may take to say whether it hears an agent. Below the age at which the answer expires, and time
+/// for a new connection: with it a question takes three round trips, between distant peers of 100 ms each.
+const LOOK_WITHIN: Duration = Duration::from_millis(450);
 
 /// Runs the loops of all clusters. First it makes sure that the record it decides on is the newest.
 pub(super) async fn run(peer: Arc<Peer>) {
@@ -293,5 +294,19 @@ fn in_short(change: &Change) -> String {
         } => format!("end the rejoin of {instance}: {reason}"),
         Change::PlanStop { instance, .. } => format!("the agent of {instance} is being stopped"),
         Change::EndStop { order } => format!("the planned stop {order} is over"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::view::ANSWER_STALE_AFTER;
+
+    #[test]
+    fn a_look_between_distant_peers_comes_in_time() {
+        let round_trip = Duration::from_millis(100);
+        let connected_and_asked = 3 * round_trip;
+        assert!(connected_and_asked + round_trip < LOOK_WITHIN);
+        assert!(LOOK_WITHIN < ANSWER_STALE_AFTER);
     }
 }

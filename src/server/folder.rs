@@ -28,7 +28,7 @@ pub(super) fn config_of(config: &Config, wire: &Wire) -> raft::Config {
                 .map(|(id, address)| (id.0, address.clone()))
                 .collect(),
         },
-        timing: config.timing,
+        timing: config.timing(),
         transport: wire.transport(),
         snapshot_every: SNAPSHOT_EVERY,
         keep_before_snapshot: KEEP_ENTRIES,

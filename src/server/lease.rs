@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::broken;
 use crate::control::PeerMessage;
 use crate::duty::Tenure;
-use crate::model::{Cluster, ClusterName, InstanceId, Order, PlannedStop, Timestamp};
+use crate::model::{Cluster, ClusterName, InstanceId, Network, Order, PlannedStop, Timestamp};
 use crate::state::Change;
 
 use super::Peer;
@@ -28,8 +28,8 @@ impl Leases {
     }
 
     /// This peer learnt that it leads in this term, or no longer does.
-    pub(super) fn lead(&self, term: Option<u64>, now: Timestamp) {
-        *self.lock() = term.map(|term| Tenure::new(term, now));
+    pub(super) fn lead(&self, term: Option<u64>, now: Timestamp, network: Network) {
+        *self.lock() = term.map(|term| Tenure::new(term, now, network));
     }
 
     fn grant(&self, cluster: &ClusterName, term: u64, arrived: Timestamp) -> bool {
@@ -235,7 +235,7 @@ fn lease_order(
     peer.consensus.read(|state| {
         let state = state.clusters.get(cluster)?;
         let order = state.lease_order(instance)?;
-        Some((order, state.cluster.lease_length()))
+        Some((order, state.cluster.lease_length(peer.config.network)))
     })
 }
 
@@ -251,12 +251,12 @@ mod tests {
         let demo = cluster(&["a", "b"], Durability::Async);
         assert_eq!(leases.lapse_at(&demo).0, u64::MAX);
         assert_eq!(leases.plan_stop(&demo.name, Timestamp(900)), None);
-        leases.lead(Some(3), Timestamp(1000));
+        leases.lead(Some(3), Timestamp(1000), Network::Lan);
         assert_eq!(leases.lapse_at(&demo), Timestamp(3500));
         assert!(leases.grant(&demo.name, 3, Timestamp(1400)));
         assert_eq!(leases.lapse_at(&demo), Timestamp(3900));
         assert_eq!(leases.plan_stop(&demo.name, Timestamp(1500)), Some(3));
-        leases.lead(None, Timestamp(2000));
+        leases.lead(None, Timestamp(2000), Network::Lan);
         assert_eq!(leases.lapse_at(&demo).0, u64::MAX);
         assert!(!leases.stop_is_over(&demo, Timestamp(u64::MAX)));
     }

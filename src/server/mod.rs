@@ -359,7 +359,8 @@ async fn lead(peer: Arc<Peer>) -> String {
             leading = term;
             tasks.shutdown().await;
             peer.under_way.clear();
-            peer.leases.lead(term, clock::monotonic());
+            peer.leases
+                .lead(term, clock::monotonic(), peer.config.network);
             match term {
                 Some(term) => {
                     tracing::info!(term, "this peer leads");

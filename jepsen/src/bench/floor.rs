@@ -16,6 +16,7 @@ use tokio_postgres::Config;
 
 use crate::clock;
 use crate::disk::{Disk, Filesystem};
+use crate::expectations::Network;
 use crate::hosts::leftovers;
 use crate::net::owner::Owner;
 use crate::session::{Session, Target};
@@ -294,6 +295,7 @@ async fn session(port: u16) -> anyhow::Result<Session> {
     Session::open(&Target {
         node: "floor".into(),
         config,
+        patience: Network::Lan.expectations().patience,
     })
     .await
 }

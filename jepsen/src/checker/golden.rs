@@ -126,6 +126,8 @@ fn every_anomaly_has_a_golden_history() {
             "with_real_time: \"",
             "many(\"",
             "gone(\"",
+            "changed(\"",
+            ".any(\"",
             "=> (\"",
             "then_some((\"",
             "        (\"",

@@ -13,6 +13,7 @@ pub mod linearizability;
 pub mod loss;
 mod lost;
 pub mod outage;
+pub mod quiet;
 pub mod raft;
 pub mod recovery;
 mod resumed;
@@ -113,6 +114,7 @@ pub const CHECKERS: &[(&str, Checker)] = &[
     ("lease", lease::check),
     ("recovery", recovery::check),
     ("raft", raft::check),
+    ("quiet", quiet::check),
 ];
 
 /// The verdicts of all checkers that find something to judge.

@@ -25,7 +25,7 @@ enum Memory {
 }
 
 /// Judges what peers said of themselves.
-pub fn check(calls: &[Call], _: &Setup) -> Option<Verdict> {
+pub fn check(calls: &[Call], setup: &Setup) -> Option<Verdict> {
     let looks: Vec<(&Call, &PeerState)> = calls
         .iter()
         .filter_map(|call| match &call.operation {
@@ -36,7 +36,7 @@ pub fn check(calls: &[Call], _: &Setup) -> Option<Verdict> {
     if looks.is_empty() {
         return None;
     }
-    let mut evidence = leaders(&looks);
+    let mut evidence = leaders(&looks, setup);
     let parts: [(&'static str, Memory, Part); 3] = [
         ("term-fell", Memory::Durable, |state| Some(state.term)),
         ("committed-fell", Memory::Volatile, |state| state.committed),
@@ -61,12 +61,9 @@ pub fn check(calls: &[Call], _: &Setup) -> Option<Verdict> {
     Some(Verdict::of(evidence))
 }
 
-/// How long a leader may take to notice that one of a higher number was elected in its term: longer than a leader goes on
-/// without a majority.
-const NOTICED_NS: u64 = 1_200_000_000;
-
-/// Leaders that share a term and must not.
-fn leaders(looks: &[(&Call, &PeerState)]) -> Vec<Evidence> {
+/// Leaders that share a term and must not: the lower one goes on for longer than it may take to notice the higher one.
+fn leaders(looks: &[(&Call, &PeerState)], setup: &Setup) -> Vec<Evidence> {
+    let noticed = setup.superseded_ms * 1_000_000;
     let mut of_term: BTreeMap<u64, BTreeMap<Peer<'_>, Vec<&Call>>> = BTreeMap::new();
     for (call, state) in looks.iter().filter(|(_, state)| state.leads) {
         let peers = of_term.entry(state.term).or_default();
@@ -81,7 +78,7 @@ fn leaders(looks: &[(&Call, &PeerState)]) -> Vec<Evidence> {
                 let elected = elected.min_by_key(|end| end.time);
                 let is_late = |call: &&&Call| match elected {
                     Some(elected) if lower.number.is_some() => {
-                        call.invoked_at.0 > elected.time.0 + NOTICED_NS
+                        call.invoked_at.0 > elected.time.0 + noticed
                     }
                     _ => true,
                 };
@@ -230,6 +227,10 @@ mod tests {
 
     /// Who leads term 5 at which second, by number; each look takes a millisecond.
     fn check_leaders(looks: &[(u64, Option<u64>, u64)], expected: &[&str]) {
+        check_leaders_in(&Setup::default(), looks, expected);
+    }
+
+    fn check_leaders_in(setup: &Setup, looks: &[(u64, Option<u64>, u64)], expected: &[&str]) {
         let events = looks
             .iter()
             .zip(0..)
@@ -258,7 +259,7 @@ mod tests {
                 ]
             });
         let history = History::indexed(events.collect()).unwrap();
-        let verdict = super::check(&history.calls().unwrap(), &Setup::default()).unwrap();
+        let verdict = super::check(&history.calls().unwrap(), setup).unwrap();
         assert_eq!(verdict.anomalies(), expected, "{looks:?}");
     }
 
@@ -272,6 +273,13 @@ mod tests {
             &[(1, Some(4), 10), (2, Some(5), 10), (1, Some(4), 14)],
             &["two-leaders"],
         );
+        let far = Setup {
+            superseded_ms: 6_000,
+            ..Setup::default()
+        };
+        let late = [(1, Some(4), 10), (2, Some(5), 10), (1, Some(4), 14)];
+        check_leaders_in(&far, &late, &[]);
+        check_leaders_in(&far, &[late[1], (1, Some(4), 17)], &["two-leaders"]);
         // Histories of old name no numbers, and knew of no such thing.
         check_leaders(&[(1, None, 10), (2, None, 10)], &["two-leaders"]);
     }

@@ -285,6 +285,13 @@ pub struct Setup {
     /// killed it. 0 if never.
     #[serde(skip_serializing_if = "is_zero")]
     pub resumed_ms: u64,
+    /// How long a leader of the peers may take to notice that one of a higher number was elected in its term, in ms. Not
+    /// written if it is what old histories were made with.
+    #[serde(skip_serializing_if = "is_as_of_old")]
+    pub superseded_ms: u64,
+    /// Whether nothing is done to the cluster: then nobody may elect or recover.
+    #[serde(skip_serializing_if = "is_false")]
+    pub quiet: bool,
     /// What all accounts of the bank hold together; none if the first read says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<i64>,
@@ -298,6 +305,24 @@ fn is_zero(ms: &u64) -> bool {
     *ms == 0
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_false(is_so: &bool) -> bool {
+    !*is_so
+}
+
+const SUPERSEDED_MS: u64 = 1_200;
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_as_of_old(ms: &u64) -> bool {
+    *ms == SUPERSEDED_MS
+}
+
 impl Default for Setup {
     fn default() -> Setup {
         Setup {
@@ -306,6 +331,8 @@ impl Default for Setup {
             lag_ms: 1_000,
             stale_reads_ms: 0,
             resumed_ms: 0,
+            superseded_ms: SUPERSEDED_MS,
+            quiet: false,
             total: None,
         }
     }

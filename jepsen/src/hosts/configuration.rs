@@ -2,31 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::expectations::Network;
+
 use super::layout::{DATABASE_PORT, HEALTH_PORT, Host, Kind, Layout, PEER_PORT};
 
 /// The cluster's name.
 pub const CLUSTER: &str = "orders";
 /// The application's role.
 pub const APPLICATION: &str = "app";
-
-/// The pace of the peers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Network {
-    /// The default.
-    Lan,
-    /// For zones that are far apart.
-    Wan,
-}
-
-impl Network {
-    /// The one for zones that are so far apart, in milliseconds one way.
-    pub fn for_zones(apart_ms: u64) -> Network {
-        match apart_ms {
-            0 => Network::Lan,
-            _ => Network::Wan,
-        }
-    }
-}
 
 /// Where a peer, whose disk is mounted at `home`, keeps its log.
 pub fn log_folder(home: &Path) -> PathBuf {

@@ -21,6 +21,7 @@ use std::process::Command;
 
 use anyhow::Context;
 
+use crate::expectations;
 use crate::http::Certificate;
 use crate::net::Network;
 use crate::net::matrix::{Matrix, Quality};
@@ -100,9 +101,20 @@ impl Hosts {
         self.network.plane()
     }
 
-    /// The pace of the peers.
-    pub fn pace(&self) -> configuration::Network {
-        configuration::Network::for_zones(self.apart_ms)
+    /// The network of the peers.
+    pub fn network(&self) -> expectations::Network {
+        expectations::Network::for_zones(self.apart_ms)
+    }
+
+    /// What carries the frames, and how far they go.
+    pub fn describe(&self) -> String {
+        let plane = self.plane().describe();
+        match self.apart_ms {
+            0 => format!("hosts in network namespaces, {plane}"),
+            apart => {
+                format!("hosts in network namespaces, zones {apart} ms apart each way, {plane}")
+            }
+        }
     }
 
     /// Puts the zones as far apart as was asked for. Whoever watches is near to all.
@@ -155,6 +167,7 @@ impl Hosts {
             Target {
                 node: host.name.as_str().into(),
                 config,
+                patience: self.network().expectations().patience,
             }
         });
         targets.collect()

@@ -17,6 +17,7 @@ use super::{Hosts, Settings, configuration, leftovers};
 use crate::clock;
 use crate::disk::fsync::Shim;
 use crate::disk::{Disk, Filesystem};
+use crate::expectations;
 use crate::http::Certificate;
 use crate::net::owner::Owner;
 use crate::net::plane::{self, Plane};
@@ -120,7 +121,7 @@ fn prepare(settings: &Settings) -> anyhow::Result<Hosts> {
         password: secret()?,
         clocks: settings.clocks,
         environment: settings.environment.clone(),
-        network: configuration::Network::for_zones(settings.apart_ms),
+        network: expectations::Network::for_zones(settings.apart_ms),
         layout,
         folder,
         images,
@@ -157,7 +158,7 @@ struct Site {
     password: String,
     clocks: bool,
     environment: Vec<(&'static str, String)>,
-    network: configuration::Network,
+    network: expectations::Network,
 }
 
 impl Site {

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::layout::Kind;
 use super::{Hosts, Settings, leftovers};
 use crate::clock;
+use crate::expectations::{Expectations, Network};
 use crate::nemesis::fault::Fault;
 use crate::nemesis::ground::Ground;
 use crate::nemesis::plan::{Strike, plan};
@@ -59,6 +60,10 @@ pub struct Options {
 }
 
 impl Options {
+    fn expectations(&self) -> Expectations {
+        Network::for_zones(self.apart_ms).expectations()
+    }
+
     fn settings(&self, clocks: bool) -> anyhow::Result<Settings> {
         let program = match &self.primacy {
             Some(program) => program.clone(),
@@ -162,11 +167,16 @@ fn up(options: &Options) -> anyhow::Result<bool> {
 
 fn strike(options: &Options, lasts_ms: Option<u64>, named: &[String]) -> anyhow::Result<bool> {
     let mut strikes = if named.is_empty() {
-        plan(options.seed, Fault::ALL, Fault::ALL.len(), 30_000, 10_000)
+        plan(
+            options.seed,
+            Fault::ALL,
+            Fault::ALL.len(),
+            &options.expectations(),
+        )
     } else {
         named
             .iter()
-            .map(|text| parse(text))
+            .map(|text| parse(text, &options.expectations()))
             .collect::<anyhow::Result<Vec<_>>>()?
     };
     for strike in &mut strikes {
@@ -183,7 +193,7 @@ fn strike(options: &Options, lasts_ms: Option<u64>, named: &[String]) -> anyhow:
 ///
 /// # Errors
 /// There is no such fault, or it never strikes that role.
-pub fn parse(text: &str) -> anyhow::Result<Strike> {
+pub fn parse(text: &str, expected: &Expectations) -> anyhow::Result<Strike> {
     let (name, role) = text.split_once('@').unwrap_or((text, ""));
     let all = || {
         Fault::ALL
@@ -198,7 +208,7 @@ pub fn parse(text: &str) -> anyhow::Result<Strike> {
     let target = target.with_context(|| format!("{name} never strikes {role}"))?;
     Ok(Strike {
         at_ms: 0,
-        lasts_ms: fault.lasts_ms().1,
+        lasts_ms: fault.lasts_ms(expected).1,
         fault,
         target: *target,
     })

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use jepsen::checker::{CHECKERS, Verdict};
 
+use crate::expectations::Network;
 use crate::hosts::verbs::parse;
 use crate::nemesis::plan::Strike;
 
@@ -95,7 +96,7 @@ fn mutant(row: Row) -> anyhow::Result<Mutant> {
         Ok(Strike {
             at_ms: written.at * 1_000,
             lasts_ms: written.lasts * 1_000,
-            ..parse(&written.fault)?
+            ..parse(&written.fault, &Network::Lan.expectations())?
         })
     });
     Ok(Mutant {

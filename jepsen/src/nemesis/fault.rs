@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::target::Target;
+use crate::expectations::Expectations;
 use crate::hosts::process::Part;
 
 /// One kind of fault.
@@ -193,13 +194,12 @@ impl Fault {
         )
     }
 
-    /// The shortest and the longest time that it lasts, in milliseconds. Nothing here is shorter than what it
-    /// takes to be noticed; peers that are gone are gone for longer than any lease.
-    pub fn lasts_ms(self) -> (u64, u64) {
+    /// The shortest and the longest time that it lasts, in milliseconds.
+    pub fn lasts_ms(self, expected: &Expectations) -> (u64, u64) {
         match self {
-            Fault::Kill(_) | Fault::KillNode | Fault::PowerCut => (2_000, 5_000),
+            Fault::Kill(_) | Fault::KillNode | Fault::PowerCut => expected.killed_for_ms,
             Fault::RollingPeers | Fault::RollingAgents | Fault::MembershipChurn => (0, 0),
-            Fault::MostPeersDown | Fault::AllPeersDown => (12_000, 15_000),
+            Fault::MostPeersDown | Fault::AllPeersDown => expected.peers_gone_for_ms,
             Fault::Pause(_)
             | Fault::Freeze
             | Fault::Isolate
@@ -217,7 +217,7 @@ impl Fault {
             | Fault::ClockBehind
             | Fault::ClockDrift
             | Fault::DiskFull
-            | Fault::FsyncErrors => (5_000, 13_000),
+            | Fault::FsyncErrors => expected.struck_for_ms,
         }
     }
 }
@@ -225,13 +225,17 @@ impl Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::expectations::Network;
 
     #[test]
     fn every_fault_is_found_by_its_name_and_strikes_somebody() {
         for fault in Fault::ALL {
             assert_eq!(Fault::named(&fault.name()), Some(*fault));
             assert!(!fault.targets().is_empty());
-            assert!(fault.lasts_ms().0 <= fault.lasts_ms().1);
+            for network in [Network::Lan, Network::Wan] {
+                let (shortest, longest) = fault.lasts_ms(&network.expectations());
+                assert!(shortest <= longest);
+            }
         }
         assert_eq!(Fault::named("nothing"), None);
     }

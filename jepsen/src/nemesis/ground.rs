@@ -6,10 +6,10 @@ use super::loopback::Loopback;
 use super::plan::Strike;
 use super::target::{Roles, Target};
 use super::{Injection, Outcome, injection};
+use crate::expectations::{Expectations, Network};
 use crate::hosts::layout::Kind;
 use crate::hosts::{Hosts, Settings, missing};
 
-const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
 
 /// Where.
@@ -53,9 +53,7 @@ impl Ground {
     /// For the report: what this is, and what it cannot show.
     pub fn describe(&self) -> String {
         match self {
-            Ground::Hosts(hosts) => {
-                format!("hosts in network namespaces, {}", hosts.plane().describe())
-            }
+            Ground::Hosts(hosts) => hosts.describe(),
             Ground::Loopback(loopback) => loopback.describe(),
         }
     }
@@ -73,12 +71,22 @@ impl Ground {
         }
     }
 
+    /// What is expected there.
+    pub fn expectations(&self) -> Expectations {
+        let network = match self {
+            Ground::Hosts(hosts) => hosts.network(),
+            Ground::Loopback(_) => Network::Lan,
+        };
+        network.expectations()
+    }
+
     /// Waits a little for somebody to have the role.
     pub fn host(&self, target: Target) -> Option<String> {
+        let within = self.expectations().role_known_within;
         let began = crate::clock::now();
         loop {
             let host = self.roles().host(target);
-            if host.is_some() || crate::clock::now().since(began) > KNOWN_WITHIN {
+            if host.is_some() || crate::clock::now().since(began) > within {
                 return host;
             }
             std::thread::sleep(POLL);

@@ -63,12 +63,12 @@ fn replace(hosts: &mut Hosts, host: &str) -> anyhow::Result<()> {
     let added = hosts.primacy(&["peers", "add", &address, "--output", "json"])?;
     let added: Added = serde_json::from_str(&added).context("what `peers add` prints")?;
     let place = hosts.layout().host(host).context("no such host")?.clone();
-    let pace = hosts.pace();
+    let network = hosts.network();
     let machine = hosts.machine(host)?;
     let home = machine.program.home.clone();
     fs::remove_dir_all(configuration::log_folder(&home)).context("empty the folder")?;
     // In place: it keeps its owner.
-    let text = configuration::newcomer(&place, &home, pace, &added.token);
+    let text = configuration::newcomer(&place, &home, network, &added.token);
     fs::write(&machine.program.configuration, text)?;
     rustix::fs::syncfs(fs::File::open(&home)?)?;
     machine.start()?;

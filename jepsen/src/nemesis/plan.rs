@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::fault::Fault;
 use super::target::Target;
+use crate::expectations::Expectations;
 use crate::random::Random;
 
 /// One fault at its time.
@@ -22,14 +23,9 @@ pub struct Strike {
 /// Every strike, in the order of their times. The same seed gives the same plan.
 ///
 /// The faults are shuffled, and each happens before any happens twice. A strike begins in the first second of
-/// its share of the time, `every_ms`, and is healed early enough to leave `calm_ms` of it.
-pub fn plan(
-    seed: u64,
-    faults: &[Fault],
-    strikes: usize,
-    every_ms: u64,
-    calm_ms: u64,
-) -> Vec<Strike> {
+/// its share of the time, and is healed early enough to leave the calm that is expected.
+pub fn plan(seed: u64, faults: &[Fault], strikes: usize, expected: &Expectations) -> Vec<Strike> {
+    let (every_ms, calm_ms) = (expected.strike_every_ms, expected.calm_ms);
     let mut random = Random::new(seed);
     let mut left: Vec<Fault> = vec![];
     let mut plan = vec![];
@@ -42,7 +38,7 @@ pub fn plan(
         };
         let fault = left.swap_remove(draw(&mut random, last + 1));
         let targets = fault.targets();
-        let (shortest, longest) = fault.lasts_ms();
+        let (shortest, longest) = fault.lasts_ms(expected);
         let late_ms = random.below(1_000);
         let lasts_ms = shortest + random.below(longest - shortest + 1);
         plan.push(Strike {
@@ -62,13 +58,15 @@ fn draw(random: &mut Random, bound: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::expectations::Network;
 
     #[test]
     fn a_seed_is_a_plan_and_each_fault_comes_before_any_comes_twice() {
         let count = Fault::ALL.len();
-        let one = plan(7, Fault::ALL, 2 * count, 30_000, 10_000);
-        assert_eq!(one, plan(7, Fault::ALL, 2 * count, 30_000, 10_000));
-        assert_ne!(one, plan(8, Fault::ALL, 2 * count, 30_000, 10_000));
+        let lan = Network::Lan.expectations();
+        let one = plan(7, Fault::ALL, 2 * count, &lan);
+        assert_eq!(one, plan(7, Fault::ALL, 2 * count, &lan));
+        assert_ne!(one, plan(8, Fault::ALL, 2 * count, &lan));
         for half in one.chunks(count) {
             let mut faults: Vec<_> = half.iter().map(|strike| strike.fault).collect();
             faults.sort_unstable();
@@ -79,10 +77,13 @@ mod tests {
 
     #[test]
     fn strikes_do_not_meet_and_leave_time_to_recover() {
-        for pair in plan(3, Fault::ALL, 100, 20_000, 8_000).windows(2) {
-            let ends = pair[0].at_ms + pair[0].lasts_ms;
-            assert!(ends + 8_000 <= pair[1].at_ms, "{pair:?}");
+        for network in [Network::Lan, Network::Wan] {
+            let expected = network.expectations();
+            for pair in plan(3, Fault::ALL, 100, &expected).windows(2) {
+                let ends = pair[0].at_ms + pair[0].lasts_ms;
+                assert!(ends + expected.calm_ms <= pair[1].at_ms, "{pair:?}");
+            }
+            assert!(plan(3, &[], 5, &expected).is_empty());
         }
-        assert!(plan(3, &[], 5, 1_000, 0).is_empty());
     }
 }

@@ -22,8 +22,8 @@ use super::surroundings::{Place, Surroundings};
 use crate::net::namespace::joined;
 use crate::session::primary;
 
-/// Clients of each of these workloads in each place.
-const PER_PLACE: usize = 2;
+/// Clients of `append` in each place.
+const APPENDING: usize = 2;
 const SET_EVERY: Duration = Duration::from_millis(25);
 const APPEND_EVERY: Duration = Duration::from_millis(50);
 const BANK_EVERY: Duration = Duration::from_millis(100);
@@ -213,10 +213,12 @@ impl Member {
     /// The clients of a zone, on both sides of every cut: half keep their sessions, half rediscover.
     fn of_zone(&self, zone: usize, seed: u64) -> Vec<Work> {
         let mut all = vec![];
-        for number in 0..PER_PLACE {
+        for number in 0..self.around.expected.set_clients {
+            all.push(self.set(Habit::of(zone + number)));
+        }
+        for number in 0..APPENDING {
+            let own = (zone * APPENDING + number) as u64;
             let habit = Habit::of(zone + number);
-            all.push(self.set(habit));
-            let own = (zone * PER_PLACE + number) as u64;
             all.push(self.append(habit, seed.wrapping_mul(1_000) + own));
         }
         let habit = Habit::of(zone + 1);

@@ -1,10 +1,12 @@
 //! What the evidence of a round says: pure.
 
+use std::time::Duration;
+
 use jepsen::checker::{self, Evidence, Verdict};
 use jepsen::history::Call;
 
 use super::plan::RoundPlan;
-use super::round::{HEALED_WITHIN, Taken};
+use super::round::Taken;
 use crate::nemesis::coverage;
 use crate::report::Ruling;
 
@@ -65,7 +67,8 @@ pub fn judge(taken: &Taken, plan: &RoundPlan) -> Judgement {
         }
     };
     let mut verdicts = judged;
-    verdicts.push(("healing", healing(taken, &calls)));
+    let within = plan.expectations().healed_within;
+    verdicts.push(("healing", healing(taken, &calls, within)));
     let names: Vec<_> = verdicts.iter().map(|(name, _)| *name).collect();
     // Without these a round shows nothing, whatever the others say.
     for name in ["set", "append", "bank", "epoch"] {
@@ -76,14 +79,14 @@ pub fn judge(taken: &Taken, plan: &RoundPlan) -> Judgement {
     Judgement { verdicts, troubles }
 }
 
-/// After the last fault every member streams again in time, and clients in every zone can write.
-fn healing(taken: &Taken, calls: &[Call]) -> Verdict {
+/// `within` the last fault's healing every member streams again, and clients in every zone can write.
+fn healing(taken: &Taken, calls: &[Call], within: Duration) -> Verdict {
     let healed = match &taken.healed {
         Ok(healed) => *healed,
         Err(why) => {
             return Verdict::Invalid(vec![Evidence {
                 anomaly: "not-healed",
-                detail: format!("within {} s: {why}", HEALED_WITHIN.as_secs()),
+                detail: format!("within {} s: {why}", within.as_secs()),
                 events: vec![],
             }]);
         }

@@ -76,6 +76,10 @@ pub struct Matter {
     /// How many faults each round has, one after the other
     #[arg(long, default_value_t = 1)]
     strikes: usize,
+    /// One more round for each durability, in which nothing is done to the cluster for so long: `2m`. Then nobody may
+    /// elect or recover
+    #[arg(long, value_parser = duration)]
+    quiet: Option<Duration>,
 }
 
 impl Matter {
@@ -87,6 +91,7 @@ impl Matter {
             faults: self.faults.clone(),
             nodes: self.nodes,
             apart_ms: self.apart_ms,
+            quiet_ms: self.quiet.map_or(0, |quiet| quiet.as_secs() * 1_000),
             durability: self.durability,
         }
     }
@@ -161,7 +166,9 @@ pub fn run(options: &Run) -> anyhow::Result<Ruling> {
 /// # Errors
 /// As [`run`].
 pub fn replay(options: &Replay) -> anyhow::Result<Ruling> {
-    given(options.matter.wanted(options.seed, 1), &options.common)
+    // The quiet round alone, if that is asked for.
+    let rounds = usize::from(options.matter.quiet.is_none());
+    given(options.matter.wanted(options.seed, rounds), &options.common)
 }
 
 fn given(wanted: Wanted, common: &Common) -> anyhow::Result<Ruling> {

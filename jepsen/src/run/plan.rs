@@ -6,14 +6,11 @@
 use serde::Serialize;
 
 use super::choice::Choice;
+use crate::expectations::{Expectations, Network};
 use crate::nemesis::fault::Fault;
 use crate::nemesis::plan::{Strike, plan};
 use crate::random::Random;
 
-/// From the beginning of one strike of a round to that of the next.
-const EVERY_MS: u64 = 22_000;
-/// So much of it is left to recover.
-const CALM_MS: u64 = 6_000;
 /// So many rounds of a soak in a row share durability and number of nodes, so that hosts are brought up seldom.
 const BLOCK: usize = 8;
 
@@ -71,6 +68,8 @@ pub struct Wanted {
     pub nodes: usize,
     /// How far zones are apart, one way, in milliseconds.
     pub apart_ms: u64,
+    /// How long the round without faults lasts that each durability has besides; 0 for none.
+    pub quiet_ms: u64,
     /// What a commit waits for.
     pub durability: Durability,
 }
@@ -88,6 +87,8 @@ pub struct RoundPlan {
     pub apart_ms: u64,
     /// What is struck.
     pub strikes: Vec<Strike>,
+    /// How long nothing is struck, in a round that is about just that; 0 in all others.
+    pub quiet_ms: u64,
 }
 
 impl RoundPlan {
@@ -98,8 +99,16 @@ impl RoundPlan {
             .any(|strike| strike.fault.needs_clocks())
     }
 
-    /// The names of its faults.
+    /// What is expected of its network.
+    pub fn expectations(&self) -> Expectations {
+        Network::for_zones(self.apart_ms).expectations()
+    }
+
+    /// The names of its faults, or that there are none.
     pub fn faults(&self) -> Vec<String> {
+        if self.quiet_ms > 0 {
+            return vec![format!("quiet for {} s", self.quiet_ms / 1_000)];
+        }
         let names = self.strikes.iter().map(|strike| strike.fault.name());
         names.collect()
     }
@@ -118,13 +127,17 @@ impl RoundPlan {
             0 => String::new(),
             apart => format!(" --apart-ms {apart}"),
         };
+        let what = match self.quiet_ms {
+            0 => format!(
+                "--strikes {} --faults {}",
+                self.strikes.len(),
+                self.choices().join(",")
+            ),
+            quiet => format!("--quiet {}s", quiet / 1_000),
+        };
         format!(
-            "jepsen replay {} --durability {} --nodes {}{apart} --strikes {} --faults {}",
-            self.seed,
-            self.durability,
-            self.nodes,
-            self.strikes.len(),
-            self.choices().join(",")
+            "jepsen replay {} --durability {} --nodes {}{apart} {what}",
+            self.seed, self.durability, self.nodes,
         )
     }
 }
@@ -142,9 +155,33 @@ pub fn rounds(wanted: &Wanted) -> Vec<RoundPlan> {
             round(seed, wanted, number, &faults)
         })
         .collect();
+    rounds.extend(quiet_rounds(wanted));
     // Stable: within those of one kind seeds rise.
     rounds.sort_by_key(|round| (round.durability == "async", round.needs_clocks()));
     rounds
+}
+
+/// One for each durability, on the hosts of its other rounds.
+fn quiet_rounds(wanted: &Wanted) -> Vec<RoundPlan> {
+    if wanted.quiet_ms == 0 {
+        return vec![];
+    }
+    let rounds = wanted.rounds.max(1);
+    let mut durabilities: Vec<_> = (0..rounds)
+        .map(|number| wanted.durability.of_round(number, rounds))
+        .collect();
+    durabilities.dedup();
+    let seeds = wanted.seed + wanted.rounds as u64..;
+    let rounds = seeds.zip(durabilities);
+    let rounds = rounds.map(|(seed, durability)| RoundPlan {
+        seed,
+        durability,
+        nodes: wanted.nodes,
+        apart_ms: wanted.apart_ms,
+        strikes: vec![],
+        quiet_ms: wanted.quiet_ms,
+    });
+    rounds.collect()
 }
 
 fn round(seed: u64, wanted: &Wanted, number: usize, choices: &[Choice]) -> RoundPlan {
@@ -152,7 +189,8 @@ fn round(seed: u64, wanted: &Wanted, number: usize, choices: &[Choice]) -> Round
     let mut choices = choices.to_vec();
     choices.sort_unstable();
     let faults: Vec<Fault> = choices.iter().map(|choice| choice.fault).collect();
-    let mut strikes = plan(seed, &faults, wanted.strikes, EVERY_MS, CALM_MS);
+    let expected = Network::for_zones(wanted.apart_ms).expectations();
+    let mut strikes = plan(seed, &faults, wanted.strikes, &expected);
     for strike in &mut strikes {
         let of_fault = choices.iter().position(|it| it.fault == strike.fault);
         if let Some(chosen) = of_fault.map(|at| choices.remove(at)) {
@@ -165,6 +203,7 @@ fn round(seed: u64, wanted: &Wanted, number: usize, choices: &[Choice]) -> Round
         nodes: wanted.nodes,
         apart_ms: wanted.apart_ms,
         strikes,
+        quiet_ms: 0,
     }
 }
 
@@ -204,6 +243,7 @@ pub fn block_of_soak(seed: u64, block: usize) -> Vec<RoundPlan> {
         faults: faults.take(BLOCK).collect(),
         nodes,
         apart_ms: 0,
+        quiet_ms: 0,
         durability,
     })
 }
@@ -225,6 +265,7 @@ mod tests {
             faults: everything(),
             nodes: 3,
             apart_ms: 0,
+            quiet_ms: 0,
             durability: Durability::Mixed,
         }
     }
@@ -258,6 +299,35 @@ mod tests {
                 ..wanted(1, 2)
             });
             assert_eq!(alone, [found]);
+        }
+    }
+
+    #[test]
+    fn each_durability_has_its_quiet_round_that_can_be_repeated_alone() {
+        let wanted = Wanted {
+            apart_ms: 50,
+            quiet_ms: 120_000,
+            ..wanted(4, 1)
+        };
+        let found = rounds(&wanted);
+        let quiet: Vec<_> = found.iter().filter(|it| it.quiet_ms > 0).collect();
+        let told: Vec<_> = quiet.iter().map(|it| it.replay()).collect();
+        assert_eq!(
+            told,
+            [
+                "jepsen replay 11 --durability quorum:1 --nodes 3 --apart-ms 50 --quiet 120s",
+                "jepsen replay 12 --durability async --nodes 3 --apart-ms 50 --quiet 120s"
+            ]
+        );
+        assert_eq!(found.len(), 6);
+        for one in quiet {
+            let alone = rounds(&Wanted {
+                seed: one.seed,
+                rounds: 0,
+                durability: one.durability.parse().unwrap(),
+                ..wanted.clone()
+            });
+            assert_eq!(alone, std::slice::from_ref(one));
         }
     }
 

@@ -18,15 +18,8 @@ use crate::nemesis::fault::Fault;
 use crate::nemesis::ground::Ground;
 use crate::nemesis::{Outcome, Record, runner};
 
-/// Fewer operations a second before the fault prove too little.
-pub const LEAST_RATE: f64 = 100.0;
-/// How long after the last fault is healed every member must stream again.
-pub const HEALED_WITHIN: Duration = Duration::from_secs(60);
-/// Sessions are opened, caches filled.
-const WARM: Duration = Duration::from_millis(1_500);
 const RATED: Duration = Duration::from_millis(2_500);
-/// What is wrong may take so long to be noticed.
-const SETTLES: Duration = Duration::from_millis(1_500);
+const POLL: Duration = Duration::from_millis(50);
 
 /// What a round left.
 #[derive(Debug)]
@@ -63,8 +56,9 @@ pub fn run(
     folder: &Path,
     stop: &AtomicBool,
 ) -> anyhow::Result<Option<Taken>> {
+    let expected = ground.expectations();
     ground
-        .until_healed(HEALED_WITHIN)
+        .until_healed(expected.healed_within)
         .context("before the round")?;
     let around = Arc::new(Surroundings::of(ground)?);
     let recorder = Recorder::create(folder)?;
@@ -74,15 +68,18 @@ pub fn run(
     let shared = Shared::new();
     let began = clock::now();
     let clients = Clients::start(&around, &shared, &recorder, plan.seed)?;
-    let rate = rate(&recorder)?;
+    let rate = rate(&recorder, expected.warm)?;
     let mut troubles = vec![];
-    let records = if rate < LEAST_RATE {
+    let records = if rate < expected.least_rate {
         troubles.push(format!("{rate:.0} operations a second before the fault"));
         vec![]
     } else {
-        strike(ground, plan, stop, &mut log, &mut troubles)
+        let records = strike(ground, plan, stop, &mut log, &mut troubles);
+        rest(Duration::from_millis(plan.quiet_ms), stop);
+        records
     };
-    let healed = heal(ground, &records);
+    let is_over = records.is_empty() && plan.quiet_ms == 0;
+    let healed = heal(ground, is_over);
     // Some take 2 s to end what they are doing; whoever has ended writes nothing meanwhile.
     let ended = clock::now();
     troubles.extend(clients.finish().iter().map(|error| format!("{error:#}")));
@@ -111,8 +108,8 @@ pub fn run(
 }
 
 /// Operations a second, as applications see them.
-fn rate(recorder: &Recorder) -> anyhow::Result<f64> {
-    std::thread::sleep(WARM);
+fn rate(recorder: &Recorder, warm: Duration) -> anyhow::Result<f64> {
+    std::thread::sleep(warm);
     let (before, since) = (recorder.acknowledged(&LOAD)?, clock::now());
     std::thread::sleep(RATED);
     let (after, until) = (recorder.acknowledged(&LOAD)?, clock::now());
@@ -155,6 +152,14 @@ fn strike(
     records
 }
 
+/// Lets clients work for so long, unless it is told to stop.
+fn rest(quiet: Duration, stop: &AtomicBool) {
+    let began = clock::now();
+    while clock::now().since(began) < quiet && !stop.load(Ordering::SeqCst) {
+        std::thread::sleep(POLL);
+    }
+}
+
 /// Names the hosts that a fault hits: those of a whole zone if that is lost.
 fn hit(ground: &Ground) -> impl Fn(&Record) -> String + use<> {
     let layout = match ground {
@@ -180,20 +185,21 @@ fn told(record: &Record) -> String {
     }
 }
 
-/// Waits until everything is as before; clients go on meanwhile, and a little longer.
-fn heal(ground: &Ground, records: &[Record]) -> Result<Moment, String> {
+/// Waits until everything is as before; clients go on meanwhile, and a little longer, unless the round is over.
+fn heal(ground: &Ground, is_over: bool) -> Result<Moment, String> {
+    let expected = ground.expectations();
     let whole = || {
-        let healed = ground.until_healed(HEALED_WITHIN);
+        let healed = ground.until_healed(expected.healed_within);
         healed.map_err(|error| format!("{error:#}"))
     };
-    if records.is_empty() {
+    if is_over {
         return whole().map(|()| clock::now());
     }
     // A leader that has just been struck may not have noticed yet.
-    std::thread::sleep(SETTLES);
+    std::thread::sleep(expected.settles);
     whole()?;
     let healed = clock::now();
-    std::thread::sleep(SETTLES);
+    std::thread::sleep(expected.settles);
     whole()?;
     Ok(healed)
 }

@@ -9,9 +9,6 @@ use crate::nemesis::plan::Strike;
 
 /// Until its lease ends, an isolated primary of a quorum cluster answers reads with old data.
 const LEASE_MS: u64 = 10_000;
-/// A stale answer is what the peer last saw, however long it has been cut off or frozen. A peer that is not, or no
-/// longer, knows everything that is so old.
-const KNOWN_MS: u64 = 5_000;
 
 /// The primary of an async cluster whose whole host was frozen may acknowledge until its leash has run and killed it.
 const RESUMED_MS: u64 = 300;
@@ -27,11 +24,15 @@ pub fn setup(plan: &RoundPlan) -> Setup {
     let freezes = |it: &Strike| matches!(it.fault, Fault::Freeze | Fault::ZoneLoss);
     let may_resume = durability == Durability::Async && plan.strikes.iter().any(freezes);
     let longest = plan.strikes.iter().map(|strike| strike.lasts_ms).max();
+    let expected = plan.expectations();
     Setup {
         durability,
-        staleness_ms: KNOWN_MS + longest.unwrap_or(0),
+        // A stale answer is what the peer last saw, however long it has been cut off or frozen.
+        staleness_ms: expected.known_ms + longest.unwrap_or(0),
         stale_reads_ms: if is_strict { 0 } else { LEASE_MS },
         resumed_ms: if may_resume { RESUMED_MS } else { 0 },
+        superseded_ms: expected.superseded_ms,
+        quiet: plan.quiet_ms > 0,
         total: Some(bank::TOTAL),
         ..Setup::default()
     }
@@ -84,6 +85,7 @@ mod tests {
                 faults: vec![fault.into()],
                 nodes: 3,
                 apart_ms: 0,
+                quiet_ms: 0,
                 durability: durability.parse().unwrap(),
             });
             let setup = setup(&found[0]);

@@ -1,5 +1,6 @@
 //! Where clients live and whom they reach: the same for hosts of their own and for loopback.
 
+use crate::expectations::Expectations;
 use crate::hosts::Hosts;
 use crate::hosts::configuration::CLUSTER;
 use crate::hosts::layout::{HEALTH_PORT, Kind, PEER_PORT, WATCH, ZONES};
@@ -61,6 +62,8 @@ pub struct Surroundings {
     pub agents: Vec<Endpoint>,
     /// The cluster's name.
     pub cluster: String,
+    /// What is expected of the network between all these.
+    pub expected: Expectations,
 }
 
 impl Surroundings {
@@ -91,6 +94,7 @@ impl Surroundings {
                         .collect(),
                     agents: vec![],
                     cluster: dev.cluster()?.to_owned(),
+                    expected: ground.expectations(),
                 })
             }
         }
@@ -119,5 +123,6 @@ fn of_hosts(hosts: &Hosts) -> Surroundings {
         peers: endpoints(Kind::Peer, PEER_PORT, Some(hosts.certificate())),
         agents: endpoints(Kind::Node, HEALTH_PORT, None),
         cluster: CLUSTER.to_owned(),
+        expected: hosts.network().expectations(),
     }
 }

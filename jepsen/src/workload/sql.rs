@@ -1,7 +1,5 @@
 //! Statements with a deadline, and what their failures say about their effect.
 
-use std::time::Duration;
-
 use tokio::time::{sleep, timeout};
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::{ToSql, Type};
@@ -12,9 +10,6 @@ use crate::session::{Session, Target};
 
 use super::WorkloadError;
 use super::client::{BETWEEN_ROUNDS, FOUND_WITHIN, Names};
-
-/// How long a statement may take.
-pub const STATEMENT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Who answers and on which timeline, as two columns. Fails on a standby.
 pub const ANSWERER: &str = "coalesce(host(inet_server_addr()) || ':' || inet_server_port(), 'local'), \
@@ -77,8 +72,11 @@ fn trouble(error: &Error) -> Trouble {
     Trouble::new(kind, why)
 }
 
-async fn within<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Trouble> {
-    match timeout(STATEMENT_WITHIN, work).await {
+async fn within<T>(
+    session: &Session,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Trouble> {
+    match timeout(session.statement_within, work).await {
         Ok(result) => result.map_err(|error| trouble(&error)),
         Err(_) => Err(Trouble::new(TroubleKind::Unknown, "no answer in time")),
     }
@@ -94,7 +92,7 @@ pub async fn rows(
     parameters: &[(&(dyn ToSql + Sync), Type)],
 ) -> Result<Vec<Row>, Trouble> {
     let before = session.warnings();
-    let rows = within(session.client.query_typed(statement, parameters)).await?;
+    let rows = within(session, session.client.query_typed(statement, parameters)).await?;
     unwarned(session, before).map(|()| rows)
 }
 
@@ -138,7 +136,7 @@ fn first_answerer(rows: &[Row], names: &Names) -> Result<Option<Answerer>, Troub
 /// See [`rows`].
 pub async fn run(session: &Session, statements: &str) -> Result<(), Trouble> {
     let before = session.warnings();
-    within(session.client.batch_execute(statements)).await?;
+    within(session, session.client.batch_execute(statements)).await?;
     unwarned(session, before)
 }
 

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use jepsen::clock;
+use jepsen::expectations::Network;
 use jepsen::session::Target;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -100,6 +101,7 @@ impl Server {
         Target {
             node: name.into(),
             config,
+            patience: Network::Lan.expectations().patience,
         }
     }
 

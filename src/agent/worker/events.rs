@@ -106,24 +106,7 @@ impl Worker {
                     tracing::debug!(error, "the leash stays armed");
                 }
             }
-            Done::Armed(releases, lease, Ok(())) => {
-                let is_held = releases == self.releases;
-                if is_held && Some(lease.order.epoch) == self.promise.epoch() {
-                    if self.lease.hold(lease) {
-                        self.armed = Some(lease.order);
-                    }
-                    if let Some(running) = &mut self.running {
-                        running.look_at = clock::boottime();
-                    }
-                    self.publish();
-                }
-            }
-            Done::Armed(_, _, Err(error)) => {
-                tracing::error!(
-                    error,
-                    "the leash did not take the deadline: the lease does not count"
-                );
-            }
+            Done::Armed(releases, lease, result) => self.on_armed(releases, lease, result),
             Done::Barrier(epoch, result) => self.on_barrier(epoch, result),
         }
     }
@@ -138,6 +121,7 @@ impl Worker {
         self.death = None;
         self.lease.drop_it();
         self.armed = None;
+        self.arming.forget();
         self.releases += 1;
         self.releasing = true;
         let leash = self.tools.leash.clone();

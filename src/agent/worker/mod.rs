@@ -6,6 +6,7 @@
 //! note of the lease) and, for half a second at most, the removal of a `promote` file.
 
 mod answers;
+mod arming;
 mod barrier;
 mod duties;
 mod events;
@@ -39,6 +40,7 @@ use crate::gate::PromiseStore;
 use crate::host::Death;
 use crate::model::{Epoch, Lsn, Order, Report, Stopped, Timeline, Timestamp};
 use crate::recovery::Action;
+use arming::Arming;
 use leaving::Leaving;
 use looks::Looking;
 
@@ -136,6 +138,7 @@ pub struct Worker {
     /// Why the last look was not complete, if it was not.
     trouble: Option<String>,
     armed: Option<Order>,
+    arming: Arming,
     /// How often the leash was told to let go; what it echoed to an earlier request counts for nothing.
     releases: u64,
     /// Whether it is being told so: until then no lease is taken, or it would not be guarded.
@@ -193,6 +196,7 @@ impl Worker {
             stopping: None,
             trouble: None,
             armed: None,
+            arming: Arming::default(),
             releases: 0,
             releasing: false,
             barrier: None,

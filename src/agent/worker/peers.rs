@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::leaving::Leaving;
-use super::{Done, Peer, Question, Worker};
+use super::{Peer, Question, Worker};
 use crate::agent::chain;
-use crate::agent::leash::Way;
 use crate::agent::perform::is_droppable;
 use crate::agent::running::{Running, Waiter};
 use crate::agent::session::{Incoming, SessionId};
@@ -138,14 +137,7 @@ impl Worker {
                 return;
             }
         }
-        let way = match self.armed == Some(order) {
-            true if self.lease.is_own() => Way::Extend,
-            true => Way::Replace,
-            false => Way::Anew,
-        };
-        let (leash, releases) = (self.tools.leash.clone(), self.releases);
-        self.tasks
-            .spawn(async move { Done::Armed(releases, lease, leash.arm(lease, way).await) });
+        self.arm(lease);
     }
 
     pub(super) async fn on_command(&mut self, waiter: Waiter, step: Step) {

@@ -218,3 +218,38 @@ async fn looks_that_fail_become_rarer() {
     worker.look_failed("it hangs again".to_owned());
     assert_eq!(worker.look_pause, Duration::from_millis(50));
 }
+
+/// Over a slow link several grants come before the leash has echoed the first, which may have to start it.
+#[tokio::test]
+async fn a_lease_waits_until_the_leash_has_echoed_the_one_before() {
+    let root = tempfile::tempdir().unwrap();
+    let mut worker = worker(&root).await;
+    worker.fence(2).await;
+    let now = clock::boottime();
+    let length = Duration::from_secs(10);
+    let sent = [0, 20, 40].map(|ms| now.after(Duration::from_millis(ms)));
+    let serials = sent.map(|at| worker.lease.request(at).unwrap());
+    let [first, _, last] = sent.map(|at| Lease::granted(order(2, 2), at, length));
+    let tasks = worker.tasks.len();
+    for serial in serials {
+        worker.on_granted(serial, order(2, 2), length).await;
+    }
+    assert_eq!(worker.tasks.len(), tasks + 1);
+    worker.on_armed(worker.releases, first, Ok(()));
+    assert_eq!(worker.lease.ends_at(), Some(first.until));
+    assert_eq!(worker.tasks.len(), tasks + 2, "the last of those that wait");
+    worker.on_armed(worker.releases, last, Ok(()));
+    assert_eq!(worker.lease.ends_at(), Some(last.until));
+    assert_eq!(worker.tasks.len(), tasks + 2);
+    // One that the leash did not take holds up no other.
+    worker.on_granted(serials[2], order(2, 2), length).await;
+    worker.on_granted(serials[2], order(2, 3), length).await;
+    worker.on_armed(worker.releases, last, Err("it is busy".to_owned()));
+    assert_eq!(worker.tasks.len(), tasks + 4);
+    // What waits under an epoch that is over is not taken.
+    worker.on_granted(serials[2], order(2, 3), length).await;
+    worker.fence(3).await;
+    worker.on_armed(worker.releases, last, Ok(()));
+    assert_eq!(worker.lease.ends_at(), Some(last.until));
+    assert_eq!(worker.tasks.len(), tasks + 4);
+}

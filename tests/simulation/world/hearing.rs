@@ -121,7 +121,7 @@ impl World {
             let message = PeerMessage::Granted {
                 serial: renewal.serial,
                 order: renewal.order,
-                length: state.cluster.lease_length(),
+                length: state.cluster.lease_length(primacy::model::Network::Lan),
             };
             self.tell(index, renewal.host, renewal.session, message);
         }

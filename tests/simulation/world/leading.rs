@@ -61,7 +61,7 @@ impl World {
         self.leader = Some(chosen);
         self.elect_at = None;
         self.term += 1;
-        let tenure = Tenure::new(self.term, self.stamp());
+        let tenure = Tenure::new(self.term, self.stamp(), primacy::model::Network::Lan);
         let peer = &mut self.peers[chosen];
         peer.tenure = Some(tenure);
         peer.renewals.clear();
