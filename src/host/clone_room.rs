@@ -49,12 +49,15 @@ pub(super) fn make(
 }
 
 /// Which folder it is, whatever its name: device, number and time of birth, because numbers are given out
-/// again; none if nothing is there, or the file system keeps no births.
+/// again; none if no folder is there, or the file system keeps no births. A link is none: what it leads to is not ours.
 fn identity(folder: &Path) -> Result<Option<String>> {
     if !durable::exists(folder)? {
         return Ok(None);
     }
     let about = fs::symlink_metadata(folder).map_err(on("look at", folder))?;
+    if !about.is_dir() {
+        return Ok(None);
+    }
     let born = about.created().ok();
     let born = born.and_then(|born| born.duration_since(SystemTime::UNIX_EPOCH).ok());
     Ok(born.map(|born| format!("{} {} {}", about.dev(), about.ino(), born.as_nanos())))
@@ -65,6 +68,15 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn a_link_is_never_our_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("data.new");
+        std::os::unix::fs::symlink("/", &link).unwrap();
+        assert_eq!(identity(&link).unwrap(), None);
+        assert!(identity(folder.path()).unwrap().is_some());
+    }
 
     #[test]
     fn a_copier_that_outlived_its_agent_is_killed_with_its_copy() {

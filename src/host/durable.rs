@@ -100,13 +100,14 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
     new.sync()
 }
 
-/// Gives a folder to this user, and nothing that is in it. Errors: the system's; the way there is not safe for root, see
-/// [`Folder::open`].
+/// Gives a folder to this user, and nothing that is in it. Errors: the system's, also if it is a link; the way to where it is
+/// is not safe for root, see [`Folder::open`].
 pub fn give_folder(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
-    let folder = Folder::open(path)?;
-    match folder.owner == uid {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let folder = Folder::open(path.parent().unwrap_or(Path::new(".")))?.folder(name)?;
+    match folder.metadata()?.uid() == uid {
         true => Ok(()),
-        false => fchown(folder.reopen()?, Some(uid), Some(gid)),
+        false => fchown(folder, Some(uid), Some(gid)),
     }
 }
 

@@ -70,7 +70,7 @@ impl Budget {
 pub(super) struct Budgets {
     /// Load balancers and orchestration.
     pub(super) health: Arc<Budget>,
-    /// Pages of metrics, which anybody may ask for: few, for each new one is made of all that this peer knows.
+    /// Pages of metrics, which anybody may ask for: one is made at a time, and whoever waits is shown it, too.
     pub(super) metrics: Arc<Budget>,
     /// Reads of the API.
     pub(super) reads: Arc<Budget>,
@@ -93,7 +93,7 @@ impl Budgets {
         let own = Duration::MAX;
         Budgets {
             health: Budget::new("health", 256, CHECKED_WITHIN),
-            metrics: Budget::new("metrics", 4, CHECKED_WITHIN),
+            metrics: Budget::new("metrics", 64, READ_WITHIN),
             reads: Budget::new("read", 256, READ_WITHIN),
             changes: Budget::new("change", 128, own),
             strangers: Budget::new("enrol", 8, own),

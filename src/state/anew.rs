@@ -13,10 +13,10 @@ use crate::recovery::Handover;
 
 use super::{ClusterState, State};
 
-/// Far more epochs than any cluster burns. They are added only where the clock is behind the epochs: else the epoch becomes
-/// the milliseconds since 1970, which are above all that was burnt, and grow. So the later of two groups that begin anew
-/// has the higher epochs, from whichever states they begin, and agents that promised the earlier one follow it.
-const EPOCHS: u64 = 1 << 20;
+/// More epochs than were burnt since anything that is still worth restoring. The milliseconds since 1970 are above even
+/// those, and grow: so the later of two groups that begin anew has the higher epochs, from whichever states they begin, and
+/// agents that promised the earlier one follow it. Where a clock stood wrong, by as much as it did, a later one may not.
+const EPOCHS: u64 = 1 << 10;
 /// More timelines than were allocated since anything that is still worth restoring. What is drawn comes on top, as many
 /// again at most, so that two groups that begin anew from one state hardly share one. A comment is planted in `pg_wal`
 /// for each, so it is not as generous.
@@ -51,11 +51,7 @@ impl ClusterState {
         self.number = 1;
         let cluster = &mut self.cluster;
         let primary = cluster.primary.take();
-        let epoch = cluster.epoch.0;
-        cluster.epoch = Epoch(match at > epoch {
-            true => at,
-            false => epoch.saturating_add(EPOCHS),
-        });
+        cluster.epoch = Epoch(cluster.epoch.0.saturating_add(EPOCHS).max(at));
         cluster.timeline = Timeline(cluster.timeline.0.saturating_add(timelines));
         cluster.first_commit = None;
         // One that was being filled may have been admitted since: its data is newer than any that is known.

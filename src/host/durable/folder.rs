@@ -84,6 +84,17 @@ impl Folder {
         Ok(File::from(opened))
     }
 
+    /// A folder in it, which is no link. Errors: the system's.
+    pub(super) fn folder(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(openat(
+            &self.opened,
+            name,
+            flags,
+            Mode::empty(),
+        )?))
+    }
+
     /// Makes creations, renames and removals in it durable. Errors: the system's.
     pub fn sync(&self) -> io::Result<()> {
         self.reopen()?.sync_all()
@@ -160,6 +171,10 @@ mod tests {
             assert!(give_folder(&links.join("own"), NOBODY, NOBODY).is_err());
             assert_eq!(fs::metadata(&own).unwrap().uid(), 0);
             assert_eq!(fs::read_to_string(own.join("file")).unwrap(), "own");
+            // On a way through a link of theirs, to what is theirs: as if it had no link.
+            fs::create_dir(theirs.join("new")).unwrap();
+            give_folder(&links.join("theirs/new"), NOBODY, NOBODY).unwrap();
+            assert_eq!(fs::metadata(theirs.join("new")).unwrap().uid(), NOBODY);
             give_folder(&own, NOBODY, NOBODY).unwrap();
             assert_eq!(fs::metadata(&own).unwrap().uid(), NOBODY);
             assert_eq!(fs::metadata(own.join("file")).unwrap().uid(), 0);

@@ -223,7 +223,12 @@ pub(super) async fn metrics(
     Extension(meters): Extension<Arc<Meters>>,
     seats: Option<Extension<Seats>>,
 ) -> Response {
+    if let Some(page) = meters.shown.at(Instant::now()) {
+        return as_metrics(page);
+    }
+    let _turn = meters.making.lock().await;
     let begun = Instant::now();
+    // Somebody else may have made it meanwhile.
     if let Some(page) = meters.shown.at(begun) {
         return as_metrics(page);
     }

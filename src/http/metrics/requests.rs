@@ -27,6 +27,8 @@ pub(in crate::http) struct Meters {
     durations: Durations,
     budgets: Arc<Budgets>,
     pub(super) shown: Shown,
+    /// Held by whoever makes the next page.
+    pub(super) making: tokio::sync::Mutex<()>,
 }
 
 impl Meters {
@@ -36,6 +38,7 @@ impl Meters {
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             budgets,
             shown: Shown::default(),
+            making: tokio::sync::Mutex::default(),
         }
     }
 
