@@ -1,5 +1,5 @@
 # Thin: each target is what a user could type. All install what they need, or say what is missing.
-.PHONY: help install release broken demo bench bench-peers idle jepsen soak mutants test power-cuts simulation fuzz ci
+.PHONY: help install release broken demo bench bench-peers idle jepsen wan soak mutants test power-cuts simulation fuzz ci
 
 SEEDS ?= 100000
 TRIALS ?= 20
@@ -10,6 +10,8 @@ FUZZ_SECONDS ?= 600
 RAFT_POWER_CUTS ?= 30
 # One of each kind: processes, pauses, partitions, links, disks, clocks, the peers themselves.
 FAULTS ?= kill-postmaster@primary,kill-node@primary,freeze@primary,clock-behind@primary,isolate@primary,primary-with-clients,leader-in-minority,zone-loss@primary,lossy-links@primary,power-cut@primary,fsync-errors@primary,kill-peer@leader,rolling-peers,membership-churn
+# What zones that are far apart make harder: detection, elections, leases, and peers that come and go.
+WAN_FAULTS := kill-postmaster@primary,kill-node@primary,freeze@primary,isolate@primary,leader-in-minority,zone-loss@primary,kill-peer@leader,rolling-peers
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -57,6 +59,10 @@ jepsen: broken # rounds of faults under load, half quorum, half async, every his
 	@./.ci/install faults
 	$(TESTED) run --rounds $(ROUNDS) --seed $(SEED) --folder $(TARGET)/jepsen --faults $(FAULTS)
 	$(TESTED) mutants --if-possible --primacy-mutants $(MUTANT) --folder $(TARGET)/mutants/rounds $(MUTANTS)
+
+wan: release # rounds with zones 100 ms apart there and back, in the network wan, after two quiet minutes of each durability; SEED=1
+	@./.ci/install faults
+	$(JEPSEN) run --apart-ms 50 --quiet 2m --rounds 8 --seed $(SEED) --folder $(TARGET)/wan --faults $(WAN_FAULTS)
 
 soak: release # the same over all faults for hours; FOR=2h SEED=1
 	@./.ci/install faults

@@ -32,8 +32,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "clock", "config", "control", "decision", "duty", "model", "recovery", "security",
-            "state",
+            "clock", "config", "control", "decision", "duty", "model",
+            // Clusters without agents, over SQL.
+            "provider", "recovery", "security", "state",
         ],
     ),
     (

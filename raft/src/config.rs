@@ -21,7 +21,9 @@ pub struct Config {
     ///
     /// [`Consensus::beginning`]: crate::Consensus::beginning
     pub beginning: u64,
-    /// Where this peer keeps its log, its snapshot and its identity, in files of these names and of no others.
+    /// Where this peer keeps what it must not lose, under these names: `log`, `snapshot`, `identity`, `witness` (how far
+    /// the log has come, beside it) and `granted` (the leases that it granted). All belong together: none is ever copied
+    /// alone, or taken back. A restore leaves `before-…`, the files of before.
     pub folder: PathBuf,
     /// The first members, id to `host:port`, the same on every first member. Used when the group is born, for which
     /// all of them must be up; afterwards the log says who is a member, and only a peer whose folder is empty still

@@ -152,10 +152,10 @@ pub(crate) async fn taken<S: StateMachine>(
     let machine =
         Machine::open(SnapshotFile::new(folder), initial, view).map_err(StartError::Snapshot)?;
     machine.reaches(log.purged().map_err(StartError::Log)?)?;
-    let first = machine
-        .image()
-        .applied
-        .map_or(0, |applied| applied.index + 1);
+    let first = match machine.image().applied {
+        None => 0,
+        Some(applied) => applied.index.checked_add(1).ok_or_else(no_next)?,
+    };
     for entry in log.read(first..u64::MAX).map_err(StartError::Log)? {
         machine.apply_one(entry).map_err(StartError::Log)?;
     }
@@ -166,6 +166,12 @@ pub(crate) async fn taken<S: StateMachine>(
         peer,
         image: machine.image(),
     })
+}
+
+/// A whole snapshot that says so was not written by a peer.
+fn no_next() -> StartError {
+    let why = "the snapshot says that it holds the last entry that there can be";
+    StartError::Snapshot(io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
 /// Waits until a log that was dropped is closed.

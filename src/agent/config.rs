@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::config::{self, JoinText, TlsTable};
+use crate::config::{self, SecretText, TlsTable};
 use crate::model::{Address, ClusterName, InstanceId, address};
 use crate::security::{Files, JoinKind, JoinToken};
 
@@ -44,6 +44,9 @@ pub struct AgentConfig {
     /// The database superuser.
     #[serde(default = "superuser")]
     pub superuser: String,
+    /// PostgreSQL's setting of that name. A standby with less than its primary does not follow.
+    #[serde(default = "max_connections")]
+    pub max_connections: u32,
     /// How standbys connect.
     pub replication: Role,
     /// A role for applications, created with the first data.
@@ -52,7 +55,7 @@ pub struct AgentConfig {
     #[serde(default = "same_network")]
     pub access: Vec<String>,
     /// The join token with which its first certificate is asked for.
-    pub join: Option<JoinText>,
+    pub join: Option<SecretText>,
     /// Certificates of an authority of the user's own; what the peers issued, in the folder `tls` of `folder`, if absent.
     pub tls: Option<TlsTable>,
     /// Whether it speaks plain HTTP to its peers, which are on this machine: for development.
@@ -86,6 +89,12 @@ fn superuser() -> String {
     "postgres".to_owned()
 }
 
+fn max_connections() -> u32 {
+    100
+}
+
+/// PostgreSQL takes 1 to 262,143; the agent's own sessions and the three reserved ones need room.
+const CONNECTIONS: std::ops::RangeInclusive<u32> = 20..=262_143;
 const REPLICATION_USER: &str = "primacy_replication";
 const APPLICATION_USER: &str = "app";
 
@@ -119,6 +128,12 @@ impl AgentConfig {
                 "`peers` is empty; list where every peer answers, such as \"10.0.0.1:7001\""
                     .to_owned(),
             );
+        }
+        if !CONNECTIONS.contains(&self.max_connections) {
+            return invalid(format!(
+                "`max_connections` is {}; give 20 to 262143, the same on every host of the cluster",
+                self.max_connections
+            ));
         }
         let not_an_address = |peer: &&String| {
             let port = peer.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
@@ -224,7 +239,7 @@ impl AgentConfig {
 
     /// The join token, if one is given.
     pub fn token(&self) -> Result<Option<JoinToken>, InvalidConfig> {
-        let parse = |text: &JoinText| JoinToken::parse(&text.0)?.of_kind(JoinKind::Agent);
+        let parse = |text: &SecretText| JoinToken::parse(&text.0)?.of_kind(JoinKind::Agent);
         let token = self.join.as_ref().map(parse).transpose();
         token.map_err(|why| InvalidConfig(format!("`join`: {why}")))
     }

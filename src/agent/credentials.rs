@@ -28,17 +28,18 @@ pub(super) fn wire(config: &AgentConfig) -> Result<Wire, AgentError> {
     }
 }
 
-/// Asks for the first certificate with the join token, unless there is one: the token is needed once.
+/// Asks for a certificate with the join token, unless that was used here: it is needed once. With a new token the
+/// certificate that is there is replaced; it may be one that no peer trusts any more.
 pub async fn enrol(config: &AgentConfig) -> Result<(), AgentError> {
     let token = config.token()?;
     let Some((token, files)) = token.zip(config.files()) else {
         return Ok(());
     };
-    if files.certificate.exists() {
+    let folder = config.tls_folder();
+    if files.certificate.exists() && newcomer::has_used(&folder, &token) {
         return Ok(());
     }
     let failed = |why: String| AgentError::Tls(format!("`join`: {why}"));
-    let folder = config.tls_folder();
     prepare_folder(&folder).map_err(|error| refused(&error))?;
     let nonce = newcomer::nonce(&folder).map_err(|error| refused(&error))?;
     let wish = Wish::Agent {
@@ -47,9 +48,22 @@ pub async fn enrol(config: &AgentConfig) -> Result<(), AgentError> {
     };
     let joined = newcomer::join(&token, wish, nonce).await.map_err(failed)?;
     let kept = files.keep(&joined.issued, &joined.authorities);
-    kept.map_err(|error| refused(&error))?;
+    kept.and_then(|()| newcomer::note_used(&folder, &token))
+        .map_err(|error| refused(&error))?;
     tracing::info!(instance = %config.instance, "this agent was given its certificate");
     Ok(())
+}
+
+/// The same at the start: with a certificate that is there it goes on, whatever becomes of the token.
+pub(super) async fn enrol_if_possible(config: &AgentConfig) -> Result<(), AgentError> {
+    let has_one = config.files().is_some_and(|it| it.certificate.exists());
+    match enrol(config).await {
+        Err(error) if has_one => {
+            tracing::warn!(%error, "the join token is of no use; going on with the certificate that is there");
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// Reads its certificate anew.
@@ -109,17 +123,20 @@ impl Keeper for OwnCertificate {
     async fn renew(&self) -> Result<(), String> {
         let mut peers = self.named.borrow().addresses.clone();
         peers.extend(self.config.peers.iter().cloned());
-        let mut said = "no peer is known".to_owned();
+        let mut said = vec![];
         for address in peers {
             match self.renew_at(&address).await {
                 Ok((issued, authorities)) => {
                     let kept = self.files.keep(&issued, &authorities);
                     return kept.map_err(|error| error.to_string());
                 }
-                Err(error) => said = format!("{address}: {error}"),
+                Err(error) => said.push(format!("{address}: {error}")),
             }
         }
-        Err(said)
+        match said.is_empty() {
+            true => Err("no peer is known".to_owned()),
+            false => Err(said.join("; ")),
+        }
     }
 
     fn renews(&self) -> bool {

@@ -262,6 +262,9 @@ mod tests {
                 disk: None,
                 weak_commits: vec![],
                 insecure: false,
+                read_only_default: false,
+                commits_waiting: 0,
+                lag: None,
             }),
             lag,
         }

@@ -91,7 +91,7 @@ pub async fn run(
         None => std::env::current_exe().map_err(AgentError::Program)?,
     };
     let fit = start::check(&config).await?;
-    credentials::enrol(&config).await?;
+    credentials::enrol_if_possible(&config).await?;
     let wire = credentials::wire(&config)?;
     let hands = Arc::new(Hands::prepare(config.clone(), fit.binaries)?);
     let lock = match fit.lock {

@@ -1,5 +1,7 @@
 //! From what was seen to what is said: the report of an agent, as a function of values.
 
+use std::time::Duration;
+
 use crate::duty::{Data, Lease};
 use crate::model::view::UNRESPONSIVE_AFTER;
 use crate::model::{
@@ -27,6 +29,9 @@ pub struct Known {
     pub answered_at: Timestamp,
     /// The end of the WAL that it was seen to have flushed, and when a look first saw that.
     pub flushed: (Lsn, Timestamp),
+    /// When a look began that saw a standby to have applied all that it had received; before, when its postmaster was
+    /// first seen.
+    pub caught_up_at: Timestamp,
     /// Why nothing can be written where the data lies.
     pub disk: Option<DiskTrouble>,
     /// Whether it said that it takes no sessions yet.
@@ -61,6 +66,15 @@ impl Known {
             incarnation,
             identity,
             insecure: self.insecure,
+            read_only_default: self
+                .reading
+                .as_ref()
+                .is_some_and(|reading| reading.session.read_only_default),
+            commits_waiting: self
+                .reading
+                .as_ref()
+                .map_or(0, |reading| reading.commits_waiting),
+            lag: self.lag(),
             weak_commits: self
                 .reading
                 .as_ref()
@@ -82,6 +96,18 @@ impl Known {
         self.reading = None;
         self.has_answered = false;
         self.stopped = Some(reason);
+    }
+
+    /// The age of the last transaction that was applied, but no more than since everything was: after an idle hour the
+    /// first transaction that arrives is not an hour late.
+    fn lag(&self) -> Option<Duration> {
+        let reading = self.reading.as_ref()?;
+        reading.session.streams.as_ref()?;
+        if reading.has_applied_all {
+            return Some(Duration::ZERO);
+        }
+        let since_caught_up = self.looked_at.since(self.caught_up_at);
+        Some(reading.applied_age?.min(since_caught_up))
     }
 
     fn database(&self, now: Timestamp) -> Database {

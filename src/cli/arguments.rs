@@ -6,8 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::dev::DevVerb;
 
+mod adopting;
 mod joining;
 
+pub(super) use adopting::Adopt;
 pub(super) use joining::{AgentVerb, CertVerb, GuestVerb, Issue, ServerVerb, TokenVerb};
 
 #[derive(Debug, Parser)]
@@ -64,6 +66,19 @@ pub(super) enum Verb {
         #[arg(long, short, value_enum, default_value = "table")]
         output: Output,
     },
+    /// What is wrong with the clusters, since when, and what to do about it
+    ///
+    /// Ends with 8 if there is anything, with 0 if there is nothing.
+    #[command(before_long_help = "Examples:
+  primacy problems
+  primacy problems orders || echo \"look at orders\"
+  primacy problems --output json")]
+    Problems {
+        /// Only this cluster
+        cluster: Option<String>,
+        #[arg(long, short, value_enum, default_value = "table")]
+        output: Output,
+    },
     /// Which peer leads
     #[command(before_long_help = "Examples:
   primacy leader
@@ -92,7 +107,8 @@ pub(super) enum Verb {
     Primary {
         /// May be left out if there is one cluster
         cluster: Option<String>,
-        /// Print a connection string that finds the primary by itself
+        /// Print a connection string that finds the primary by itself; it ends with 1 while there is none, and with 5 if
+        /// nobody knows, and prints it then, too, as far as it is known
         #[arg(long)]
         dsn: bool,
         #[arg(
@@ -114,9 +130,21 @@ pub(super) enum Verb {
         #[arg(long, short, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Create clusters
+    /// Create, adopt and forget clusters
     #[command(subcommand)]
     Cluster(ClusterVerb),
+    /// Make a standby of a cluster without agents the primary: the old one is asked to be quiet first
+    ///
+    /// The old primary stays read-only by courtesy; stop it, and rebuild it as a standby.
+    #[command(before_long_help = "Examples:
+  primacy switchover orders --to s1")]
+    Switchover {
+        /// The cluster
+        cluster: String,
+        /// Who shall be the primary
+        #[arg(long)]
+        to: String,
+    },
     /// Three peers and three PostgreSQL servers on this machine, to try and to break
     #[command(subcommand)]
     Dev(DevVerb),
@@ -340,6 +368,18 @@ pub(super) enum ClusterVerb {
   primacy cluster create orders --durability quorum:1 \\
       --member a=10.0.0.1:5432/8008@z1 --member b=10.0.0.2:5432/8008@z2 --member c=10.0.0.3:5432/8008@z3")]
     Create(NewCluster),
+    /// Look after a cluster that there is, over SQL alone: shows what was found, and asks
+    ///
+    /// No database is changed, and none is restarted. The peers sign in as their table [postgresql] says.
+    #[command(before_long_help = "Examples:
+  primacy cluster adopt db1.example
+  primacy cluster adopt 10.0.0.1:5432 --name orders --instance 10.0.0.3:5440 --yes")]
+    Adopt(Adopt),
+    /// Look after a cluster without agents no longer; no database is touched
+    Forget {
+        /// Its name
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -9,9 +9,11 @@ use crate::clock;
 use crate::model::{ClusterName, InstanceId, PeerId};
 use crate::output;
 use crate::security::authority::{new_installation, prepare_folder};
+use crate::security::rotation::KeyFolder;
 use crate::security::{CertificateAuthority, Files, SecurityError, ToolName, Who};
 
 use super::arguments::{CertVerb, Issue};
+use super::owner::must_own;
 use super::{Exit, Failure};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -32,6 +34,31 @@ pub(super) fn run(verb: CertVerb) -> Result<(), Failure> {
         CertVerb::Tool { name, role, issue } => {
             let name = ToolName::new(&name).map_err(usage)?;
             make(Who::Tool { role, name }, &issue)
+        }
+        CertVerb::Show { folder } => show(&folder),
+        CertVerb::Trust {
+            folder,
+            certificates,
+        } => trust(&folder, &certificates),
+        CertVerb::SignWith { folder, authority } => {
+            let next = own(&folder)?.sign_with(&authority).map_err(refused)?;
+            output::say(format_args!(
+                "this peer signs with {next} from now on; its own certificate is renewed within a day, at once after SIGHUP"
+            ));
+            Ok(())
+        }
+        CertVerb::Distrust {
+            folder,
+            fingerprint,
+        } => {
+            let keys = own(&folder)?;
+            keys.distrust(fingerprint, clock::wall_millis())
+                .map_err(refused)?;
+            output::say(format_args!(
+                "{fingerprint} is trusted no more by whoever runs with {}",
+                folder.display()
+            ));
+            Ok(())
         }
     }
 }
@@ -73,8 +100,68 @@ fn make(who: Who, issue: &Issue) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The keys in a folder that is the caller's own.
+fn own(folder: &Path) -> Result<KeyFolder, Failure> {
+    must_own(folder)?;
+    KeyFolder::open(folder).map_err(failed)
+}
+
+fn show(folder: &Path) -> Result<(), Failure> {
+    let keys = KeyFolder::open(folder).map_err(failed)?;
+    let held = keys.look(clock::wall_millis()).map_err(failed)?;
+    match &held.own {
+        Some((identity, validity)) => output::line(format_args!(
+            "own        {}, until {}",
+            identity.who,
+            clock::text_of(validity.to)
+        ))?,
+        None => output::line("own        none: a token is shown instead")?,
+    }
+    if let Some((identity, _)) = &held.own {
+        output::line(format_args!("group      {}", identity.group))?;
+    }
+    for one in &held.authorities {
+        let marks = [
+            (one.signs, ", signs here"),
+            (one.signed_own, ", signed the own certificate"),
+        ];
+        let marks: String = marks
+            .iter()
+            .filter_map(|(is, mark)| is.then_some(*mark))
+            .collect();
+        output::line(format_args!(
+            "authority  {}, until {}{marks}",
+            one.fingerprint,
+            clock::text_of(one.validity.to)
+        ))?;
+    }
+    Ok(())
+}
+
+fn trust(folder: &Path, certificates: &Path) -> Result<(), Failure> {
+    let new = own(folder)?.trust(certificates).map_err(refused)?;
+    if new.is_empty() {
+        output::say("it was trusted already");
+    }
+    for fingerprint in new {
+        output::say(format_args!(
+            "{fingerprint} is trusted, too, by whoever runs with {}",
+            folder.display()
+        ));
+    }
+    Ok(())
+}
+
 fn usage(error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Usage, error.to_string())
+}
+
+/// The step is not taken now.
+fn refused(error: SecurityError) -> Failure {
+    match error {
+        SecurityError::File { .. } => Failure::new(Exit::Refused, error.to_string()),
+        other => failed(other),
+    }
 }
 
 fn failed(error: SecurityError) -> Failure {

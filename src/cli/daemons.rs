@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,7 +18,13 @@ use super::{Exit, Failure, runtime, runtime_of_peer};
 pub(super) fn server(path: &Path) -> Result<(), Failure> {
     let _log = telemetry::start();
     let text = configuration(path, "a peer's")?;
-    let config = Config::parse(&text).map_err(|error| refused(path, error))?;
+    let mut config = Config::parse(&text).map_err(|error| refused(path, error))?;
+    if config.holds_a_password() && others_may_read(path) {
+        let path = path.display();
+        config.warnings.push(format!(
+            "{path} holds a password, and others may read it: chmod 600 {path}"
+        ));
+    }
     runtime_of_peer()?.block_on(async {
         let shutdown = shutdown()?;
         server::run(config, http::PORT, shutdown)
@@ -85,6 +92,11 @@ pub(super) fn configuration(path: &Path, whose: &str) -> Result<String, Failure>
         );
         Failure::new(Exit::Usage, text)
     })
+}
+
+/// Whether whoever is on this host may read the file, as far as its mode says.
+fn others_may_read(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o004 != 0)
 }
 
 /// What is configured there cannot work; nothing on disk has changed.

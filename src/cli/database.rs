@@ -54,7 +54,7 @@ pub(super) async fn preflight(asked: Preflight) -> Result<(), Failure> {
 }
 
 /// `host` or `host:port`; an IPv6 address with a port in brackets.
-fn address(text: &str) -> Result<Address, Failure> {
+pub(super) fn address(text: &str) -> Result<Address, Failure> {
     let address = |host: &str, port| Address {
         host: host.to_owned(),
         port,

@@ -33,7 +33,7 @@ use super::arguments::{GuestVerb, Output, ServerVerb};
 use super::daemons::{configuration, refused};
 use super::owner::must_own;
 use super::peers::{draw, token};
-use super::verbs::print_json;
+use super::verbs::{print_json, warn};
 use super::{Exit, Failure, asked};
 
 /// How long the other first peers may take: they are set up in one go.
@@ -74,12 +74,25 @@ pub(super) fn server(verb: ServerVerb) -> Result<(), Failure> {
 
 /// The configuration as if the token stood in it, before any table.
 fn with_join(token: &str, text: &str, path: &Path) -> Result<String, Failure> {
-    let has_join = toml::from_str::<toml::Table>(text).is_ok_and(|it| it.contains_key("join"));
+    let token = token.trim();
+    // What cannot be read is refused by who reads it next, in better words.
+    let mut object: Option<serde_json::Map<String, serde_json::Value>> =
+        serde_json::from_str(text).ok();
+    let has_join = match &object {
+        Some(object) => object.contains_key("join"),
+        None => toml::from_str::<toml::Table>(text).is_ok_and(|it| it.contains_key("join")),
+    };
     if has_join {
         let why = "`join` stands in the file already; leave it out there, or just start with it";
         return Err(refused(path, why));
     }
-    Ok(format!("join = \"{}\"\n{text}", token.trim()))
+    Ok(match &mut object {
+        Some(object) => {
+            object.insert("join".to_owned(), token.into());
+            serde_json::to_string(object).expect("it was read as JSON")
+        }
+        None => format!("join = \"{token}\"\n{text}"),
+    })
 }
 
 pub(super) fn agent(token: &str, path: &Path) -> Result<(), Failure> {
@@ -137,6 +150,7 @@ pub(super) async fn invite(api: Api, guest: GuestVerb, output: Output) -> Result
         secret_sha256: hex(&secret.hash().0),
     };
     let view: GuestView = api.post("/api/v1/invitations", &body).await?;
+    warn(&view.warnings);
     let installation = (&*view.group, &*view.authority);
     let token = token(installation, view.members.clone(), kind, secret)?;
     match output {
@@ -161,7 +175,9 @@ fn init(
 ) -> Result<(), Failure> {
     let usage = |why: String| Failure::new(Exit::Usage, why);
     if let Some(wrong) = peers.iter().find(|address| port(address).is_none()) {
-        return Err(usage(format!("{wrong} is not host:port")));
+        return Err(usage(format!(
+            "PEERS: {wrong} is not host:port; give the address of every first peer, its own first"
+        )));
     }
     Zone::new(zone).map_err(|error| usage(format!("--zone: {error}")))?;
     let listen = listen.unwrap_or_else(|| peers[0].clone());

@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout, messages to stderr (`output`). Exit codes are stable: see [`Exit`].
 
+mod adopt;
 mod answer;
 mod api;
 mod arguments;
@@ -13,6 +14,7 @@ mod joining;
 mod mutant;
 mod owner;
 mod peers;
+mod problems;
 mod render;
 mod snapshot;
 mod token;
@@ -46,11 +48,13 @@ pub enum Exit {
     StillRunning = 6,
     /// Taken already.
     Conflict = 7,
+    /// Something is wrong with a cluster.
+    Problems = 8,
 }
 
 impl Exit {
     /// All of them, in the order of their codes.
-    const ALL: [Exit; 7] = [
+    const ALL: [Exit; 8] = [
         Exit::Failed,
         Exit::Usage,
         Exit::Refused,
@@ -58,6 +62,7 @@ impl Exit {
         Exit::NoQuorum,
         Exit::StillRunning,
         Exit::Conflict,
+        Exit::Problems,
     ];
 
     /// What the code says, in words for `primacy --help` and the README.
@@ -70,6 +75,7 @@ impl Exit {
             Exit::NoQuorum => "no peer could be reached, or no majority of them",
             Exit::StillRunning => "still under way when the time was over",
             Exit::Conflict => "something else holds it",
+            Exit::Problems => "`problems` found some",
         }
     }
 }
@@ -186,12 +192,15 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Verb::Status { cluster, output } => {
             asked(verbs::status(api::Api::find(reach)?, cluster, output))
         }
+        Verb::Problems { cluster, output } => {
+            asked(problems::problems(api::Api::find(reach)?, cluster, output))
+        }
         Verb::Leader { output } => asked(verbs::leader(api::Api::find(reach)?, output)),
         Verb::Peers { verb: None, output } => asked(verbs::peers(api::Api::find(reach)?, output)),
         Verb::Peers {
             verb: Some(PeersVerb::Snapshot(verb)),
-            ..
-        } => asked(snapshot::run(verb)),
+            output,
+        } => asked(snapshot::run(verb, output)),
         Verb::Peers {
             verb: Some(PeersVerb::Change(verb)),
             output,
@@ -206,6 +215,15 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         }
         Verb::Cluster(ClusterVerb::Create(new)) => {
             asked(verbs::create(api::Api::find(reach)?, new))
+        }
+        Verb::Cluster(ClusterVerb::Adopt(adoption)) => {
+            asked(adopt::adopt(api::Api::find(reach)?, adoption))
+        }
+        Verb::Cluster(ClusterVerb::Forget { name }) => {
+            asked(adopt::forget(api::Api::find(reach)?, &name))
+        }
+        Verb::Switchover { cluster, to } => {
+            asked(adopt::switchover(api::Api::find(reach)?, &cluster, to))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who may work in the folder of a peer: what root left there, or wrote through a link that the user made there, would
+//! Who may work in a folder of Primacy: what root left there, or wrote through a link that the user made there, would
 //! not be that user's.
 
 use std::fs;
@@ -15,7 +15,7 @@ pub(super) fn must_own(folder: &Path) -> Result<(), Failure> {
     let found = look.map_err(|error| Failure {
         exit: Exit::NotFound,
         text: format!("{shown}: {error}"),
-        hint: Some("give the `folder` of the peer's configuration; it belongs to the user that runs the peer".to_owned()),
+        hint: Some("give a folder that is there: that of the configuration, or `tls` in it; it belongs to the user that runs the peer or agent".to_owned()),
     })?;
     if rustix::process::geteuid().is_root()
         && let Some(found) = found.iter().find(|it| it.uid() != 0)

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::http::views::{ClusterView, InstanceView, PeerView, RecoveryView};
+use crate::http::views::{ClusterView, InstanceView, PeerView, ProblemView, RecoveryView};
 
 /// Every cluster with its instances, what is wrong, and what is waited for.
 pub(super) fn clusters(clusters: &[ClusterView], peers: &[PeerView]) -> String {
@@ -17,6 +17,8 @@ pub(super) fn clusters(clusters: &[ClusterView], peers: &[PeerView]) -> String {
             let _ = writeln!(text, "WARN  {warning}");
         }
     }
+    // Who is only invited is missed by nobody.
+    let peers: Vec<_> = peers.iter().filter(|peer| peer.is_member()).collect();
     if peers.is_empty() {
         return text;
     }
@@ -42,6 +44,7 @@ pub(super) fn clusters(clusters: &[ClusterView], peers: &[PeerView]) -> String {
 
 /// What peer `from` last saw, below a line that says what that means.
 pub(super) fn stale(from: &str, seen: &[ClusterView], mut peers: Vec<PeerView>) -> String {
+    peers.retain(PeerView::is_member);
     let all = peers.len();
     let answer = peers.iter().filter(|peer| peer.reachable).count();
     let so = match 2 * answer > all {
@@ -54,6 +57,22 @@ pub(super) fn stale(from: &str, seen: &[ClusterView], mut peers: Vec<PeerView>) 
     }
     let view = clusters(seen, &peers);
     format!("WARN  stale, from peer {from}; {answer} of {all} peers answer, {so}\n{view}")
+}
+
+/// Each problem in a line, and below it what follows.
+pub(super) fn problems(problems: &[ProblemView]) -> String {
+    if problems.is_empty() {
+        return "no problems\n".to_owned();
+    }
+    let mut text = String::new();
+    for ProblemView { cluster, finding } in problems {
+        let since = finding.since.as_deref();
+        let since = since.map_or(String::new(), |since| format!(" since {since}"));
+        let (code, words) = (&finding.code, &finding.text);
+        let _ = writeln!(text, "{cluster}  {code}{since}: {words}");
+        let _ = writeln!(text, "      {}", finding.remedy);
+    }
+    text
 }
 
 /// One cluster.
@@ -82,6 +101,10 @@ pub fn cluster(view: &ClusterView) -> String {
                 "NOTE  {name}: its agent was stopped on purpose, its lease lasts until {until}"
             );
         }
+    }
+    // With agents it is what everybody expects.
+    if !matches!(view.fence.as_str(), "" | "agents") {
+        let _ = writeln!(text, "NOTE  fence: {}; {}", view.fence, view.guarantee);
     }
     for finding in &view.findings {
         let _ = writeln!(text, "WARN  {}: {}", finding.code, finding.text);
@@ -139,6 +162,7 @@ fn row(view: &ClusterView, instance: &InstanceView) -> Vec<String> {
         instance.age_ms.map_or_else(dash, seconds),
         match instance.standing.as_str() {
             "voter" => "yes".to_owned(),
+            "observer" => "no".to_owned(),
             _ => "not yet".to_owned(),
         },
     ]
@@ -155,10 +179,10 @@ pub(super) fn peers(peers: &[PeerView]) -> String {
             peer.id.to_string(),
             peer.address.clone(),
             peer.zone.clone().unwrap_or_else(dash),
-            if peer.reachable {
-                peer.role.clone()
-            } else {
-                "unreachable".to_owned()
+            match (peer.reachable, &peer.invited_until) {
+                (false, Some(until)) => format!("{} until {until}", peer.role),
+                (false, None) if peer.is_member() => "unreachable".to_owned(),
+                (_, _) => peer.role.clone(),
             },
             // Who believes that it leads and holds none may have been replaced.
             match peer.lease_remaining_ms.map(seconds) {

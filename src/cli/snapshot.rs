@@ -1,38 +1,48 @@
 //! The recorded state in a file: taken from a stopped peer's folder, and checked.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use raft::{Saved, SavedError, StartError};
+use serde::Serialize;
 
 use crate::output;
-use crate::server::restore::{RestoreError, begin_anew};
+use crate::server::restore::{BegunAnew, RestoreError, begin_anew};
 use crate::server::{Config, Machine};
 
-use super::arguments::SnapshotVerb;
+use super::arguments::{Output, SnapshotVerb};
 use super::owner::must_own;
+use super::verbs::print_json;
 use super::{Exit, Failure, daemons};
 
-pub(super) async fn run(verb: SnapshotVerb) -> Result<(), Failure> {
+pub(super) async fn run(verb: SnapshotVerb, output: Output) -> Result<(), Failure> {
     match verb {
         SnapshotVerb::Save { file, folder } => {
             must_own(&folder)?;
             let saved = raft::save(&folder, Machine::default(), &file).await;
             let saved = saved.map_err(|error| failed(&folder, &file, &error))?;
-            output::line(format_args!("saved into {}", file.display()))?;
-            show(&saved)
+            if output == Output::Table {
+                output::line(format_args!("saved into {}", file.display()))?;
+            }
+            show(&saved, output)
         }
         // `force_new_cluster` is the absence of a file.
-        SnapshotVerb::Restore { file, config, .. } => restore(file.as_deref(), &config).await,
+        SnapshotVerb::Restore { file, config, .. } => {
+            restore(file.as_deref(), &config, output).await
+        }
         SnapshotVerb::Verify { file } => {
             let saved = raft::read_saved(&file);
-            show(&saved.map_err(|error| failed(&file, &file, &error))?)
+            show(
+                &saved.map_err(|error| failed(&file, &file, &error))?,
+                output,
+            )
         }
     }
 }
 
-async fn restore(file: Option<&Path>, path: &Path) -> Result<(), Failure> {
+async fn restore(file: Option<&Path>, path: &Path, output: Output) -> Result<(), Failure> {
     let text = daemons::configuration(path, "a peer's")?;
     let config = Config::parse(&text).map_err(|error| daemons::refused(path, error))?;
     let folder = config.folder.clone();
@@ -42,7 +52,10 @@ async fn restore(file: Option<&Path>, path: &Path) -> Result<(), Failure> {
         RestoreError::Config(error) => daemons::refused(path, error),
         RestoreError::Saved(error) => failed(&folder, file.unwrap_or(&folder), &error),
     })?;
-    show(&begun.saved)?;
+    if output == Output::Json {
+        return print_json(&RestoredView::of(&begun));
+    }
+    show(&begun.saved, output)?;
     for cluster in &begun.left_out {
         output::line(format_args!(
             "cluster {cluster} is left out: its first data was still being created; before it is created again, move the \
@@ -69,7 +82,77 @@ async fn restore(file: Option<&Path>, path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn show(saved: &Saved<Machine>) -> Result<(), Failure> {
+/// What is in a saved file, or was begun anew with.
+#[derive(Debug, Serialize)]
+struct SavedView {
+    /// Who saved it.
+    peer: u64,
+    group: String,
+    /// The last entry that is in it; none if there was none yet.
+    index: Option<u64>,
+    /// The term of that entry.
+    term: Option<u64>,
+    /// The members as of that entry, id to `host:port`.
+    members: BTreeMap<u64, String>,
+    clusters: Vec<SavedCluster>,
+}
+
+#[derive(Debug, Serialize)]
+struct SavedCluster {
+    name: String,
+    epoch: u64,
+    /// None while one was being elected.
+    primary: Option<String>,
+}
+
+impl SavedView {
+    fn of(saved: &Saved<Machine>) -> SavedView {
+        let clusters = saved.state.clusters.iter();
+        SavedView {
+            peer: saved.peer,
+            group: saved.group.to_string(),
+            index: saved.applied.map(|(index, _)| index),
+            term: saved.applied.map(|(_, term)| term),
+            members: saved.members.clone(),
+            clusters: clusters
+                .map(|(name, recorded)| SavedCluster {
+                    name: name.to_string(),
+                    epoch: recorded.cluster.epoch.0,
+                    primary: recorded.cluster.primary.as_ref().map(ToString::to_string),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// What a group began anew with.
+#[derive(Debug, Serialize)]
+struct RestoredView {
+    #[serde(flatten)]
+    saved: SavedView,
+    /// Clusters whose first data was still being created.
+    left_out: Vec<String>,
+    /// Clusters that elect no primary: too few of their instances count.
+    stuck: Vec<String>,
+    /// Where the files of before are; none if there were none.
+    before: Option<PathBuf>,
+}
+
+impl RestoredView {
+    fn of(begun: &BegunAnew) -> RestoredView {
+        RestoredView {
+            saved: SavedView::of(&begun.saved),
+            left_out: begun.left_out.iter().map(ToString::to_string).collect(),
+            stuck: begun.stuck.iter().map(|it| it.0.to_string()).collect(),
+            before: begun.before.clone(),
+        }
+    }
+}
+
+fn show(saved: &Saved<Machine>, output: Output) -> Result<(), Failure> {
+    if output == Output::Json {
+        return print_json(&SavedView::of(saved));
+    }
     let known = saved
         .applied
         .map_or("nothing yet".to_owned(), |(index, term)| {

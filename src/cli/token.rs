@@ -14,7 +14,7 @@ use crate::server::hex::hex;
 
 use super::api::Api;
 use super::arguments::{Output, TokenVerb};
-use super::verbs::print_json;
+use super::verbs::{print_json, warn};
 use super::{Exit, Failure};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -61,6 +61,7 @@ pub(super) async fn run(api: Api, verb: TokenVerb, output: Output) -> Result<(),
                 expires_in_seconds: life.as_secs(),
             };
             let view: TokenView = api.post("/api/v1/tokens", &body).await?;
+            warn(&view.warnings);
             let token = token.reveal();
             match output {
                 Output::Json => print_json(&serde_json::json!({"created": view, "token": token})),

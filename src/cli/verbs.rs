@@ -94,17 +94,23 @@ pub(super) async fn primary(
     output: Output,
 ) -> Result<(), Failure> {
     // A `dev` knows it without its peers.
-    if dsn && let Some(dsn) = crate::dev::dsn_of(cluster.as_deref()) {
-        return Ok(output::line(dsn)?);
+    let of_dev = dsn
+        .then(|| crate::dev::dsn_of(cluster.as_deref()))
+        .flatten();
+    if let Some(dsn) = &of_dev {
+        output::line(dsn)?;
     }
     let name = only(&api, cluster).await?;
-    if dsn {
+    if dsn && of_dev.is_none() {
         let view: ClusterView = api.get(&format!("/api/v1/clusters/{name}")).await?;
-        return Ok(output::line(render::dsn(&view))?);
+        output::line(render::dsn(&view))?;
     }
-    let text = api
-        .text(&format!("/api/v1/clusters/{name}/primary"))
-        .await?;
+    // It finds the next primary too; whether there is one now, the exit code says.
+    let asked = api.text(&format!("/api/v1/clusters/{name}/primary")).await;
+    let text = match asked {
+        Ok(_) if dsn => return Ok(()),
+        asked => asked?,
+    };
     let address = String::from_utf8_lossy(&text);
     match output {
         Output::Json => print_json(&serde_json::json!({"cluster": name, "address": address})),
@@ -207,8 +213,15 @@ async fn only(api: &Api, cluster: Option<String>) -> Result<String, Failure> {
     }
 }
 
-fn checked(cluster: &str) -> Result<ClusterName, Failure> {
+pub(super) fn checked(cluster: &str) -> Result<ClusterName, Failure> {
     ClusterName::new(cluster).map_err(|error| Failure::new(Exit::Usage, error.to_string()))
+}
+
+/// Says what may be a slip in what was done nevertheless.
+pub(super) fn warn(warnings: &[String]) {
+    for warning in warnings {
+        output::say(format_args!("WARN  {warning}"));
+    }
 }
 
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {

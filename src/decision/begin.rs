@@ -23,9 +23,11 @@ pub(super) fn prepare(plan: &mut Plan, state: &ClusterState, view: &View, findin
     }
     let poll = Poll::of(state, view, finding);
     let veto = poll.veto();
+    let may_begin = finding.is_actionable() || broken!(Veto);
     match poll.waits_for(&veto) {
-        None => plan.proposals.push(begin),
-        Some(reason) => {
+        None if may_begin => plan.proposals.push(begin),
+        reason => {
+            let reason = reason.unwrap_or(Reason::Asking);
             plan.waiting.push((None, reason));
             let asked = poll.to_ask(&veto).into_iter();
             plan.steps.extend(asked.map(|instance| Step {
@@ -98,7 +100,12 @@ impl<'a> Poll<'a> {
 
     fn veto(&self) -> Veto {
         let cluster = &self.state.cluster;
-        let enough = cluster.durability.standby_acks().max(1);
+        // A single standby that hears the primary contradicts its silence. What else may be wrong, only as many do as a
+        // commit needs: a primary that serves badly may never end its lease.
+        let enough = match self.finding.is_of_silence() {
+            true => 1,
+            false => cluster.durability.standby_acks().max(1),
+        };
         // A standby that has not answered yet may still hear the primary. One that cannot answer may never do so,
         // and the lease of a primary that lives never ends.
         let living = self.finding.living_primary();

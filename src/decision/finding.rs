@@ -1,12 +1,16 @@
 //! Named conclusions with their evidence.
+//!
+//! The words are in `words`, what follows from each in `remedy`.
 
-use std::fmt;
+mod remedy;
+mod words;
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::report::DISK_FAILS_AFTER;
-use crate::model::view::UNRESPONSIVE_AFTER;
-use crate::model::{InstanceId, View};
+use super::analyze::counts::Counts;
+use crate::model::{InstanceId, View, WalPosition};
 
 /// What is wrong with a cluster, and how that is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,62 +18,117 @@ use crate::model::{InstanceId, View};
 pub enum Finding {
     /// No instance is recorded as primary, and no handover is under way.
     NoPrimary,
-    /// The primary does not run, in its own agent's words.
+    /// More than one instance runs as a primary.
+    MultiplePrimaries {
+        /// Who, and where each writes.
+        instances: Vec<(InstanceId, WalPosition)>,
+    },
+    /// The primary is dead.
     DeadPrimary {
         /// Who.
         instance: InstanceId,
-        /// What its agent says.
-        says: String,
-        /// Whether the agent has the data that is recorded. Who has other data knows nothing of the server.
-        has_the_data: bool,
+        /// How that is known.
+        death: Death,
     },
-    /// The primary's agent is silent here and with a majority of peers.
-    SilentPrimary {
+    /// The primary is silent, and so are all of its standbys, or some of these do not hear it.
+    DeadPrimaryAndSomeStandbys {
         /// Who.
         instance: InstanceId,
-        /// Whether its connection was closed rather than quiet.
-        connection_closed: bool,
-        /// Whether every lease has ended.
-        lease_ended: bool,
+        /// Of its agent.
+        silence: Silence,
+        /// Of its standbys.
+        counts: Counts,
     },
-    /// The primary's agent is silent here, but not proven silent elsewhere.
+    /// The primary is silent, and it has no standbys.
+    DeadPrimaryWithoutStandbys {
+        /// Who.
+        instance: InstanceId,
+        /// Of its agent.
+        silence: Silence,
+    },
+    /// The primary's agent is silent here, and others hear the primary, or were not asked yet.
     UnreachablePrimary {
         /// Who.
         instance: InstanceId,
-        /// How many peers hear it; none if they were not asked yet.
-        heard_by: Option<usize>,
+        /// Who hears it.
+        heard: Heard,
+        /// Of its standbys.
+        counts: Counts,
     },
     /// The primary's PostgreSQL does not answer its agent.
     UnresponsivePrimary {
         /// Who.
         instance: InstanceId,
-        /// Whether that has lasted for [`UNRESPONSIVE_AFTER`].
+        /// Whether that has lasted for [`crate::model::view::UNRESPONSIVE_AFTER`].
         lasting: bool,
     },
-    /// A disk of an instance takes no writes, in its agent's words.
-    FailingDisk {
-        /// Whose.
+    /// A disk of the primary takes no writes, as its agent's own write probe shows.
+    StalledPrimary {
+        /// Who.
         instance: InstanceId,
-        /// Whether that is the primary.
-        is_primary: bool,
         /// The words of the refusal; none if writes do not come back.
         refusal: Option<String>,
     },
-    /// A standby does not stream from the primary.
-    StandbyNotReplicating {
-        /// Who.
+    /// A disk of a standby takes no writes, as its agent's own write probe shows.
+    FailingDisk {
+        /// Whose.
         instance: InstanceId,
-        /// Whether its agent says so; it may well stream while its agent is silent.
-        is_heard: bool,
+        /// The words of the refusal; none if writes do not come back.
+        refusal: Option<String>,
     },
     /// Fewer standbys are known to stream than commits need.
-    CommitsWait {
+    PrimaryBlockedOnSync {
+        /// Who.
+        instance: InstanceId,
         /// How many are known to.
         streaming: usize,
         /// How many a commit needs.
         needed: usize,
         /// Whether others may stream whose agents are silent.
         may_be_more: bool,
+        /// How many sessions wait at the moment.
+        waiting: u32,
+    },
+    /// New transactions on the primary are read-only unless they say otherwise.
+    PrimaryReadOnly {
+        /// Who.
+        instance: InstanceId,
+    },
+    /// No standby streams from a primary that serves.
+    AllStandbyNotReplicating {
+        /// In numbers.
+        counts: Counts,
+        /// The standbys, and whether the agent of each is heard; one that is silent may well stream.
+        missing: Vec<(InstanceId, bool)>,
+    },
+    /// Some standbys do not stream from a primary that serves.
+    StandbyNotReplicating {
+        /// In numbers.
+        counts: Counts,
+        /// Who, and whether the agent of each is heard; one that is silent may well stream.
+        missing: Vec<(InstanceId, bool)>,
+    },
+    /// A standby has WAL that is not the primary's.
+    DivergedStandby {
+        /// Who.
+        instance: InstanceId,
+        /// Where its WAL ends; none if it does not run.
+        at: Option<WalPosition>,
+        /// What its agent found when it was told to follow.
+        says: Option<String>,
+    },
+    /// A standby that streams is behind by more than
+    /// [`LAG_LIMIT`](super::analyze::standby_behind::LAG_LIMIT) or
+    /// [`LAG_LIMIT_BYTES`](super::analyze::standby_behind::LAG_LIMIT_BYTES).
+    StandbyBehindBeyondLimit {
+        /// Who.
+        instance: InstanceId,
+        /// The primary's flushed WAL that it has not, in bytes.
+        not_received: u64,
+        /// Its own that it has not applied, in bytes.
+        not_applied: u64,
+        /// How late it applies; none if that is not known.
+        lag: Option<Duration>,
     },
     /// Some commits are acknowledged before the standbys have flushed them, so a failover may lose them.
     WeakCommits {
@@ -80,59 +139,197 @@ pub enum Finding {
     },
 }
 
+/// How it is known that a primary is dead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Death {
+    /// Its own agent says that it does not run. That outweighs what standbys may still hear for some milliseconds.
+    Told {
+        /// In the agent's words.
+        says: String,
+        /// Whether the agent has the data that is recorded. Who has other data knows nothing of the server.
+        has_the_data: bool,
+    },
+    /// Its agent is silent here and with a majority of peers, and no standby replicates from it.
+    Silent {
+        /// Of its agent.
+        silence: Silence,
+        /// Of its standbys.
+        counts: Counts,
+    },
+}
+
+/// How an agent is silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Silence {
+    /// Whether its connection was closed rather than quiet.
+    pub connection_closed: bool,
+    /// Whether every lease has ended.
+    pub lease_ended: bool,
+}
+
+/// Who hears a primary whose agent this peer does not hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Heard {
+    /// The other peers were not asked yet, or their answers are too old.
+    NotAsked,
+    /// So many other peers hear its agent.
+    ByPeers(usize),
+    /// A majority of the peers does not, but every standby streams from it.
+    ByStandbys,
+}
+
 impl Finding {
     /// One word for the API.
     pub fn code(&self) -> &'static str {
         match self {
             Finding::NoPrimary => "NoPrimary",
+            Finding::MultiplePrimaries { .. } => "MultiplePrimaries",
             Finding::DeadPrimary { .. } => "DeadPrimary",
-            Finding::SilentPrimary { .. } => "SilentPrimary",
+            Finding::DeadPrimaryAndSomeStandbys { .. } => "DeadPrimaryAndSomeStandbys",
+            Finding::DeadPrimaryWithoutStandbys { .. } => "DeadPrimaryWithoutStandbys",
             Finding::UnreachablePrimary { .. } => "UnreachablePrimary",
             Finding::UnresponsivePrimary { .. } => "UnresponsivePrimary",
+            Finding::StalledPrimary { .. } => "StalledPrimary",
             Finding::FailingDisk { .. } => "FailingDisk",
+            Finding::PrimaryBlockedOnSync { .. } => "PrimaryBlockedOnSync",
+            Finding::PrimaryReadOnly { .. } => "PrimaryReadOnly",
+            Finding::AllStandbyNotReplicating { .. } => "AllStandbyNotReplicating",
             Finding::StandbyNotReplicating { .. } => "StandbyNotReplicating",
-            Finding::CommitsWait { .. } => "CommitsWait",
+            Finding::DivergedStandby { .. } => "DivergedStandby",
+            Finding::StandbyBehindBeyondLimit { .. } => "StandbyBehindBeyondLimit",
             Finding::WeakCommits { .. } => "WeakCommits",
         }
     }
 
-    /// Whether a new primary is needed.
-    pub fn calls_for_handover(&self) -> bool {
+    /// Of whom it speaks.
+    pub fn instances(&self) -> Vec<&InstanceId> {
         match self {
-            Finding::NoPrimary | Finding::DeadPrimary { .. } | Finding::SilentPrimary { .. } => {
+            Finding::MultiplePrimaries { instances } => instances.iter().map(|it| &it.0).collect(),
+            Finding::AllStandbyNotReplicating { missing, .. }
+            | Finding::StandbyNotReplicating { missing, .. } => {
+                missing.iter().map(|it| &it.0).collect()
+            }
+            other => other.subject().into_iter().collect(),
+        }
+    }
+
+    /// Whom it is about, where one is made for each instance of which it is true.
+    pub fn subject(&self) -> Option<&InstanceId> {
+        match self {
+            Finding::NoPrimary
+            | Finding::MultiplePrimaries { .. }
+            | Finding::AllStandbyNotReplicating { .. }
+            | Finding::StandbyNotReplicating { .. } => None,
+            Finding::DeadPrimary { instance, .. }
+            | Finding::DeadPrimaryAndSomeStandbys { instance, .. }
+            | Finding::DeadPrimaryWithoutStandbys { instance, .. }
+            | Finding::UnreachablePrimary { instance, .. }
+            | Finding::UnresponsivePrimary { instance, .. }
+            | Finding::StalledPrimary { instance, .. }
+            | Finding::FailingDisk { instance, .. }
+            | Finding::PrimaryBlockedOnSync { instance, .. }
+            | Finding::PrimaryReadOnly { instance }
+            | Finding::DivergedStandby { instance, .. }
+            | Finding::StandbyBehindBeyondLimit { instance, .. }
+            | Finding::WeakCommits { instance, .. } => Some(instance),
+        }
+    }
+
+    /// Whether a new primary is needed, so that a failover may follow.
+    pub fn is_actionable(&self) -> bool {
+        match self {
+            Finding::NoPrimary | Finding::DeadPrimary { .. } | Finding::StalledPrimary { .. } => {
                 true
             }
             Finding::UnresponsivePrimary { lasting, .. } => *lasting,
-            Finding::FailingDisk { is_primary, .. } => *is_primary,
-            Finding::UnreachablePrimary { .. }
+            Finding::MultiplePrimaries { .. }
+            | Finding::DeadPrimaryAndSomeStandbys { .. }
+            | Finding::DeadPrimaryWithoutStandbys { .. }
+            | Finding::UnreachablePrimary { .. }
+            | Finding::FailingDisk { .. }
+            | Finding::PrimaryBlockedOnSync { .. }
+            | Finding::PrimaryReadOnly { .. }
+            | Finding::AllStandbyNotReplicating { .. }
             | Finding::StandbyNotReplicating { .. }
-            | Finding::CommitsWait { .. }
+            | Finding::DivergedStandby { .. }
+            | Finding::StandbyBehindBeyondLimit { .. }
             | Finding::WeakCommits { .. } => false,
+        }
+    }
+
+    /// Whether the standbys are asked at once what they hear: their reports may be older than the death of a primary.
+    pub fn calls_for_asking(&self) -> bool {
+        match self {
+            Finding::DeadPrimaryAndSomeStandbys { .. }
+            | Finding::DeadPrimaryWithoutStandbys { .. }
+            | Finding::UnreachablePrimary {
+                heard: Heard::ByStandbys,
+                ..
+            } => true,
+            other => other.is_actionable(),
         }
     }
 
     /// Whether it may lead to something without being seen anew, so that time has to be watched.
     pub fn may_come_due(&self) -> bool {
-        !matches!(self, Finding::WeakCommits { .. })
+        !matches!(
+            self,
+            Finding::WeakCommits { .. }
+                | Finding::PrimaryReadOnly { .. }
+                | Finding::StandbyBehindBeyondLimit { .. }
+        )
     }
 
     /// The primary that this finding wants replaced although its agent lives and its server runs.
     pub fn living_primary(&self) -> Option<&InstanceId> {
         match self {
             Finding::UnresponsivePrimary { instance, .. }
-            | Finding::FailingDisk {
-                instance,
-                is_primary: true,
-                ..
-            } => Some(instance),
-            Finding::FailingDisk { .. }
-            | Finding::NoPrimary
+            | Finding::StalledPrimary { instance, .. } => Some(instance),
+            Finding::NoPrimary
+            | Finding::MultiplePrimaries { .. }
             | Finding::DeadPrimary { .. }
-            | Finding::SilentPrimary { .. }
+            | Finding::DeadPrimaryAndSomeStandbys { .. }
+            | Finding::DeadPrimaryWithoutStandbys { .. }
             | Finding::UnreachablePrimary { .. }
+            | Finding::FailingDisk { .. }
+            | Finding::PrimaryBlockedOnSync { .. }
+            | Finding::PrimaryReadOnly { .. }
+            | Finding::AllStandbyNotReplicating { .. }
             | Finding::StandbyNotReplicating { .. }
-            | Finding::CommitsWait { .. }
+            | Finding::DivergedStandby { .. }
+            | Finding::StandbyBehindBeyondLimit { .. }
             | Finding::WeakCommits { .. } => None,
+        }
+    }
+
+    /// Whether it rests on the silence of the primary's agent alone.
+    pub fn is_of_silence(&self) -> bool {
+        match self {
+            Finding::DeadPrimary {
+                death: Death::Silent { .. },
+                ..
+            }
+            | Finding::DeadPrimaryAndSomeStandbys { .. }
+            | Finding::DeadPrimaryWithoutStandbys { .. }
+            | Finding::UnreachablePrimary { .. } => true,
+            Finding::DeadPrimary {
+                death: Death::Told { .. },
+                ..
+            }
+            | Finding::NoPrimary
+            | Finding::MultiplePrimaries { .. }
+            | Finding::UnresponsivePrimary { .. }
+            | Finding::StalledPrimary { .. }
+            | Finding::FailingDisk { .. }
+            | Finding::PrimaryBlockedOnSync { .. }
+            | Finding::PrimaryReadOnly { .. }
+            | Finding::AllStandbyNotReplicating { .. }
+            | Finding::StandbyNotReplicating { .. }
+            | Finding::DivergedStandby { .. }
+            | Finding::StandbyBehindBeyondLimit { .. }
+            | Finding::WeakCommits { .. } => false,
         }
     }
 
@@ -140,113 +337,18 @@ impl Finding {
     /// data knows, its failed writes included, nor once its lease has ended. That a server does not answer its agent
     /// may be the agent's own trouble.
     pub fn standbys_may_veto(&self, view: &View) -> bool {
-        match self {
-            Finding::SilentPrimary { .. }
-            | Finding::UnresponsivePrimary { .. }
+        let may_be_wrong = match self {
+            Finding::UnresponsivePrimary { .. }
             | Finding::DeadPrimary {
-                has_the_data: false,
+                death:
+                    Death::Told {
+                        has_the_data: false,
+                        ..
+                    },
                 ..
-            } => view.now <= view.leases_lapse_at,
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Finding::NoPrimary => f.write_str("no instance is primary"),
-            Finding::DeadPrimary {
-                instance,
-                says,
-                has_the_data,
-            } => {
-                write!(f, "the primary {instance} does not run: {says}")?;
-                if !has_the_data {
-                    f.write_str(", in the words of an agent that has other data than is recorded")?;
-                }
-                Ok(())
-            }
-            Finding::SilentPrimary {
-                instance,
-                connection_closed,
-                lease_ended,
-            } => {
-                let how = if *connection_closed {
-                    "closed its connection"
-                } else {
-                    "is silent"
-                };
-                write!(f, "the agent of the primary {instance} {how}")?;
-                if *lease_ended {
-                    f.write_str(" and its lease has ended")?;
-                }
-                Ok(())
-            }
-            Finding::UnreachablePrimary {
-                instance,
-                heard_by: Some(peers),
-            } => write!(
-                f,
-                "this peer does not hear the agent of the primary {instance}, but {peers} peers do"
-            ),
-            Finding::UnreachablePrimary {
-                instance,
-                heard_by: None,
-            } => {
-                write!(
-                    f,
-                    "this peer does not hear the agent of the primary {instance}"
-                )
-            }
-            Finding::UnresponsivePrimary { instance, lasting } => {
-                write!(f, "the primary {instance} does not answer its agent")?;
-                if !lasting {
-                    return Ok(());
-                }
-                write!(f, " for {} s", UNRESPONSIVE_AFTER.as_secs())
-            }
-            Finding::FailingDisk {
-                instance,
-                is_primary,
-                refusal,
-            } => {
-                let whose = if *is_primary { "the primary " } else { "" };
-                let for_s = DISK_FAILS_AFTER.as_secs();
-                write!(
-                    f,
-                    "the disk of {whose}{instance} has taken no write for {for_s} s: "
-                )?;
-                match refusal {
-                    Some(words) => f.write_str(words),
-                    None => f.write_str("a write does not come back"),
-                }
-            }
-            Finding::StandbyNotReplicating {
-                instance,
-                is_heard: true,
-            } => write!(f, "{instance} does not stream from the primary"),
-            Finding::StandbyNotReplicating {
-                instance,
-                is_heard: false,
-            } => write!(f, "the agent of the standby {instance} is silent"),
-            Finding::CommitsWait {
-                streaming,
-                needed,
-                may_be_more,
-            } => {
-                let wait = if *may_be_more { "may wait" } else { "wait" };
-                write!(
-                    f,
-                    "commits {wait}: they need {needed} of the standbys, and {streaming} are known to stream"
-                )
-            }
-            Finding::WeakCommits { instance, settings } => write!(
-                f,
-                "a failover may lose what {instance} acknowledges to some, because their commits do not wait for a \
-                 standby ({})",
-                settings.join("; ")
-            ),
-        }
+            } => true,
+            other => other.is_of_silence(),
+        };
+        may_be_wrong && view.now <= view.leases_lapse_at
     }
 }

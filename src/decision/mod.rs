@@ -5,7 +5,9 @@
 
 pub mod analyze;
 mod begin;
+pub mod discovery;
 pub mod finding;
+pub mod sql_only;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use crate::model::{Database, InstanceId, Standing, View};
 use crate::recovery::{Action, Evidence, Handover, Next, Reason, Rejoin, Step};
 use crate::state::{Change, ClusterState};
 
-pub use finding::Finding;
+pub use finding::{Finding, Heard};
 
 /// Whoever still saw life in a primary that seems dead is asked again after this, far below the age at which
 /// the answer expires: it often only says that the primary died a moment ago.
@@ -55,7 +57,19 @@ pub fn decide(state: &ClusterState, view: &View) -> Plan {
         let order = stop.order;
         plan.proposals.push(Change::EndStop { order });
     }
-    if let Some(Finding::UnreachablePrimary { instance, .. }) = plan.findings.first() {
+    let unreachable = plan.findings.iter().find_map(|finding| {
+        let Finding::UnreachablePrimary {
+            instance, heard, ..
+        } = finding
+        else {
+            return None;
+        };
+        match heard {
+            Heard::NotAsked | Heard::ByPeers(_) => Some(instance),
+            Heard::ByStandbys => None,
+        }
+    });
+    if let Some(instance) = unreachable {
         let looked_at = view.looks.get(instance).map(|(at, _)| *at);
         if looked_at.is_none_or(|at| view.now.since(at) >= ASK_AGAIN_AFTER) {
             plan.looks.insert(instance.clone());
@@ -64,7 +78,7 @@ pub fn decide(state: &ClusterState, view: &View) -> Plan {
     let dead = plan
         .findings
         .iter()
-        .find(|finding| finding.calls_for_handover())
+        .find(|finding| finding.calls_for_asking())
         .cloned();
     // One that only repoints gives up by itself when its primary is dead.
     if let (Some(finding), None) = (&dead, &state.handover) {

@@ -56,6 +56,9 @@ fn report() -> Report {
         }),
         weak_commits: vec!["role x: synchronous_commit = off".to_owned()],
         insecure: true,
+        read_only_default: false,
+        commits_waiting: 1,
+        lag: Some(Duration::from_secs(2)),
     }
 }
 

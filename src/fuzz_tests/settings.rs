@@ -38,6 +38,10 @@ fn fuzz_server_toml() {
     fuzz::target("server: configuration")
         .example(sample)
         .example(config::all_given(sample))
+        .example(
+            r#"{"ProviderType": "postgresql", "PostgreSQLTopologyUser": "u", "PostgreSQLTopologyPassword": "p",
+                "PostgreSQLSSLMode": "require", "DefaultInstancePort": 5432, "folder": "/tmp/peer"}"#,
+        )
         .words(TOML)
         .run(
             |bytes| server::Config::parse(&String::from_utf8_lossy(bytes)).ok(),

@@ -21,7 +21,9 @@ pub(super) fn make(
     stamp: &str,
     account: Account,
 ) -> Result<Option<PathBuf>> {
-    let found = identity(fresh)?;
+    // Held, or another folder could be put in its place between the look and the removal.
+    let (_beside, held) = durable::Folder::around(fresh).map_err(on("look at", fresh))?;
+    let found = identity(&held)?;
     let is_ours = found.is_some() && found == durable::read(mark)?;
     if is_ours {
         // The agent that began the copy may have been killed, and its pg_basebackup not.
@@ -29,20 +31,20 @@ pub(super) fn make(
     }
     processes::check_none_alive(fresh)?;
     let in_the_way = if is_ours {
-        fs::remove_dir_all(fresh).map_err(on("remove the unfinished copy", fresh))?;
+        fs::remove_dir_all(&held).map_err(on("remove the unfinished copy", fresh))?;
         None
     } else if durable::exists(fresh)? {
         Some(data_folder::rename_aside(fresh, stamp)?)
     } else {
         None
     };
-    let created = DirBuilder::new().mode(0o700).create(fresh);
+    let created = DirBuilder::new().mode(0o700).create(&held);
     created.map_err(on("create folder", fresh))?;
     if rustix::process::geteuid().is_root() {
         let given = durable::give_folder(fresh, account.uid, account.gid);
         given.map_err(on("chown", fresh))?;
     }
-    if let Some(identity) = identity(fresh)? {
+    if let Some(identity) = identity(&held)? {
         durable::write(mark, identity.as_bytes())?;
     }
     Ok(in_the_way)

@@ -1,6 +1,9 @@
 //! Whose working folder makes a process the instance's.
 //!
-//! PostgreSQL and all its children stay in the data folder. Only the text of `/proc/<pid>/cwd` is compared;
+//! PostgreSQL and all its children stay in the data folder. Who works there as root is not of the instance, because
+//! PostgreSQL refuses to run as root: a shell of the operator's is neither killed nor in the way, and may be what starts
+//! a server behind the agent's back, as may one anywhere else. Anybody else's process is killed, also if it only looks:
+//! whose folder it was when the server began is not known for certain. Only the text of `/proc/<pid>/cwd` is compared;
 //! the folder behind it is never looked at, because a process of anybody may work on a network disk that
 //! has gone away.
 //!
@@ -20,7 +23,7 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 
 use super::error::{Result, on};
-use super::process_table::{is_gone, is_zombie};
+use super::process_table::{is_gone, is_of_root, is_zombie};
 
 /// Between the change of its user and the start of its program (`runuser`, `setpriv`, `sudo`) the kernel lets nobody
 /// look at a process. That takes some 1 ms; who stays unreadable for longer is not told from an instance's process.
@@ -107,7 +110,13 @@ impl Place {
         let plain = Path::new(text.strip_suffix(" (deleted)").unwrap_or(&text));
         let named = |path: &PathBuf| link == *path || plain == path;
         let is_here = self.paths.iter().any(named) || self.pinned_at().is_some_and(|at| at == link);
-        Ok(is_here && !is_zombie(pid)?)
+        Ok(is_here && !is_zombie(pid)? && !self.is_operators(pid)?)
+    }
+
+    /// Whether a process that works here is root's, and so not PostgreSQL. A folder of root's own holds no PostgreSQL: what
+    /// works there is what tests put in its place.
+    fn is_operators(&self, pid: i32) -> Result<bool> {
+        Ok(self.owner.is_some_and(|owner| owner != 0) && is_of_root(pid)?)
     }
 
     /// Whether an unreadable process could be PostgreSQL's. Never root's: PostgreSQL refuses that.
@@ -143,11 +152,45 @@ impl From<&PathBuf> for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    use super::super::processes;
     use super::*;
 
     #[test]
     fn a_process_that_is_gone_works_nowhere() {
         let place = Place::of(Path::new("/nowhere"));
         assert!(!place.holds(i32::MAX).unwrap(), "no such process");
+    }
+
+    #[test]
+    fn a_shell_of_root_is_left_alone() {
+        const NOBODY: u32 = 65_534;
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: only root has both");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        std::os::unix::fs::chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
+        let sleeper = |uid: u32| {
+            let mut command = Command::new("sleep");
+            command.arg("60").current_dir(&data).uid(uid).gid(uid);
+            command.spawn().unwrap()
+        };
+        let (mut shell, mut server) = (sleeper(0), sleeper(NOBODY));
+        let found: Vec<_> = processes::of(&data)
+            .unwrap()
+            .into_iter()
+            .map(|it| it.pid)
+            .collect();
+        assert_eq!(found, [server.id() as i32]);
+        let killed = processes::kill_all(&data, Duration::from_secs(5)).unwrap();
+        assert_eq!(killed.processes, 1);
+        server.wait().unwrap();
+        assert!(processes::check_none_alive(&data).is_ok() && shell.try_wait().unwrap().is_none());
+        shell.kill().unwrap();
+        shell.wait().unwrap();
     }
 }

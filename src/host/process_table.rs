@@ -53,6 +53,18 @@ pub(super) fn is_zombie(pid: i32) -> Result<bool> {
     Ok(state.is_none_or(|state| matches!(state.as_str(), "Z" | "X")))
 }
 
+/// Whether it can be nobody but root: real, effective, saved and file system user. No if it is gone.
+pub(super) fn is_of_root(pid: i32) -> Result<bool> {
+    let status = read_of(pid, "status")?;
+    Ok(status.is_some_and(|status| names_root_alone(&status)))
+}
+
+fn names_root_alone(status: &str) -> bool {
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    let uids: Vec<&str> = uids.unwrap_or_default().split_whitespace().collect();
+    uids.len() == 4 && uids.iter().all(|uid| *uid == "0")
+}
+
 /// Whose child it is; none if it is gone.
 pub(super) fn parent_of(pid: i32) -> Result<Option<i32>> {
     Ok(field_of(pid, 1)?.and_then(|parent| parent.parse().ok()))
@@ -68,6 +80,20 @@ pub(super) fn title_of(pid: i32) -> Result<Option<String>> {
 mod tests {
     use super::*;
     use rustix::io::Errno;
+
+    #[test]
+    fn who_may_still_become_another_is_not_root_alone() {
+        for (status, is_root) in [
+            ("Name:\tbash\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n", true),
+            ("Uid:\t0\t0\t0\t26\n", false),
+            ("Uid:\t26\t0\t0\t0\n", false),
+            ("Uid:\t26\t26\t26\t26\n", false),
+            ("Uid:\t0\n", false),
+            ("", false),
+        ] {
+            assert_eq!(names_root_alone(status), is_root, "{status}");
+        }
+    }
 
     #[test]
     fn only_gone_is_gone() {

@@ -119,7 +119,7 @@ pub struct Killed {
     pub took: Duration,
 }
 
-/// Sends SIGKILL to every process of the instance until two complete looks in a row find none (one
+/// Sends SIGKILL to every process of the instance, which those of root are not (see [`Place`]), until two complete looks in a row find none (one
 /// look could miss a process that was forked behind it). Whoever is seen is killed although others
 /// cannot be looked at, but only complete looks prove that none is left. Blocks.
 /// Errors: [`Error::Alive`] if some are left at `deadline`; [`Error::File`] if that cannot be seen.

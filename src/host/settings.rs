@@ -52,6 +52,7 @@ pub fn base(listen: &Listen, max_connections: u32, extra: &Settings) -> Settings
         ("wal_retrieve_retry_interval", "100ms"),
         ("recovery_target_timeline", "latest"),
         ("restart_after_crash", "off"),
+        ("recovery_init_sync_method", init_sync_method()),
         ("synchronous_commit", "on"),
         ("default_transaction_read_only", "off"),
     ];
@@ -61,6 +62,24 @@ pub fn base(listen: &Listen, max_connections: u32, extra: &Settings) -> Settings
         .collect();
     settings.extend(extra.clone());
     settings
+}
+
+/// How a server that crashed, or was fenced by being stopped, brings its files to the disk before it recovers: one call for the
+/// whole file system where the kernel reports what went wrong in it (Linux 5.8, PostgreSQL's manual), else file by file,
+/// which takes seconds for some thousand files.
+fn init_sync_method() -> &'static str {
+    let system = rustix::system::uname();
+    match is_told_of_errors(&system.release().to_string_lossy()) {
+        true => "syncfs",
+        false => "fsync",
+    }
+}
+
+/// Whether the kernel of this release reports errors of a file system that is brought to the disk as a whole.
+fn is_told_of_errors(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut number = || numbers.next().and_then(|it| it.parse::<u32>().ok());
+    (number(), number()) >= (Some(5), Some(8))
 }
 
 /// Writes `primacy.conf`, makes `postgresql.conf` include it last, and takes the names out of
@@ -201,6 +220,20 @@ fn unquoted(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_system_is_synced_whole_where_errors_are_told() {
+        for (release, told) in [
+            ("6.1.0-18-amd64", true),
+            ("5.10.0", true),
+            ("5.8.0", true),
+            ("5.7.19", false),
+            ("4.18.0-553.el8", false),
+            ("strange", false),
+        ] {
+            assert_eq!(is_told_of_errors(release), told, "{release}");
+        }
+    }
 
     #[test]
     fn values_survive_quoting() {

@@ -4,13 +4,16 @@
 //! empty folder, pg_basebackup and pg_rewind copy whatever they find. It takes new room each time, or a full
 //! disk would not be noticed.
 
-use std::fs::{self, File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, fstatvfs, open};
 use rustix::io::Errno;
+
+use super::durable::Folder;
 
 /// One page of PostgreSQL, the least that a table grows by. Not zeros: a file system may keep no room for them.
 const PAGE: [u8; 8192] = [0x5a; 8192];
@@ -66,8 +69,9 @@ fn is_elsewhere(wal: &Path, data: &Path) -> io::Result<bool> {
 }
 
 fn write_in(folder: &Path) -> io::Result<()> {
-    let mut file = match nameless(folder) {
-        Err(Errno::OPNOTSUPP | Errno::ISDIR) => named(folder)?,
+    let folder = Folder::open(folder)?;
+    let mut file = match nameless(&folder) {
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => named(&folder)?,
         opened => opened?,
     };
     file.write_all(&PAGE)?;
@@ -80,21 +84,15 @@ fn write_in(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn nameless(folder: &Path) -> rustix::io::Result<File> {
+fn nameless(folder: &Folder) -> rustix::io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
-    open(folder, flags, Mode::RUSR | Mode::WUSR).map(File::from)
+    open(folder.path(), flags, Mode::RUSR | Mode::WUSR).map(File::from)
 }
 
-fn named(folder: &Path) -> io::Result<File> {
-    let path = folder.join(NAME);
-    // Whoever owns the folder may have put a link there.
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).open(&path)?;
-    fs::remove_file(&path)?;
+/// Whoever owns the folder may have put a link there: that goes, and what it leads to is untouched.
+fn named(folder: &Folder) -> io::Result<File> {
+    let file = folder.create(OsStr::new(NAME))?;
+    fs::remove_file(folder.path().join(NAME))?;
     Ok(file)
 }
 
@@ -110,7 +108,7 @@ mod tests {
         fs::write(data.path().join("PG_VERSION"), "15").unwrap();
         assert!(has_database(data.path()).unwrap());
         assert_eq!(write(data.path()), Ok(()));
-        let mut file = named(data.path()).unwrap();
+        let mut file = named(&Folder::open(data.path()).unwrap()).unwrap();
         file.write_all(&PAGE).unwrap();
         drop(file);
         let left = fs::read_dir(data.path()).unwrap();
@@ -126,7 +124,8 @@ mod tests {
         fs::create_dir(&data).unwrap();
         fs::write(&secret, "secret").unwrap();
         std::os::unix::fs::symlink(&secret, data.join(NAME)).unwrap();
-        named(&data).unwrap().write_all(&PAGE).unwrap();
+        let folder = Folder::open(&data).unwrap();
+        named(&folder).unwrap().write_all(&PAGE).unwrap();
         assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
         assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
     }

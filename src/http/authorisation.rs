@@ -55,8 +55,10 @@ pub enum Rule {
     Listed(AccessRole),
 }
 
-use AccessRole::{Admin, Viewer};
+use AccessRole::{Admin, Operator, Viewer};
 use Rule::{Agents, Cluster, FormerPeers, Holders, Installation, Listed, Open, Peers};
+
+const SWITCHOVER: &str = "/api/v1/clusters/{cluster}/switchover";
 
 /// Methods, path and rule. `get` is HEAD too; `any` is every method.
 pub const RULES: &[(&str, &str, Rule)] = &[
@@ -89,9 +91,13 @@ pub const RULES: &[(&str, &str, Rule)] = &[
     ("post", "/api/v1/tokens", Installation(Admin)),
     ("delete", "/api/v1/tokens/{name}", Installation(Admin)),
     ("post", "/api/v1/invitations", Installation(Admin)),
+    ("get", "/api/v1/problems", Listed(Viewer)),
     ("get", "/api/v1/clusters", Listed(Viewer)),
     ("post", "/api/v1/clusters", Installation(Admin)),
     ("get", "/api/v1/clusters/{cluster}", Cluster(Viewer)),
+    ("delete", "/api/v1/clusters/{cluster}", Installation(Admin)),
+    ("post", SWITCHOVER, Cluster(Operator)),
+    ("post", "/api/v1/adoptions", Installation(Admin)),
     ("get", "/api/v1/clusters/{cluster}/primary", Cluster(Viewer)),
     (
         "get",
@@ -109,6 +115,7 @@ pub const RULES: &[(&str, &str, Rule)] = &[
     ("post", "/internal/v1/renew", Holders),
     ("get", "/internal/v1/peers/{peer}", FormerPeers),
     ("get", "/internal/v1/look/{cluster}/{instance}", Peers),
+    ("get", "/internal/v1/sql/{cluster}/{instance}", Peers),
     ("get", "/internal/v1/peer", Peers),
     ("post", "/raft/v1/{call}", Peers),
 ];
@@ -323,7 +330,10 @@ fn of_token(denied: &Denied) -> Problem {
         Denied::NoToken | Denied::Unknown | Denied::Forbidden(Forbidden::Expired) => {
             unauthenticated(denied.to_string())
         }
-        Denied::Forbidden(why) => forbidden(why.to_string()),
+        Denied::Forbidden(why @ Forbidden::Scope(_)) => forbidden(why.to_string()).hint(
+            "an admin gives a token for that, or for the whole installation: primacy token create, without --cluster",
+        ),
+        Denied::Forbidden(why @ Forbidden::Role { .. }) => forbidden(why.to_string()),
     }
 }
 
@@ -343,7 +353,7 @@ fn unauthenticated(detail: String) -> Problem {
 
 fn forbidden(detail: String) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)
-        .hint("an admin gives a token with the role that is needed: primacy token create")
+        .hint("an admin gives a token with the role that is needed: primacy token create; the role admin is one of the whole installation, without --cluster")
 }
 
 fn denied(problem: Problem) -> Response {

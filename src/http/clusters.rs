@@ -1,6 +1,6 @@
 //! Clusters: what is recorded, what is seen, and what follows from both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path, State};
@@ -10,21 +10,24 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 
+use crate::decision::Finding;
 use crate::model::{Address, ClusterName, Durability, InstanceId, Reads, Scope, Zone};
 use crate::recovery::Rejection;
 use crate::server::Peer;
 use crate::server::propose::Origin;
 use crate::state::command::NewMember;
-use crate::state::{Change, NewCluster};
+use crate::state::{Change, NewCluster, State as Replicated};
 
 use super::body::{Body, read};
 use super::pace::Array;
 use super::problem::Problem;
 use super::refusal::not_recorded;
-use super::views::{ClusterView, InstanceView, cluster_view, recovery_view};
+use super::views::{ClusterView, InstanceView, cluster_view, recovery_view, sql_cluster_view};
 
 /// The most clusters that there may be: far more than one group of peers is for.
-const CLUSTERS: usize = 1_000;
+pub(super) const CLUSTERS: usize = 1_000;
+/// The most members that a cluster may have: more standbys than one primary feeds.
+pub(super) const MEMBERS: usize = 32;
 /// The most bytes of the name of a host, as in DNS.
 pub(super) const HOST_LIMIT: usize = 255;
 
@@ -79,7 +82,7 @@ pub struct MemberBody {
 }
 
 /// The cluster that the path names. Fails with `unknown-cluster`.
-pub struct Named(ClusterName);
+pub struct Named(pub(super) ClusterName);
 
 impl<S: Send + Sync> FromRequestParts<S> for Named {
     type Rejection = Problem;
@@ -99,7 +102,7 @@ fn none_such(detail: String) -> Problem {
         .hint("GET /api/v1/clusters lists the clusters")
 }
 
-fn unknown(cluster: &ClusterName) -> Problem {
+pub(super) fn unknown(cluster: &ClusterName) -> Problem {
     none_such(format!("there is no cluster {cluster}"))
 }
 
@@ -107,26 +110,56 @@ fn unknown(cluster: &ClusterName) -> Problem {
 pub(super) fn view(peer: &Peer, cluster: &ClusterName) -> Option<ClusterView> {
     let under_way = peer.under_way(cluster);
     let mut warnings = peer.config.warnings.clone();
+    if let Some(view) = over_sql(peer, cluster, &warnings) {
+        return Some(view);
+    }
     warnings.extend(peer.contested(cluster).into_iter().map(|id| {
         format!("a second agent says that it is {id}'s, and is turned away: stop it, or correct `instance` in its configuration")
     }));
     peer.look(cluster, |state, view, plan| {
-        cluster_view(state, view, plan, &under_way, warnings)
+        let since = |finding: &Finding| peer.standing.since(cluster, finding);
+        cluster_view(state, view, plan, &under_way, warnings, since)
     })
 }
 
-/// `GET /api/v1/clusters`: all of them that the caller may see, as [`ClusterView`]s.
+fn over_sql(peer: &Peer, cluster: &ClusterName, warnings: &[String]) -> Option<ClusterView> {
+    let under_way = peer.sql.under_way(cluster);
+    let mut warnings = warnings.to_vec();
+    if !peer.speaks_sql() {
+        let why = "this peer has no table [postgresql] in its configuration and sees nothing of clusters without agents";
+        warnings.push(why.to_owned());
+    }
+    peer.look_over_sql(cluster, |state, view, plan| {
+        let unfound = peer.sql.board.not_found(cluster);
+        sql_cluster_view(state, view, plan, &under_way, warnings, &unfound)
+    })
+}
+
+/// The names of all clusters.
+pub(super) fn names(state: &Replicated) -> BTreeSet<ClusterName> {
+    state
+        .clusters
+        .keys()
+        .chain(state.sql.keys())
+        .cloned()
+        .collect()
+}
+
+/// The clusters that a caller of this scope may see.
+pub(super) fn shown_to(peer: &Peer, scope: Option<&Scope>) -> Vec<ClusterName> {
+    let may_see = |name: &&ClusterName| match scope {
+        Some(Scope::Clusters(names)) => names.contains(*name),
+        Some(Scope::Everything) | None => true,
+    };
+    let names = peer.consensus.read(|state| names(state));
+    names.into_iter().filter(|name| may_see(&name)).collect()
+}
+
+/// `GET /api/v1/clusters`: all of them that the caller may see, as [`ClusterView`]s. Each is read after the consistency that
+/// was asked for was proven, one after the other: a later one may be of a later state than an earlier one.
 pub async fn list(State(peer): State<Arc<Peer>>, scope: Option<Extension<Scope>>) -> Response {
     let mut shown = Array::begin().await;
-    let may_see = |name: &&ClusterName| match &scope {
-        Some(Extension(Scope::Clusters(names))) => names.contains(*name),
-        Some(Extension(Scope::Everything)) | None => true,
-    };
-    let names: Vec<ClusterName> = peer.consensus.read(|state| {
-        let names = state.clusters.keys().filter(may_see);
-        names.cloned().collect()
-    });
-    for name in &names {
+    for name in &shown_to(&peer, scope.as_deref()) {
         if let Some(cluster) = view(&peer, name) {
             shown.push(&cluster);
         }
@@ -164,6 +197,13 @@ pub async fn primary(
         let serving = recorded.filter(|_| state.is_established());
         serving.map(|primary| state.cluster.members[primary].address.to_string())
     });
+    let found = found.or_else(|| {
+        peer.look_over_sql(&cluster, |state, _, _| {
+            let primary = state.cluster.primary.as_ref()?;
+            let member = state.cluster.members.get(primary)?;
+            Some(member.address.to_string())
+        })
+    });
     found.ok_or_else(|| unknown(&cluster))?.ok_or_else(|| {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -187,7 +227,9 @@ pub async fn history(
     loop {
         // Nothing is applied while somebody looks, so one is looked at a time. One that begins meanwhile is not shown.
         let found = peer.consensus.read(|state| {
-            let mut newest_first = state.clusters.get(&cluster)?.history.records().rev();
+            let with_agents = state.clusters.get(&cluster).map(|it| &it.history);
+            let history = with_agents.or_else(|| state.sql.get(&cluster).map(|it| &it.history));
+            let mut newest_first = history?.records().rev();
             let next = newest_first.find(|record| record.id < before);
             Some(next.map(recovery_view))
         });
@@ -215,7 +257,7 @@ pub async fn create(
     // Not when it is applied, so that a build with another number has the same state. What is sent again is no new one.
     let (count, is_known) = peer
         .consensus
-        .read(|state| (state.clusters.len(), state.clusters.contains_key(&name)));
+        .read(|state| (names(state).len(), state.clusters.contains_key(&name)));
     has_room(count, is_known)?;
     let reply = peer.propose_as(origin, name.clone(), Change::Create(new));
     match reply.await {
@@ -249,7 +291,7 @@ fn exists(name: &ClusterName) -> Problem {
     .hint("choose another name")
 }
 
-fn invalid(why: String) -> Problem {
+pub(super) fn invalid(why: String) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", why)
         .hint("correct the field and send it again; nothing was changed")
 }
@@ -258,6 +300,13 @@ pub(crate) fn checked(body: NewClusterBody) -> Result<(ClusterName, NewCluster),
     let field = |field: &str, why: String| invalid(format!("{field}: {why}"));
     let name = ClusterName::new(&body.name).map_err(|error| field("name", error.to_string()))?;
     let first = InstanceId::new(&body.first).map_err(|error| field("first", error.to_string()))?;
+    if body.members.len() > MEMBERS {
+        let why = format!(
+            "there are {}, and at most {MEMBERS} may be",
+            body.members.len()
+        );
+        return Err(field("members", why));
+    }
     let mut members = BTreeMap::new();
     for (id, member) in body.members {
         let path = format!("members.{id}");

@@ -18,6 +18,7 @@ use crate::server::Peer;
 use crate::server::control::Looked;
 use crate::server::leaving::{Word, word_of};
 use crate::server::sessions::Upgrade;
+use crate::server::sql_only::Thought;
 
 use super::limits::Budgets;
 use super::peers::this_peer;
@@ -65,6 +66,15 @@ pub(super) async fn look(
 ) -> Json<Looked> {
     let heard = peer.board.hears(&cluster, &instance, clock::monotonic());
     Json(Looked { heard })
+}
+
+/// What this peer thinks of an instance without an agent; it looks first.
+pub(super) async fn sql_look(
+    State(peer): State<Arc<Peer>>,
+    Path((cluster, instance)): Path<(ClusterName, InstanceId)>,
+) -> Json<Thought> {
+    let opinion = peer.sql_opinion(&cluster, &instance).await;
+    Json(Thought { opinion })
 }
 
 /// This peer's account of itself.

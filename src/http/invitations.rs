@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::security::{ToolName, Who};
 use crate::server::hex::unhex;
 use crate::server::propose::Origin;
 use crate::server::{self, Config, Peer};
-use crate::state::{AccessChange, Guest};
+use crate::state::{AccessChange, Guest, State};
 
 use super::body::{Body, read};
 use super::membership::INVITED_FOR;
@@ -57,7 +57,7 @@ pub enum GuestKind {
 /// `POST /api/v1/invitations`: whoever shows the secret within an hour is given a certificate, once. Fails with `bad-body`,
 /// `too-large`, `invalid`, `exists`, `no-authority`, `key-reused`, `no-leader`, `outcome-unknown`.
 pub async fn invite(
-    State(peer): State<Arc<Peer>>,
+    extract::State(peer): extract::State<Arc<Peer>>,
     Extension(origin): Extension<Origin>,
     body: Body,
 ) -> Result<(StatusCode, Json<GuestView>), Problem> {
@@ -70,12 +70,14 @@ pub async fn invite(
             .hint("correct the field and send it again; nothing was changed")
     })?;
     let issuer = issuer(&peer.config)?;
-    let (guest, who) = match body.guest {
+    let (guest, slip, who) = match body.guest {
         GuestKind::Agent { cluster, instance } => (
             Guest::Agent {
                 cluster: cluster.clone(),
                 instance: instance.clone(),
             },
+            peer.consensus
+                .read(|state| unknown(state, &cluster, &instance)),
             Who::Agent { cluster, instance },
         ),
         GuestKind::Tool { name, role } => (
@@ -83,6 +85,7 @@ pub async fn invite(
                 role,
                 name: name.to_string(),
             },
+            None,
             Who::Tool { role, name },
         ),
     };
@@ -101,8 +104,26 @@ pub async fn invite(
         members: peer.members().into_values().collect(),
         authority: issuer.authority.fingerprint().to_string(),
         expires_at: clock::text_of(expires_at),
+        warnings: slip.into_iter().collect(),
     };
     Ok((StatusCode::CREATED, Json(view)))
+}
+
+/// What is not there yet of an agent's place. An agent may be invited first; it may also be a slip.
+fn unknown(state: &State, cluster: &ClusterName, instance: &InstanceId) -> Option<String> {
+    match state.clusters.get(cluster) {
+        None => Some(format!(
+            "there is no cluster {cluster}: the agent does nothing before it is created"
+        )),
+        Some(it) if !it.cluster.members.contains_key(instance) => {
+            let members: Vec<_> = it.cluster.members.keys().map(InstanceId::as_str).collect();
+            Some(format!(
+                "cluster {cluster} has no instance {instance}, only {}: the agent does nothing",
+                members.join(", ")
+            ))
+        }
+        Some(_) => None,
+    }
 }
 
 /// What this peer signs with.

@@ -16,7 +16,7 @@ use crate::server::hex::unhex;
 use crate::server::propose::Origin;
 use crate::server::{Peer, config};
 use crate::state::PeersChange;
-use crate::state::peers::{Digest, OPEN};
+use crate::state::peers::{Digest, Invitation, OPEN};
 
 use super::body::{Body, read};
 use super::clusters::HOST_LIMIT;
@@ -137,7 +137,8 @@ pub async fn invite(
     Ok((StatusCode::CREATED, Json(view)))
 }
 
-/// `POST /api/v1/peers/{peer}/promote`: gives a learner a vote.
+/// `POST /api/v1/peers/{peer}/promote`: gives a learner a vote. Fails with `unknown-peer`, `not-joined`, `behind`, `silent`,
+/// `no-quorum`, `under-way`, `no-leader`, `outcome-unknown`.
 pub async fn promote(
     State(peer): State<Arc<Peer>>,
     Numbered(id): Numbered,
@@ -145,7 +146,40 @@ pub async fn promote(
     match peer.consensus.promote(id.0).await {
         // A repetition of what was done.
         Ok(_) | Err(ChangeError::HasVote { .. }) => Ok(Json(members(&peer))),
+        Err(error @ ChangeError::NoMember { .. }) => {
+            let invited = peer.consensus.read(|state| {
+                let invitation = state.peers.invitation(id);
+                invitation.map(|it| not_joined(id, it, clock::wall_millis()))
+            });
+            Err(invited.unwrap_or_else(|| change_refused(&error)))
+        }
         Err(error) => Err(change_refused(&error)),
+    }
+}
+
+/// It was invited, and is no member yet.
+fn not_joined(id: PeerId, invitation: &Invitation, now: u64) -> Problem {
+    let address = &invitation.address;
+    let refused =
+        |detail: String| Problem::new(StatusCode::PRECONDITION_FAILED, "not-joined", detail);
+    match invitation.taken_by {
+        None if now <= invitation.expires_at => refused(format!(
+            "peer {id} is invited and has not joined yet: its token counts until {}",
+            clock::text_of(invitation.expires_at)
+        ))
+        .hint(format!(
+            "start it at {address} with its token as `join`, then promote it"
+        )),
+        None => refused(format!(
+            "peer {id} was invited and did not join in time: its invitation has ended"
+        ))
+        .hint(format!(
+            "invite it anew: primacy peers add {address}; it gets another number"
+        )),
+        Some(_) => refused(format!(
+            "peer {id} at {address} has used its invitation and is no member yet"
+        ))
+        .hint("it joins while it runs: look at its log, then promote it"),
     }
 }
 

@@ -5,8 +5,11 @@
 //! limited to [`BODY_LIMIT`]; connections, request headers and their time by the server; what is answered at once, kind
 //! by kind, by `limits`; every wait has a deadline.
 
+pub mod adoptions;
 pub mod authorisation;
 mod body;
+#[cfg(test)]
+mod bounds;
 pub(crate) mod change;
 pub mod clusters;
 mod compat;
@@ -21,6 +24,7 @@ mod metrics;
 mod pace;
 pub mod peers;
 pub mod problem;
+mod problems;
 mod refusal;
 mod sign;
 mod starting;
@@ -92,9 +96,13 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("post", "/api/v1/tokens"),
     ("delete", "/api/v1/tokens/{name}"),
     ("post", "/api/v1/invitations"),
+    ("get", "/api/v1/problems"),
     ("get", "/api/v1/clusters"),
     ("post", "/api/v1/clusters"),
     ("get", "/api/v1/clusters/{cluster}"),
+    ("delete", "/api/v1/clusters/{cluster}"),
+    ("post", "/api/v1/clusters/{cluster}/switchover"),
+    ("post", "/api/v1/adoptions"),
     ("get", "/api/v1/clusters/{cluster}/primary"),
     ("get", "/api/v1/clusters/{cluster}/instances"),
     ("get", "/api/v1/clusters/{cluster}/history"),
@@ -126,11 +134,20 @@ pub fn router(peer: Arc<Peer>) -> Router {
         .route("/api/v1/tokens/{name}", delete(tokens::revoke))
         .route("/api/v1/invitations", post(invitations::invite))
         .route(ENROL_PATH, post(enrol::enrol))
+        .route("/api/v1/problems", get(problems::list))
         .route(
             "/api/v1/clusters",
             get(clusters::list).post(clusters::create),
         )
-        .route("/api/v1/clusters/{cluster}", get(clusters::one))
+        .route(
+            "/api/v1/clusters/{cluster}",
+            get(clusters::one).delete(adoptions::forget),
+        )
+        .route(
+            "/api/v1/clusters/{cluster}/switchover",
+            post(adoptions::switchover),
+        )
+        .route("/api/v1/adoptions", post(adoptions::adopt))
         .route("/api/v1/clusters/{cluster}/primary", get(clusters::primary))
         .route(
             "/api/v1/clusters/{cluster}/instances",
@@ -161,6 +178,10 @@ pub fn router(peer: Arc<Peer>) -> Router {
         .route(
             "/internal/v1/look/{cluster}/{instance}",
             get(internal::look),
+        )
+        .route(
+            "/internal/v1/sql/{cluster}/{instance}",
+            get(internal::sql_look),
         )
         .route("/internal/v1/peer", get(internal::peer))
         .route(SESSION_PATH, get(internal::session))

@@ -13,11 +13,12 @@ use crate::model::PeerId;
 use crate::server::calls::Calls;
 use crate::server::{Config, Peer};
 use crate::state::level::spoken;
+use crate::state::peers::Invitation;
 
 use super::membership::Numbered;
 use super::problem::Problem;
 use super::refusal::unknown_peer;
-use super::views::{LeaderView, PeerView};
+use super::views::{INVITED, JOINING, LeaderView, PeerView};
 
 /// How long another peer may take to tell about itself.
 const TELL_WITHIN: Duration = Duration::from_millis(500);
@@ -58,9 +59,10 @@ fn lease_of(peer: &Peer) -> Option<(u64, u64)> {
     Some((lease.term, lease.remaining.as_millis() as u64))
 }
 
-/// `GET /api/v1/peers`: every peer, each asked now. Works without a leader, unless another consistency is asked for.
+/// `GET /api/v1/peers`: every peer, each asked now, and those who are invited. Works without a leader, unless another consistency is asked for.
 pub async fn peers(State(peer): State<Arc<Peer>>) -> Json<Vec<PeerView>> {
     let (members, voters) = (peer.members(), peer.voters());
+    let invited = invited(&peer, &members);
     let progress = peer.consensus.progress();
     // One that was removed, or is not a member yet, is no peer of the group.
     let own = members
@@ -71,7 +73,31 @@ pub async fn peers(State(peer): State<Arc<Peer>>) -> Json<Vec<PeerView>> {
         view.vote = voters.contains(&PeerId(view.id));
         view.behind = progress.get(&view.id).map(|progress| progress.behind);
     }
+    views.extend(invited);
+    views.sort_by_key(|view| view.id);
     Json(views)
+}
+
+/// Those who may join, or are about to, as this peer knows it.
+fn invited(peer: &Peer, members: &BTreeMap<PeerId, String>) -> Vec<PeerView> {
+    let now = clock::wall_millis();
+    peer.consensus.read(|state| {
+        let invitations = state.peers.invitations(now);
+        let newcomers = invitations.filter(|(id, _)| !members.contains_key(id));
+        newcomers.map(|(id, it)| newcomer(id, it)).collect()
+    })
+}
+
+fn newcomer(id: PeerId, invitation: &Invitation) -> PeerView {
+    let (role, until) = match invitation.taken_by {
+        None => (INVITED, Some(clock::text_of(invitation.expires_at))),
+        Some(_) => (JOINING, None),
+    };
+    PeerView {
+        role: role.to_owned(),
+        invited_until: until,
+        ..unreachable_peer(id, invitation.address.clone())
+    }
 }
 
 /// `GET /api/v1/peers/{peer}`: one peer, asked now; of itself it tells without any other. Works without a leader, unless
@@ -83,8 +109,12 @@ pub async fn one(
     if id == peer.config.id {
         return Ok(Json(this_peer(&peer)));
     }
-    let member = peer.members().remove_entry(&id);
-    let (id, address) = member.ok_or_else(|| no_member(id))?;
+    let mut members = peer.members();
+    let Some((id, address)) = members.remove_entry(&id) else {
+        let mut invited = invited(&peer, &members).into_iter();
+        let invited = invited.find(|view| view.id == id.0);
+        return invited.map(Json).ok_or_else(|| no_member(id));
+    };
     let told = all([(id, address)].into(), peer.config.id, &peer.calls, None);
     let mut view = told.await.pop().ok_or_else(|| no_member(id))?;
     view.vote = peer.voters().contains(&id);
@@ -138,6 +168,7 @@ fn unreachable_peer(id: PeerId, address: String) -> PeerView {
         behind: None,
         feature_level_spoken: None,
         feature_level: None,
+        invited_until: None,
         warnings: vec![],
     }
 }
@@ -174,6 +205,7 @@ pub(super) fn this_peer(peer: &Peer) -> PeerView {
         behind: None,
         feature_level_spoken: Some(spoken().number()),
         feature_level: Some(peer.consensus.read(|state| state.level.number())),
+        invited_until: None,
         warnings: config.warnings.clone(),
     }
 }

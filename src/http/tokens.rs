@@ -16,7 +16,7 @@ use crate::security::ToolName;
 use crate::server::Peer;
 use crate::server::hex::unhex;
 use crate::server::propose::Origin;
-use crate::state::{AccessChange, AccessRefusal};
+use crate::state::{self, AccessChange, AccessRefusal};
 
 use super::body::{Body, read};
 
@@ -27,6 +27,9 @@ use super::views::TokenView;
 /// The longest that a token may count: longer ones are forgotten by those who gave them.
 const LONGEST: Duration = Duration::from_secs(400 * 24 * 3_600);
 
+/// The most clusters that a token may name.
+pub(super) const CLUSTERS: usize = 64;
+
 /// The body of `POST /api/v1/tokens`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,7 +38,7 @@ pub struct TokenBody {
     pub name: String,
     /// What its holder may do.
     pub role: AccessRole,
-    /// In which clusters; in the whole installation if absent.
+    /// In which clusters, at most 64; in the whole installation if absent.
     pub clusters: Option<BTreeSet<ClusterName>>,
     /// SHA-256 of its secret, in hexadecimal digits: the secret itself stays with whoever drew it.
     pub secret_sha256: String,
@@ -62,6 +65,18 @@ pub async fn create(
         let why = format!("expires_in_seconds: it is none, or more than {days} days");
         return Err(invalid(why));
     }
+    // Each route over one cluster is for viewers, and what an admin may do besides concerns the installation.
+    if body.role == AccessRole::Admin && body.clusters.is_some() {
+        let why = "clusters: an admin is one of the whole installation; for some clusters a token could look, and nothing \
+                   else that an admin may";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", why).hint(
+            "leave the clusters out (no --cluster), or give the role viewer or operator; nothing was changed",
+        ));
+    }
+    if body.clusters.as_ref().is_some_and(|it| it.len() > CLUSTERS) {
+        let why = format!("clusters: more than {CLUSTERS} are named");
+        return Err(invalid(why));
+    }
     let now = clock::wall_millis();
     let record = TokenRecord {
         name: name.to_string(),
@@ -75,7 +90,8 @@ pub async fn create(
     let made = peer.propose_access(origin, change).await;
     made.map_err(not_recorded)?.map_err(refused)?;
     tracing::info!(name = record.name, role = %record.role, "a token is made");
-    Ok((StatusCode::CREATED, Json(view(&record, now))))
+    let view = peer.consensus.read(|state| view(&record, now, state));
+    Ok((StatusCode::CREATED, Json(view)))
 }
 
 /// `GET /api/v1/tokens`: every token, by name.
@@ -83,7 +99,7 @@ pub async fn list(State(peer): State<Arc<Peer>>) -> Json<Vec<TokenView>> {
     let now = clock::wall_millis();
     let tokens = peer.consensus.read(|state| {
         let tokens = state.access.tokens().into_iter();
-        tokens.map(|record| view(record, now)).collect()
+        tokens.map(|record| view(record, now, state)).collect()
     });
     Json(tokens)
 }
@@ -102,7 +118,7 @@ pub async fn revoke(
     Ok(list(State(peer)).await)
 }
 
-fn view(record: &TokenRecord, now: u64) -> TokenView {
+fn view(record: &TokenRecord, now: u64, state: &state::State) -> TokenView {
     let clusters = match &record.scope {
         Scope::Everything => None,
         Scope::Clusters(clusters) => Some(clusters.iter().map(ClusterName::to_string).collect()),
@@ -114,6 +130,19 @@ fn view(record: &TokenRecord, now: u64) -> TokenView {
         created_at: clock::text_of(record.created_at),
         expires_at: clock::text_of(record.expires_at),
         expired: now >= record.expires_at,
+        warnings: unknown(&record.scope, state),
+    }
+}
+
+/// A cluster may be created later, or again; it may also be a slip.
+fn unknown(scope: &Scope, state: &state::State) -> Vec<String> {
+    match scope {
+        Scope::Everything => vec![],
+        Scope::Clusters(clusters) => clusters
+            .iter()
+            .filter(|cluster| !state.clusters.contains_key(*cluster))
+            .map(|cluster| format!("there is no cluster {cluster}: the token shows nothing of it"))
+            .collect(),
     }
 }
 

@@ -72,6 +72,9 @@ pub fn report(database: Database) -> Report {
         disk: None,
         weak_commits: vec![],
         insecure: false,
+        read_only_default: false,
+        commits_waiting: 0,
+        lag: None,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod ids;
 pub mod network;
 pub mod replication;
 pub mod report;
+pub mod sql_only;
 pub mod time;
 pub mod view;
 pub mod wal;
@@ -26,6 +27,7 @@ pub use replication::{
     SyncPolicy, SyncState,
 };
 pub use report::{Database, DiskTrouble, LeaseReport, Receiver, Report, Stopped};
+pub use sql_only::{FenceDemand, Opinion, SqlCluster, SqlMember, SqlView, SyncRule};
 pub use time::Timestamp;
 pub use view::{Answer, Failure, Sighting, View};
 pub use wal::{Lineage, Lsn, Timeline, WalPosition};

@@ -116,6 +116,9 @@ pub struct InstanceFacts {
     pub address: Address,
     /// The port that it says it listens on. Another than that of `address` behind a proxy.
     pub own_port: u16,
+    /// When its postmaster started, in microseconds since 1970 on its own clock. With the port it tells one server that
+    /// answers under two addresses from two servers.
+    pub started: u64,
     /// Its database history.
     pub system: SystemIdentifier,
     /// The server's version as it says it, such as `15.18`.

@@ -26,6 +26,13 @@ pub struct Report {
     pub weak_commits: Vec<String>,
     /// Whether it or its PostgreSQL listens beyond the machine, although nothing is authenticated yet.
     pub insecure: bool,
+    /// Whether new transactions are read-only unless they say otherwise; false if PostgreSQL does not answer.
+    pub read_only_default: bool,
+    /// How many sessions wait for standbys to acknowledge their commits.
+    pub commits_waiting: u32,
+    /// How late a standby applies what it received: nothing if it has applied all of it. None on a primary, without a source
+    /// that is heard, and while that is not known.
+    pub lag: Option<Duration>,
 }
 
 /// A primary lease as its holder sees it.

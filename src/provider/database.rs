@@ -166,6 +166,16 @@ pub trait DatabaseProvider: Send + Sync + 'static {
     /// nothing more. Errors: as [`DatabaseProvider::reparent`].
     fn detach(&self, by: &Operation, of: &Address) -> impl Future<Output = Result<()>> + Send;
 
+    /// Has a standby receive nothing more and apply nothing more, proven: it is detached, whatever it did before, nothing
+    /// receives there, and its pause is confirmed. Answers with the end of what it has; none if that cannot be known over
+    /// SQL, as after a restart with WAL that is not replayed. Lasts until it is reattached and started. Errors: `WrongRole`
+    /// on a primary; `AgentRequired` where it needs a restart; as [`DatabaseProvider::reparent`] of a password.
+    fn revoke(
+        &self,
+        by: &Operation,
+        of: &Address,
+    ) -> impl Future<Output = Result<Option<Position>>> + Send;
+
     /// Takes a [`DatabaseProvider::detach`] back: it follows whom it followed before. Errors: as
     /// [`DatabaseProvider::reparent`].
     fn reattach(&self, by: &Operation, of: &Address) -> impl Future<Output = Result<()>> + Send;

@@ -24,6 +24,12 @@ pub struct Reading {
     pub weak_commits: Vec<String>,
     /// The end of the WAL flushed while streaming.
     pub received: Option<WalPosition>,
+    /// How many sessions wait for standbys to acknowledge their commits.
+    pub commits_waiting: u32,
+    /// Whether a standby has applied every whole record that it received.
+    pub has_applied_all: bool,
+    /// The age of the last transaction that a standby has applied; none on a primary and before the first.
+    pub applied_age: Option<Duration>,
 }
 
 impl Reading {

@@ -124,6 +124,10 @@ impl DatabaseProvider for Provider {
         each!(self, it => it.detach(by, of).await)
     }
 
+    async fn revoke(&self, by: &Operation, of: &Address) -> Result<Option<Position>> {
+        each!(self, it => it.revoke(by, of).await)
+    }
+
     async fn reattach(&self, by: &Operation, of: &Address) -> Result<()> {
         each!(self, it => it.reattach(by, of).await)
     }

@@ -8,6 +8,7 @@ pub mod mutation;
 pub mod proof;
 pub mod reason;
 pub mod rejoin;
+pub mod sql_only;
 pub mod step;
 
 pub use evidence::{Evidence, Grounds, Promise, Rejection};

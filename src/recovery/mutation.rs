@@ -50,6 +50,16 @@ pub enum Mutation {
     BestCandidate,
     /// The longer lease of a planned stop is granted without a record of it.
     RecordedStop,
+    /// Over SQL, one peer that finds the primary gone is enough.
+    SqlMajority,
+    /// Over SQL, standbys that still hear the primary do not stop a failover.
+    SqlVeto,
+    /// Over SQL, a standby counts although it was not seen to receive nothing.
+    SqlRevocation,
+    /// Over SQL, of the revoked standbys the one that holds least is promoted.
+    SqlBestCandidate,
+    /// Over SQL, another candidate is chosen while what became of the first is not known.
+    SqlUndecided,
 }
 
 #[cfg(feature = "mutants")]
@@ -89,6 +99,15 @@ impl Mutation {
         Mutation::WholeLease,
         Mutation::ConfirmedRead,
         Mutation::BestCandidate,
+    ];
+
+    /// The rules of clusters without agents; the model of `tests/sql_model` breaks them.
+    pub const OVER_SQL: [Mutation; 5] = [
+        Mutation::SqlMajority,
+        Mutation::SqlVeto,
+        Mutation::SqlRevocation,
+        Mutation::SqlBestCandidate,
+        Mutation::SqlUndecided,
     ];
 
     /// Its name as it is typed: `leash-kills-all`.

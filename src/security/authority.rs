@@ -31,7 +31,7 @@ pub const LIFE: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// How long the authority itself counts.
 pub const AUTHORITY_LIFE: Duration = Duration::from_secs(3_650 * 24 * 3_600);
 /// Certificates count from this long before they were made: the clock of whoever reads one may be behind.
-const BACKDATED: Duration = Duration::from_secs(24 * 3_600);
+pub(super) const BACKDATED: Duration = Duration::from_secs(24 * 3_600);
 /// Its file in its folder.
 const FILE: &str = "authority.pem";
 

@@ -59,10 +59,21 @@ impl Files {
         issued: &Issued,
         authorities: &[CertificateDer<'static>],
     ) -> Result<(), SecurityError> {
+        // Whoever trusts more is ready for the new certificate; the other order would not be.
+        durable::write(&self.authorities, to_pem(authorities).as_bytes())
+            .map_err(SecurityError::Write)?;
+        self.keep_own(issued)
+    }
+
+    /// Writes what was issued in place of what is there, and leaves as it is who is trusted: of [`Files::built_in`] a power
+    /// cut leaves the old or the new.
+    ///
+    /// # Errors
+    /// [`SecurityError::Write`].
+    pub fn keep_own(&self, issued: &Issued) -> Result<(), SecurityError> {
         let key = pem("PRIVATE KEY", issued.key.secret_der());
         let chain = to_pem(&issued.chain);
-        // Whoever trusts more is ready for the new certificate; the other order would not be.
-        let mut files = vec![(&self.authorities, to_pem(authorities))];
+        let mut files = vec![];
         if self.key == self.certificate {
             files.push((&self.key, key + &chain));
         } else {
@@ -88,11 +99,17 @@ impl Files {
     /// # Errors
     /// [`SecurityError::Read`], [`SecurityError::File`].
     pub fn identity(&self) -> Result<Identity, SecurityError> {
-        let found = from_pem(&read(&self.certificate)?).and_then(|chain| {
-            let missing = || SecurityError::Certificate("is missing".to_owned());
-            certificate::identity(chain.first().ok_or_else(missing)?)
-        });
-        found.map_err(|error| wrong(&self.certificate, error))
+        let chain = self.chain()?;
+        let missing = || SecurityError::Certificate("is missing".to_owned());
+        let found = chain.first().ok_or_else(missing);
+        found
+            .and_then(certificate::identity)
+            .map_err(|error| wrong(&self.certificate, error))
+    }
+
+    /// The certificate, then those between it and its authority.
+    fn chain(&self) -> Result<Vec<CertificateDer<'static>>, SecurityError> {
+        from_pem(&read(&self.certificate)?).map_err(|error| wrong(&self.certificate, error))
     }
 }
 
@@ -176,15 +193,37 @@ impl Credentials {
     /// # Errors
     /// [`SecurityError::Read`], [`SecurityError::File`]; also if others of this host may read the key.
     pub fn load(group: GroupId, files: &Files, now: u64) -> Result<Credentials, SecurityError> {
-        let chain = read(&files.certificate)?;
-        let chain = from_pem(&chain).map_err(|error| wrong(&files.certificate, error))?;
-        let authorities = files.trusted()?;
+        // A missing certificate is what a newcomer has to hear of first.
+        let chain = files.chain()?;
+        Credentials::judged(group, files, chain, &files.trusted()?, now)
+    }
+
+    /// Reads what `files` have to show, and trusts these `authorities` instead of theirs.
+    ///
+    /// # Errors
+    /// As [`Credentials::load`].
+    pub(super) fn load_trusting(
+        group: GroupId,
+        files: &Files,
+        authorities: &[CertificateDer<'static>],
+        now: u64,
+    ) -> Result<Credentials, SecurityError> {
+        Credentials::judged(group, files, files.chain()?, authorities, now)
+    }
+
+    fn judged(
+        group: GroupId,
+        files: &Files,
+        chain: Vec<CertificateDer<'static>>,
+        authorities: &[CertificateDer<'static>],
+        now: u64,
+    ) -> Result<Credentials, SecurityError> {
         check_mode(&files.key)?;
         // The library's error does not show the key.
         let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
             .map_err(|error| invalid(&files.key, format!("holds no readable key: {error}")))?;
         let issued = Issued { chain, key };
-        Credentials::new(group, issued, &authorities, now)
+        Credentials::new(group, issued, authorities, now)
             .map_err(|error| wrong(&files.certificate, error))
     }
 

@@ -19,7 +19,8 @@
 //! | `token`, `enrolment` | how a newcomer gets its first certificate |
 //! | `newcomer`, `invited` | the same over HTTP; the first peers, before there is a group |
 //! | `renewal` | certificates are renewed, and read anew when their files change |
-//! | `secret`, `bearer` | random secrets, and what of them is kept |
+//! | `rotation` | another authority in place of the one there is |
+//! | `secret`, `bearer` | random secrets, and what of them is kept; passwords |
 //!
 //! rcgen is named in `authority` and `enrolment`, x509-parser in `certificate`, rustls in this module alone. No key and no secret is shown by any `Debug` or error here.
 
@@ -34,6 +35,7 @@ pub mod identity;
 pub mod invited;
 pub mod newcomer;
 pub mod renewal;
+pub mod rotation;
 pub mod secret;
 #[cfg(test)]
 mod tests;
@@ -50,7 +52,7 @@ pub use database::{DatabaseFiles, DatabaseStream, DatabaseTls, SslMode};
 pub use error::SecurityError;
 pub use identity::{Identity, ToolName, Who};
 pub use invited::Invited;
-pub use secret::Secret;
+pub use secret::{Password, Secret};
 pub use tls::{Tls, refusal};
 pub use token::{JoinKind, JoinToken};
 pub use verify::{Expected, Stranger};

@@ -22,6 +22,7 @@ use super::error::{SecurityError, invalid};
 use super::secret::random;
 use super::token::JoinToken;
 use crate::host::durable;
+use crate::model::SecretHash;
 
 /// Where a newcomer asks.
 pub const ENROL_PATH: &str = "/internal/v1/enrol";
@@ -29,6 +30,8 @@ pub const ENROL_PATH: &str = "/internal/v1/enrol";
 pub const RENEW_PATH: &str = "/internal/v1/renew";
 /// What a newcomer drew, in its folder.
 const NONCE_FILE: &str = "newcomer";
+/// What of the token that was used is kept beside it: a hash of its secret.
+const USED_FILE: &str = "joined";
 /// Far more than it needs.
 const NONCE_LIMIT: usize = 1024;
 /// How long a peer may take; longer than a change waits for a leader.
@@ -106,6 +109,19 @@ pub fn nonce(folder: &Path) -> Result<[u8; 16], SecurityError> {
         }
         Err(source) => Err(SecurityError::Read { path, source }),
     }
+}
+
+/// Whether the newcomer of `folder` used this token already: it serves once, and stands in a configuration for long.
+pub fn has_used(folder: &Path, token: &JoinToken) -> bool {
+    let noted = durable::read_whole(&folder.join(USED_FILE)).ok();
+    let noted = noted.and_then(|bytes| raft::unseal::<SecretHash>(&bytes, NONCE_LIMIT).ok());
+    noted == Some(token.secret.hash())
+}
+
+/// Notes that the newcomer of `folder` used this token. Errors: [`SecurityError::Write`].
+pub fn note_used(folder: &Path, token: &JoinToken) -> Result<(), SecurityError> {
+    let record = raft::seal(&token.secret.hash()).expect("bytes have an encoded form");
+    durable::write(&folder.join(USED_FILE), &record).map_err(SecurityError::Write)
 }
 
 /// Asks the peers of `token`, one after the other, to be let in as what it wishes.

@@ -7,15 +7,21 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
+use super::authority::BACKDATED;
 use super::credentials::{Credentials, Files};
 use super::tls::Tls;
 use crate::clock;
 
 /// How often the files are looked at: a few system calls.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often what is renewed from here is renewed at least: an agent is told then which authorities to trust, so that a
+/// new one is known everywhere within this time (README).
+const RENEW_EVERY: Duration = Duration::from_secs(24 * 3_600);
 /// Before a renewal that failed is tried again: a third of a certificate's life is left by then.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
+/// How long a certificate has counted when it is so old.
+const DAILY_AT: Duration = BACKDATED.saturating_add(RENEW_EVERY);
 /// Before whoever distributes certificates by hand is reminded again.
 const REMIND_AFTER: Duration = Duration::from_secs(3_600);
 
@@ -31,7 +37,7 @@ pub trait Keeper: Send + Sync {
     fn renews(&self) -> bool;
 }
 
-/// Keeps what `tls` shows fresh, until dropped. SIGHUP has the files read at once.
+/// Keeps what `tls` shows fresh, until dropped. SIGHUP has it renewed and the files read at once.
 pub async fn keep(tls: &Tls, keeper: &impl Keeper) {
     let mut hangup = signal(SignalKind::hangup()).ok();
     let mut known = stamps(keeper.files());
@@ -49,18 +55,22 @@ pub async fn keep(tls: &Tls, keeper: &impl Keeper) {
         };
         let now = clock::wall_millis();
         let ends = tls.credentials().own().map(|own| own.validity);
-        let is_due = ends.is_some_and(|ends| now >= ends.renew_at());
-        if is_due && now >= renew_after && keeper.renews() {
+        let is_late = ends.is_some_and(|ends| now >= ends.renew_at());
+        let is_old = ends.is_some_and(|ends| now >= ends.from + DAILY_AT.as_millis() as u64);
+        let is_due = (is_late || is_old) && now >= renew_after;
+        if (is_due || is_asked) && keeper.renews() {
             // Also one that turns out to be of no use is not asked for without a pause.
             renew_after = now + AGAIN_AFTER.as_millis() as u64;
             match keeper.renew().await {
                 Ok(()) => tracing::info!("the certificate is renewed"),
                 Err(why) => tracing::warn!(why, "the certificate is not renewed yet"),
             }
-        } else if is_due && now >= renew_after {
-            tracing::warn!(
-                "two thirds of the certificate's life are over; put a new one in its place"
-            );
+        } else if is_due {
+            if is_late {
+                tracing::warn!(
+                    "two thirds of the certificate's life are over; put a new one in its place"
+                );
+            }
             renew_after = now + REMIND_AFTER.as_millis() as u64;
         }
         let seen = stamps(keeper.files());

@@ -1,6 +1,8 @@
-//! Secrets of 32 random bytes: what invites a newcomer, and what a person's token is made of.
+//! Secrets of 32 random bytes: what invites a newcomer, and what a person's token is made of. And those that people
+//! chose: passwords of database roles.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use data_encoding::BASE64URL_NOPAD;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -56,6 +58,27 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What a role of a database signs in with, or where it is. `Debug` does not show it, and there is no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Password {
+    /// None: a certificate, or a server that trusts the address.
+    None,
+    /// This one.
+    Text(String),
+    /// The line of libpq's password file that fits, read for each session, so that it may change.
+    File(PathBuf),
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Password::None => f.write_str("None"),
+            Password::Text(_) => f.write_str("Text(..)"),
+            Password::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
+}
+
 /// Fills `bytes` from the operating system.
 pub(super) fn random(bytes: &mut [u8]) -> std::io::Result<()> {
     let mut filled = 0;
@@ -68,6 +91,12 @@ pub(super) fn random(bytes: &mut [u8]) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let shown = format!("{:?}", Password::Text("secret".to_owned()));
+        assert_eq!(shown, "Text(..)");
+    }
 
     #[test]
     fn a_secret_is_shown_to_its_owner_only() {

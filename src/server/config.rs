@@ -1,5 +1,10 @@
 //! The configuration of a peer: one short file, checked before anything is touched.
 
+mod alone;
+#[cfg(test)]
+mod tests;
+mod topology;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,9 +13,11 @@ use hyper::http::uri::Authority;
 use raft::{GroupId, Timing};
 use serde::Deserialize;
 
-use crate::config::{self, TlsTable};
+use crate::config::{self, SecretText, TlsTable};
 use crate::model::{Network, PeerId, Zone, address};
-use crate::security::{Files, JoinKind, JoinToken};
+use crate::security::{Files, JoinKind, JoinToken, Password};
+
+pub use topology::TopologyLogin;
 
 /// Shows every field.
 const SAMPLE: &str = "docs/server.toml";
@@ -31,7 +38,7 @@ pub struct Config {
     pub beginning: u64,
     /// Its failure domain.
     pub zone: Zone,
-    /// Where it keeps its log.
+    /// Where it keeps its log and all that belongs to it ([`raft::Config::folder`] names the files), and its keys in `tls`.
     pub folder: PathBuf,
     /// Where its one HTTP port listens.
     pub listen: SocketAddr,
@@ -41,6 +48,11 @@ pub struct Config {
     pub joins: bool,
     /// The token to join with.
     pub token: Option<JoinToken>,
+    /// Whether nothing is said of a group: the peer begins one of its own when its folder is empty, and is whoever its
+    /// folder says that it is afterwards.
+    pub is_alone: bool,
+    /// As whom databases without an agent are signed in to; none if no role is named.
+    pub postgresql: Option<TopologyLogin>,
     /// How far apart the peers are.
     pub network: Network,
     /// Where its certificate lies; none if it speaks plain HTTP.
@@ -56,11 +68,22 @@ struct File {
     id: Option<u64>,
     group: Option<String>,
     join: Option<String>,
-    zone: String,
-    folder: PathBuf,
-    listen: String,
+    zone: Option<String>,
+    folder: Option<PathBuf>,
+    listen: Option<String>,
     #[serde(default)]
     peers: BTreeMap<String, String>,
+    postgresql: Option<topology::Table>,
+    #[serde(rename = "ProviderType")]
+    provider_type: Option<String>,
+    #[serde(rename = "PostgreSQLTopologyUser")]
+    topology_user: Option<String>,
+    #[serde(rename = "PostgreSQLTopologyPassword")]
+    topology_password: Option<SecretText>,
+    #[serde(rename = "PostgreSQLSSLMode")]
+    ssl_mode: Option<String>,
+    #[serde(rename = "DefaultInstancePort")]
+    default_instance_port: Option<u16>,
     tls: Option<TlsTable>,
     #[serde(default)]
     plain_http: bool,
@@ -82,9 +105,18 @@ pub fn port(address: &str) -> Option<u16> {
 }
 
 impl Config {
-    /// Checks the text of a configuration.
+    /// Checks the text of a configuration, TOML or JSON.
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
         check(config::read(text, SAMPLE).map_err(ConfigError)?)
+    }
+
+    /// Whether its text holds a password, which nobody else should read.
+    pub fn holds_a_password(&self) -> bool {
+        let password = self.postgresql.as_ref().map(|it| &it.password);
+        match password {
+            Some(Password::Text(_)) => true,
+            Some(Password::None | Password::File(_)) | None => false,
+        }
     }
 
     /// The pace of the group.
@@ -107,12 +139,22 @@ fn timing(network: Network) -> Timing {
 
 fn check(file: File) -> Result<Config, ConfigError> {
     let refuse = |why: String| Err(ConfigError(why));
+    let names = topology::Names {
+        provider_type: file.provider_type,
+        user: file.topology_user,
+        password: file.topology_password,
+        ssl_mode: file.ssl_mode,
+        default_port: file.default_instance_port,
+    };
+    let names_are_given = names.are_given();
+    let postgresql = topology::login(names, file.postgresql)?;
     let first = (
         file.id.is_some(),
         file.group.is_some(),
         !file.peers.is_empty(),
     );
     let joins = first == (false, false, false);
+    let is_alone = joins && file.join.is_none() && names_are_given;
     if !joins {
         let field = match first {
             (false, _, _) => "id",
@@ -134,7 +176,7 @@ fn check(file: File) -> Result<Config, ConfigError> {
     let parse = |text: String| JoinToken::parse(&text)?.of_kind(JoinKind::Peer);
     let token = token.map(parse).transpose();
     let token = token.map_err(|why| ConfigError(format!("join: {why}")))?;
-    if joins && file.plain_http {
+    if joins && !is_alone && file.plain_http {
         return refuse("plain_http: a peer joins over TLS; leave plain_http out".to_owned());
     }
     if token.is_some() && file.tls.is_some() {
@@ -143,6 +185,16 @@ fn check(file: File) -> Result<Config, ConfigError> {
                 .to_owned(),
         );
     }
+    let missing = |field: &str| format!("`{field}` is missing; add it, {SAMPLE} shows how");
+    let or_alone = |given: Option<String>, field: &str, alone: &str| {
+        let default = is_alone.then(|| alone.to_owned());
+        given.or(default).ok_or_else(|| ConfigError(missing(field)))
+    };
+    let zone = or_alone(file.zone, "zone", alone::ZONE)?;
+    let listen = or_alone(file.listen, "listen", alone::LISTEN)?;
+    let default = || is_alone.then(alone::folder).flatten();
+    let folder = file.folder.or_else(default);
+    let folder = folder.ok_or_else(|| ConfigError(missing("folder")))?;
     let text = file.group.unwrap_or_else(|| NO_GROUP.to_owned());
     let id = file.id.unwrap_or_default();
     let group = text.parse().map_err(|_| {
@@ -150,7 +202,7 @@ fn check(file: File) -> Result<Config, ConfigError> {
             "group '{text}' is not a UUID; draw one with uuidgen and give all peers the same"
         ))
     })?;
-    let zone = Zone::new(&file.zone).map_err(|error| ConfigError(format!("zone: {error}")))?;
+    let zone = Zone::new(&zone).map_err(|error| ConfigError(format!("zone: {error}")))?;
     let mut peers = BTreeMap::new();
     for (id, address) in &file.peers {
         // Numbers are given upwards for ever after: these leave enough of them.
@@ -187,12 +239,24 @@ fn check(file: File) -> Result<Config, ConfigError> {
             "peers: this peer, id {id}, is not listed; add it with its address"
         ));
     }
-    let Ok(listen) = file.listen.parse::<SocketAddr>() else {
+    let Ok(listen) = listen.parse::<SocketAddr>() else {
         return refuse(format!(
-            "listen: '{}' is not an IP address with a port; write for example 127.0.0.1:7001",
-            file.listen
+            "listen: '{listen}' is not an IP address with a port; write for example {}",
+            alone::LISTEN
         ));
     };
+    if is_alone && (listen.ip().is_unspecified() || listen.port() == 0) {
+        return refuse(format!(
+            "listen: a peer without id, group and peers is known by where it listens, and {listen} is no place to reach \
+             it; give the address of this host"
+        ));
+    }
+    if is_alone && file.tls.is_some() {
+        return refuse(
+            "tls: a peer without id, group and peers makes its own certificate; leave the table out, or give these"
+                .to_owned(),
+        );
+    }
     if file.plain_http && !listen.ip().is_loopback() {
         return refuse(format!(
             "plain_http: {listen} can be reached from other hosts, where everything is said over TLS; leave plain_http \
@@ -207,10 +271,10 @@ fn check(file: File) -> Result<Config, ConfigError> {
              plain_http out"
         ));
     }
-    if !file.folder.is_absolute() {
+    if !folder.is_absolute() {
         return refuse(format!(
             "folder: {} is not absolute; write the whole path",
-            file.folder.display()
+            folder.display()
         ));
     }
     let tls = match (file.plain_http, file.tls) {
@@ -221,13 +285,19 @@ fn check(file: File) -> Result<Config, ConfigError> {
         }
         (true, None) => None,
         (false, given) => Some(given.map_or_else(
-            || Files::built_in(&file.folder.join(TLS_FOLDER)),
+            || Files::built_in(&folder.join(TLS_FOLDER)),
             TlsTable::files,
         )),
     };
     let mut warnings = vec![];
-    if peers.len() == 1 {
+    if peers.len() == 1 || is_alone {
         warnings.push("the group has one peer: nothing is highly available".to_owned());
+    }
+    if names_are_given && postgresql.is_none() {
+        warnings.push(
+            "PostgreSQLTopologyUser is empty: databases without an agent cannot be looked after"
+                .to_owned(),
+        );
     }
     Ok(Config {
         id: PeerId(id),
@@ -235,134 +305,14 @@ fn check(file: File) -> Result<Config, ConfigError> {
         beginning: 0,
         joins,
         token,
+        is_alone,
+        postgresql,
         zone,
-        folder: file.folder,
+        folder,
         listen,
         peers,
         network: file.network,
         tls,
         warnings,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Durability;
-    use crate::model::example::cluster;
-    use std::time::Duration;
-
-    const GOOD: &str = r#"
-id = 1
-group = "00000000-0000-0000-0000-000000000001"
-zone = "z1"
-folder = "/tmp/peer"
-listen = "127.0.0.1:7001"
-peers = {1="127.0.0.1:7001", 2="127.0.0.1:7002", 3="127.0.0.1:7003"}
-"#;
-
-    /// A leader that dies takes twice the longest election timeout to replace; then one round to a majority, and half
-    /// a second for whatever is slow.
-    #[test]
-    fn no_primary_loses_its_lease_because_a_leader_dies() {
-        for network in [Network::Lan, Network::Wan] {
-            for durability in [Durability::Async, Durability::Quorum { standbys: 1 }] {
-                let lease = cluster(&["a", "b"], durability).lease_length(network);
-                let replaced = timing(network).election_max * 2 + timing(network).heartbeat;
-                let slow = Duration::from_millis(500);
-                assert!(replaced + slow < lease * 3 / 4, "{network:?} {durability}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_good_configuration() {
-        let config = Config::parse(GOOD).unwrap();
-        assert_eq!(config.peers.len(), 3);
-        assert!(config.warnings.is_empty());
-    }
-
-    #[test]
-    fn plain_http_is_for_loopback() {
-        let plain = format!("plain_http = true\n{GOOD}");
-        let config = Config::parse(&plain).unwrap();
-        assert!(config.tls.is_none());
-        let open = |text: &str| text.replace("listen = \"127.0.0.1", "listen = \"0.0.0.0");
-        let ConfigError(why) = Config::parse(&open(&plain)).unwrap_err();
-        assert!(why.starts_with("plain_http: 0.0.0.0:7001 can"), "{why}");
-        let config = Config::parse(&open(GOOD)).unwrap();
-        let files = Files::built_in(&config.tls_folder());
-        assert!(config.warnings.is_empty() && config.tls == Some(files));
-        let own = "tls = {ca = \"/a\", certificate = \"/b\", key = \"/c\"}\n";
-        let config = Config::parse(&format!("{own}{GOOD}")).unwrap();
-        assert_eq!(config.tls.unwrap().authorities, PathBuf::from("/a"));
-        assert!(Config::parse(&format!("{own}{plain}")).is_err());
-    }
-
-    #[test]
-    fn a_peer_that_joins_is_given_its_place() {
-        let keep = |line: &&str| {
-            ["zone", "folder", "listen"]
-                .iter()
-                .any(|it| line.starts_with(it))
-        };
-        let place: Vec<_> = GOOD.lines().filter(keep).collect();
-        let place = place.join("\n");
-        // Restarted without its token.
-        let config = Config::parse(&place).unwrap();
-        assert!(config.joins && config.peers.is_empty() && config.token.is_none());
-        let ConfigError(why) = Config::parse(&format!("{place}\njoin = \"x\"")).unwrap_err();
-        assert!(why.starts_with("join: this is no join token"), "{why}");
-        let ConfigError(why) = Config::parse(&format!("{GOOD}join = \"x\"")).unwrap_err();
-        assert!(why.starts_with("join: "), "{why}");
-        assert!(!Config::parse(GOOD).unwrap().joins);
-    }
-
-    #[test]
-    fn refusals_name_the_field_in_one_sentence() {
-        let cases = [
-            ("zone = \"z1\"", "zonne = \"z1\"", "zonne"),
-            ("zone = \"z1\"", "", "zone"),
-            ("zone = \"z1\"", "zone = \"Z 1\"", "zone"),
-            ("id = 1", "id = 9", "peers"),
-            ("3=\"127.0.0.1:7003\"", "3=\"127.0.0.1:7001\"", "peers"),
-            (", 3=\"127.0.0.1:7003\"", "", "peers"),
-            ("3=\"127.0.0.1:7003\"", "3=\"nowhere\"", "peers.3"),
-            ("3=\"127.0.0.1:7003\"", "0=\"127.0.0.1:7003\"", "peers"),
-            (
-                "3=\"127.0.0.1:7003\"",
-                "4294967296=\"127.0.0.1:7003\"",
-                "peers",
-            ),
-            ("000000000001", "00000000000x", "group"),
-            ("\"/tmp/peer\"", "\"peer\"", "folder"),
-        ];
-        for (from, to, field) in cases {
-            let ConfigError(why) = Config::parse(&GOOD.replace(from, to)).unwrap_err();
-            assert!(why.contains(field) && !why.contains('\n'), "{to}: {why}");
-        }
-    }
-
-    #[test]
-    fn the_sample_shows_every_field_and_its_default() {
-        let sample = include_str!("../../docs/server.toml");
-        let given = config::all_given(sample);
-        for field in config::fields::<File>("") {
-            if field == "join" {
-                // Instead of three others, so it is not among what may be given beside them.
-                assert!(sample.contains("\n# join = "));
-                continue;
-            }
-            let is_shown = given.contains(&format!("\n{field} = "));
-            let is_table = given.contains(&format!("\n[{field}]"));
-            assert!(is_shown || is_table, "{field} is not shown");
-        }
-        let least: File = toml::from_str(sample).unwrap();
-        let all: File = toml::from_str(&given).unwrap();
-        // What has no default is absent if it is not given.
-        let tls = all.tls.clone();
-        assert_eq!(File { tls, ..least }, all);
-        let config = Config::parse(sample).unwrap();
-        assert!(config.warnings.is_empty());
-    }
 }

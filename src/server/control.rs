@@ -78,7 +78,8 @@ struct Cycle {
     held: BTreeMap<Key, Timestamp>,
     looks: JoinSet<InstanceId>,
     looking: BTreeSet<InstanceId>,
-    said: String,
+    /// What of it makes it worth saying again: numbers change all the time.
+    said: Vec<String>,
 }
 
 impl Cycle {
@@ -93,7 +94,7 @@ impl Cycle {
             held: BTreeMap::new(),
             looks: JoinSet::new(),
             looking: BTreeSet::new(),
-            said: String::new(),
+            said: vec![],
         }
     }
 
@@ -110,6 +111,10 @@ impl Cycle {
             let Some((plan, silence)) = looked else {
                 return self.name;
             };
+            let (now, wall) = (clock::monotonic(), clock::wall_millis());
+            self.peer
+                .standing
+                .note(&self.name, &plan.findings, now, wall);
             self.say(&plan);
             let tick = self.start(plan).min(silence);
             tokio::select! {
@@ -207,18 +212,25 @@ impl Cycle {
 
     /// Logs what was found and what is waited for, when it changes.
     fn say(&mut self, plan: &Plan) {
-        let findings = plan.findings.iter().map(ToString::to_string);
-        let waiting = plan.waiting.iter().map(|(subject, reason)| match subject {
-            Some(instance) => format!("{instance} waits: {reason}"),
-            None => format!("waits: {reason}"),
-        });
-        let said: Vec<_> = findings.chain(waiting).collect();
-        let said = said.join("; ");
-        if said != self.said {
-            if !said.is_empty() {
-                tracing::info!(cluster = %self.name, "{said}");
-            }
-            self.said = said;
+        let kind = |finding: &Finding| {
+            let (code, of) = (finding.code(), finding.instances());
+            format!("{code} {of:?} {}", finding.is_actionable())
+        };
+        let waiting = || {
+            plan.waiting.iter().map(|(subject, reason)| match subject {
+                Some(instance) => format!("{instance} waits: {reason}"),
+                None => format!("waits: {reason}"),
+            })
+        };
+        let what: Vec<_> = plan.findings.iter().map(kind).chain(waiting()).collect();
+        if what == self.said {
+            return;
+        }
+        self.said = what;
+        let words = plan.findings.iter().map(ToString::to_string);
+        let words: Vec<_> = words.chain(waiting()).collect();
+        if !words.is_empty() {
+            tracing::info!(cluster = %self.name, "{}", words.join("; "));
         }
     }
 }

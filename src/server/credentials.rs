@@ -75,8 +75,9 @@ impl Keeper for OwnCertificate {
         let (who, now) = (Who::Peer(self.config.id), clock::wall_millis());
         let issued = issuer.authority.issue(who, &self.addresses, now);
         let issued = issued.map_err(|error| error.to_string())?;
-        let kept = self.files.keep(&issued, &issuer.trusted);
-        kept.map_err(|error| error.to_string())
+        self.files
+            .keep_own(&issued)
+            .map_err(|error| error.to_string())
     }
 
     fn renews(&self) -> bool {

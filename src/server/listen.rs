@@ -1,5 +1,7 @@
 //! The one port of a peer: which connections are taken in, and how they end.
 
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::expect_no_panic;
 use super::limits::{self, Seats};
-use crate::model::PeerId;
+use crate::clock;
+use crate::model::{PeerId, Timestamp};
 use crate::security::{Caller, Who, Wire};
 
 /// A request line and its headers must arrive within this time.
@@ -29,6 +32,8 @@ const HEADERS_LIMIT: usize = 32 * 1024;
 const CONNECTIONS: usize = 4096;
 /// Before the next connection, if one was not to be had: too many open files do not go away at once.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// Between two refused connections that are told.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How long what was asked before the end may still be answered.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -37,6 +42,24 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub(super) struct Port {
     pub(super) wire: Wire,
     pub(super) routes: Router,
+    pub(super) refusals: Refusals,
+}
+
+/// When a refused connection was told last: a stranger must not fill the log. Clones share it.
+#[derive(Clone, Default)]
+pub(super) struct Refusals(Arc<Mutex<Option<Timestamp>>>);
+
+impl Refusals {
+    /// Whether this one is to be told.
+    fn is_one_to_tell(&self) -> bool {
+        let now = clock::monotonic();
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_silent = told.is_none_or(|told| now.since(told) >= TELL_EVERY);
+        if is_silent {
+            *told = Some(now);
+        }
+        is_silent
+    }
 }
 
 /// Answers the peer's one port, until `leaving` and what was asked before is answered.
@@ -62,9 +85,9 @@ pub(super) async fn accept(
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
                     limits::bound(&stream);
-                    let (wire, leaving) = (port.wire.clone(), leaving.clone());
-                    connections.spawn(seats.seated(&port.routes, |routes| {
-                        connection(stream, Port { wire, routes }, leaving)
+                    let (port, leaving) = (port.clone(), leaving.clone());
+                    connections.spawn(seats.seated(&port.routes.clone(), |routes| {
+                        connection(stream, Port { routes, ..port }, leaving)
                     }));
                 }
                 Err(error) => {
@@ -91,9 +114,9 @@ async fn drain(listener: TcpListener, old: JoinSet<()>, port: &Port) {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        let (wire, closing) = (port.wire.clone(), closing.clone());
-                        new.spawn(seats.seated(&port.routes, |routes| {
-                            connection(stream, Port { wire, routes }, closing)
+                        let (port, closing) = (port.clone(), closing.clone());
+                        new.spawn(seats.seated(&port.routes.clone(), |routes| {
+                            connection(stream, Port { routes, ..port }, closing)
                         }));
                     }
                     Err(_) => sleep(AGAIN_AFTER).await,
@@ -118,18 +141,21 @@ async fn drain(listener: TcpListener, old: JoinSet<()>, port: &Port) {
 
 /// Serves one connection; once `closing`, what was asked on it is still answered.
 async fn connection(stream: TcpStream, port: Port, closing: CancellationToken) {
-    if stream.set_nodelay(true).is_err() {
+    let (Ok(()), Ok(from)) = (stream.set_nodelay(true), stream.peer_addr()) else {
         return;
-    }
-    // Here and not where connections are accepted: whoever is slow with it keeps nobody else waiting.
-    let answered = tokio::select! {
-        answered = port.wire.answer(stream) => answered,
-        () = closing.cancelled() => return,
     };
+    // Here and not where connections are accepted: whoever is slow with it keeps nobody else waiting. Also once it is closing:
+    // the other end sends its request behind its last word of the handshake, and would not know what became of it.
+    let answered = port.wire.answer(stream).await;
     let (stream, caller) = match answered {
         Ok(answered) => answered,
+        // Somebody whose certificate we do not accept, or who does not accept ours, may be an agent that is cut off.
+        Err(error) if error.kind() == ErrorKind::InvalidData && port.refusals.is_one_to_tell() => {
+            tracing::warn!(%error, from = %from, "a connection was refused; others like it are not told for some seconds");
+            return;
+        }
         Err(error) => {
-            tracing::debug!(%error, "a connection was refused");
+            tracing::debug!(%error, from = %from, "a connection was refused");
             return;
         }
     };

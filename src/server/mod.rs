@@ -20,6 +20,8 @@ pub mod observe;
 pub mod propose;
 pub mod restore;
 pub mod sessions;
+pub mod sql_only;
+pub mod standing;
 mod upgrade;
 mod vigil;
 
@@ -39,7 +41,7 @@ use crate::decision::{self, Plan};
 use crate::model::{ClusterName, PeerId, View};
 use crate::state::{ClusterState, State};
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, TopologyLogin};
 pub use credentials::issuer;
 use sessions::{Sessions, Upgrade};
 
@@ -104,6 +106,10 @@ pub struct Peer {
     pub board: observe::Board,
     /// Its calls to other peers.
     pub calls: calls::Calls,
+    /// Since when what it finds stands, while it leads.
+    pub standing: standing::Standing,
+    /// Its part over SQL.
+    pub sql: sql_only::SqlOnly,
     sessions: Sessions,
     leases: lease::Leases,
     under_way: execute::UnderWay,
@@ -232,6 +238,8 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     let mut shutdown = std::pin::pin!(shutdown);
+    let access = config.postgresql.as_ref().map(sql_only::Access::read);
+    let access = access.transpose()?;
     let listener =
         TcpListener::bind(config.listen)
             .await
@@ -251,9 +259,11 @@ pub async fn run(
     let wire = credentials::wire(&config)?;
     let calls = calls::Calls::over(wire.clone());
     let newborn = Newborn::open(folder::config_of(&config, &wire)).map_err(refused)?;
+    let refusals = listen::Refusals::default();
     let port = |routes| listen::Port {
         wire: wire.clone(),
         routes,
+        refusals: refusals.clone(),
     };
     let starting = port((routes.starting)(
         config.clone(),
@@ -284,10 +294,12 @@ pub async fn run(
     // When full, a new session is refused and the agent tries again.
     let (upgrades, accepted) = mpsc::channel(64);
     let peer = Arc::new(Peer {
+        sql: sql_only::SqlOnly::new(access),
         config,
         consensus: consensus.clone(),
         board: observe::Board::default(),
         calls,
+        standing: standing::Standing::default(),
         sessions: Sessions::default(),
         leases: lease::Leases::default(),
         under_way: execute::UnderWay::default(),
@@ -302,6 +314,7 @@ pub async fn run(
     tasks.spawn(listen::serve(listener, serving, leaving.clone()));
     tasks.spawn(sessions::accept(peer.clone(), accepted));
     tasks.spawn(lead(peer.clone()));
+    tasks.spawn(sql_only::probe(peer.clone()));
     let fresh = credentials::keep(wire.clone(), peer.config.clone());
     tasks.spawn(async move {
         fresh.await;
@@ -359,12 +372,15 @@ async fn lead(peer: Arc<Peer>) -> String {
             leading = term;
             tasks.shutdown().await;
             peer.under_way.clear();
+            peer.standing.clear();
+            peer.sql.clear();
             peer.leases
                 .lead(term, clock::monotonic(), peer.config.network);
             match term {
                 Some(term) => {
                     tracing::info!(term, "this peer leads");
                     tasks.spawn(control::run(peer.clone()));
+                    tasks.spawn(sql_only::control(peer.clone()));
                     tasks.spawn(upgrade::run(peer.clone()));
                 }
                 None => tracing::info!("this peer no longer leads"),

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::model::{ClusterName, PeerId};
 use crate::state::{
     AccessChange, AccessCommand, AccessRefusal, Answer, Change, Command, Entry, FeatureLevel,
-    PeersChange, PeersCommand, PeersRefusal, Reply,
+    PeersChange, PeersCommand, PeersRefusal, Reply, SqlChange, SqlCommand,
 };
 
 use super::Peer;
@@ -139,6 +139,35 @@ impl Peer {
             change,
         };
         match self.record(origin, Entry::Cluster(command)).await? {
+            Answer::Cluster(reply) => Ok(reply),
+            Answer::Peers(_) | Answer::Access(_) | Answer::Raised(_) => Err(NotRecorded::KeyReused),
+        }
+    }
+
+    /// Has a change of this peer's own recorded, of a cluster without agents.
+    pub async fn propose_sql(
+        &self,
+        cluster: ClusterName,
+        change: SqlChange,
+    ) -> Result<Reply, NotRecorded> {
+        self.propose_sql_as(self.own_origin(), cluster, change)
+            .await
+    }
+
+    /// Has a change of a cluster without agents recorded, once however often it is proposed.
+    pub async fn propose_sql_as(
+        &self,
+        origin: Origin,
+        cluster: ClusterName,
+        change: SqlChange,
+    ) -> Result<Reply, NotRecorded> {
+        let at = clock::wall_millis();
+        let command = SqlCommand {
+            cluster,
+            at,
+            change,
+        };
+        match self.record(origin, Entry::Sql(command)).await? {
             Answer::Cluster(reply) => Ok(reply),
             Answer::Peers(_) | Answer::Access(_) | Answer::Raised(_) => Err(NotRecorded::KeyReused),
         }

@@ -9,7 +9,7 @@ use crate::model::{AccessRole, ClusterName, InstanceId, SecretHash, TokenRecord}
 
 /// The most tokens, and the most invitations, that there may be: far more than anybody overlooks, and a few hundred KiB
 /// of a snapshot.
-const KEPT: usize = 1_000;
+pub const KEPT: usize = 1_000;
 
 /// What is recorded of access.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

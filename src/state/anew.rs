@@ -33,6 +33,10 @@ impl State {
         for state in self.clusters.values_mut() {
             state.begin_anew(at, TIMELINES + drawn % TIMELINES);
         }
+        for state in self.sql.values_mut() {
+            let epoch = state.cluster.epoch.0.saturating_add(EPOCHS).max(at);
+            state.begin_anew(Epoch(epoch), at);
+        }
         self.peers.begin_anew();
         self.access.begin_anew();
         left_out

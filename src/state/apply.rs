@@ -7,19 +7,33 @@ use crate::model::{Durability, Epoch, InstanceId, Lineage, Member, Order, Standi
 use crate::recovery::proof::promises_needed;
 use crate::recovery::{Evidence, FenceProof, Handover, Rejection, Rejoin};
 
-use super::history::Kind;
+use super::history::{IN_TOTAL, Kind};
 use super::{ActiveRejoin, Change, ClusterState, Command, Reply, State};
 
 impl State {
     /// Applies one command.
     pub fn apply(&mut self, command: Command) -> Reply {
+        let name = command.cluster.clone();
+        let is_new = matches!(command.change, Change::Create(_));
+        let order = self.change(command)?;
+        // A new one takes its share from all.
+        let room = IN_TOTAL / self.clusters.len().max(1);
+        for (other, state) in &mut self.clusters {
+            if is_new || *other == name {
+                state.history.keep_within(room);
+            }
+        }
+        Ok(order)
+    }
+
+    fn change(&mut self, command: Command) -> Reply {
         let Command {
             cluster: name,
             at,
             change,
         } = command;
         if let Change::Create(new) = change {
-            if self.clusters.contains_key(&name) {
+            if self.clusters.contains_key(&name) || self.sql.contains_key(&name) {
                 return Err(Rejection::Exists(format!("cluster {name}")));
             }
             self.check_vacant(&new)?;

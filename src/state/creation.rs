@@ -24,6 +24,14 @@ impl State {
                     )));
                 }
             }
+            for (name, state) in &self.sql {
+                if let Some(other) = state.cluster.at(&member.address) {
+                    return Err(Rejection::Invalid(format!(
+                        "members.{id}: {other} of cluster {name}, which has no agents, has the address {} too",
+                        member.address
+                    )));
+                }
+            }
         }
         Ok(())
     }

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::PeerId;
 
 use super::{
-    AccessCommand, AccessRefusal, Command, FeatureLevel, PeersCommand, PeersRefusal, Reply, State,
+    AccessCommand, AccessRefusal, Command, FeatureLevel, PeersCommand, PeersRefusal, Reply,
+    SqlCommand, State,
 };
 
 /// One entry of the log. Variants are only ever added at the end.
@@ -19,6 +20,8 @@ pub enum Entry {
     Access(AccessCommand),
     /// Every member speaks this feature level.
     Raise(FeatureLevel),
+    /// About one cluster without agents.
+    Sql(SqlCommand),
     /// Something that older builds cannot read.
     #[cfg(feature = "mutants")]
     Trial(FeatureLevel),
@@ -27,7 +30,7 @@ pub enum Entry {
 /// What its proposer learns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
-    /// To [`Entry::Cluster`].
+    /// To [`Entry::Cluster`] and [`Entry::Sql`].
     Cluster(Reply),
     /// To [`Entry::Peers`]: the id that it is about.
     Peers(Result<PeerId, PeersRefusal>),
@@ -45,6 +48,7 @@ impl State {
             Entry::Peers(command) => Answer::Peers(self.peers.apply(command)),
             Entry::Access(command) => Answer::Access(self.access.apply(command)),
             Entry::Raise(level) => Answer::Raised(self.raise(level)),
+            Entry::Sql(command) => Answer::Cluster(self.apply_sql(command)),
             #[cfg(feature = "mutants")]
             Entry::Trial(_) => Answer::Raised(self.level),
         }

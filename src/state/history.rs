@@ -10,6 +10,11 @@ use crate::model::{Epoch, InstanceId};
 const KEPT: usize = 200;
 /// How many entries one recovery keeps, so that one that never ends cannot fill the snapshot.
 const ENTRIES_KEPT: usize = 100;
+/// The most bytes of what was said once, such as the words of a host that refused.
+const WORDS: usize = 240;
+/// The most bytes that all histories take together in a snapshot, whose limit is 64 MiB: they may be cut, and nothing else
+/// in it. One cluster alone never comes near; of a thousand each keeps its last dozens of recoveries.
+pub const IN_TOTAL: usize = 32_000_000;
 
 /// What kind of recovery it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +26,8 @@ pub enum Kind {
     Handover,
     /// An instance came back.
     Rejoin,
+    /// A cluster that there was is looked after from now on.
+    Adoption,
 }
 
 /// One moment of a recovery.
@@ -68,6 +75,17 @@ impl History {
         self.records.iter()
     }
 
+    /// Forgets the oldest records until no more than `room` bytes are left, or the newest alone.
+    pub(super) fn keep_within(&mut self, room: usize) {
+        let mut size: usize = self.records.iter().map(RecoveryRecord::size).sum();
+        while size > room
+            && self.records.len() > 1
+            && let Some(oldest) = self.records.pop_front()
+        {
+            size -= oldest.size();
+        }
+    }
+
     pub(super) fn begin(
         &mut self,
         at: u64,
@@ -81,7 +99,7 @@ impl History {
         let began = Entry {
             at,
             event: "began".to_owned(),
-            detail: cause.to_owned(),
+            detail: clipped(cause),
         };
         self.records.push_back(RecoveryRecord {
             id: self.next,
@@ -89,7 +107,7 @@ impl History {
             epoch,
             from,
             to,
-            cause: cause.to_owned(),
+            cause: clipped(cause),
             entries: vec![began],
             outcome: None,
         });
@@ -144,13 +162,37 @@ impl History {
     }
 }
 
+/// As much of it as is kept.
+fn clipped(text: &str) -> String {
+    if text.len() <= WORDS {
+        return text.to_owned();
+    }
+    const CUT: &str = " …";
+    format!(
+        "{}{CUT}",
+        &text[..text.floor_char_boundary(WORDS - CUT.len())]
+    )
+}
+
+/// The most bytes of a number, a length or a tag in a snapshot.
+const NUMBER: usize = 10;
+
 impl RecoveryRecord {
+    /// The most bytes that it takes in a snapshot.
+    fn size(&self) -> usize {
+        let entry = |it: &Entry| 3 * NUMBER + it.event.len() + it.detail.len();
+        let entries: usize = self.entries.iter().map(entry).sum();
+        let id = |it: &Option<InstanceId>| it.as_ref().map_or(0, |id| id.as_str().len());
+        let words = self.cause.len() + self.outcome.as_ref().map_or(0, String::len);
+        9 * NUMBER + id(&self.from) + id(&self.to) + words + entries
+    }
+
     pub(super) fn note(&mut self, at: u64, event: &str, detail: &str) {
         if self.entries.len() < ENTRIES_KEPT {
             self.entries.push(Entry {
                 at,
                 event: event.to_owned(),
-                detail: detail.to_owned(),
+                detail: clipped(detail),
             });
         }
     }
@@ -158,7 +200,52 @@ impl RecoveryRecord {
     pub(super) fn end(&mut self, at: u64, event: &str, outcome: &str) {
         if self.outcome.is_none() {
             self.note(at, event, outcome);
-            self.outcome = Some(outcome.to_owned());
+            self.outcome = Some(clipped(outcome));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn talkative(recoveries: usize) -> History {
+        let mut history = History::default();
+        let name = InstanceId::new(&"i".repeat(32)).unwrap();
+        let words = "ä".repeat(10_000);
+        for _ in 0..recoveries {
+            let (from, to) = (Some(name.clone()), Some(name.clone()));
+            history.begin(7, Kind::Handover, Epoch(u64::MAX), from, to, &words);
+            let record = history.handover().unwrap();
+            for _ in 0..2 * ENTRIES_KEPT {
+                record.note(u64::MAX, "a_long_word_for_it_all", &words);
+            }
+            record.end(u64::MAX, "gave_up", &words);
+        }
+        history
+    }
+
+    #[test]
+    fn a_record_takes_no_more_than_is_reckoned_and_the_newest_fits_in_any_share() {
+        let history = talkative(3);
+        let sealed = raft::seal(&history).unwrap().len();
+        let reckoned: usize = history.records().map(RecoveryRecord::size).sum();
+        assert!(sealed <= reckoned + 100, "{sealed} of {reckoned}");
+        assert!(reckoned / 3 <= IN_TOTAL / 1_000, "{reckoned}");
+        let record = history.records().next().unwrap();
+        assert!(record.cause.len() <= WORDS && record.cause.ends_with(" …"));
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_where_there_is_no_room() {
+        let mut history = talkative(5);
+        let one = history.records().next().unwrap().size();
+        history.keep_within(5 * one);
+        assert_eq!(history.records().count(), 5);
+        history.keep_within(3 * one - 1);
+        let left: Vec<u64> = history.records().map(|record| record.id).collect();
+        assert_eq!(left, [4, 5]);
+        history.keep_within(0);
+        assert_eq!(history.records().count(), 1);
     }
 }

@@ -13,6 +13,8 @@ pub mod history;
 pub mod level;
 pub mod peers;
 mod planned_stop;
+mod record;
+pub mod sql_only;
 #[cfg(test)]
 mod tests;
 
@@ -29,9 +31,10 @@ pub use entry::{Answer, Entry};
 pub use history::{History, Kind, RecoveryRecord};
 pub use level::FeatureLevel;
 pub use peers::{Peers, PeersChange, PeersCommand, PeersRefusal};
+pub use sql_only::{Adopted, Observed, SqlChange, SqlCommand, SqlState};
 
-/// Everything that is replicated.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// Everything that is replicated. How it is written: `record`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
     /// By name.
     pub clusters: BTreeMap<ClusterName, ClusterState>,
@@ -41,6 +44,8 @@ pub struct State {
     pub access: Access,
     /// What every peer understands.
     pub level: FeatureLevel,
+    /// Clusters without agents, by name; none before feature level 2.
+    pub sql: BTreeMap<ClusterName, SqlState>,
 }
 
 /// What is replicated of one cluster.

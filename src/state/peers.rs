@@ -168,6 +168,14 @@ impl Peers {
         open.count() < OPEN
     }
 
+    /// Every invitation that counts at `at`, in milliseconds since 1970, by the number it gives: those that nobody took in
+    /// time are left out. Who took one may be a member by now.
+    pub fn invitations(&self, at: u64) -> impl Iterator<Item = (PeerId, &Invitation)> {
+        let counts = move |it: &Invitation| it.taken_by.is_some() || at <= it.expires_at;
+        let all = self.invitations.iter().map(|(id, it)| (*id, it));
+        all.filter(move |(_, it)| counts(it))
+    }
+
     /// The invitation of a peer.
     pub fn invitation(&self, peer: PeerId) -> Option<&Invitation> {
         self.invitations.get(&peer)
@@ -246,7 +254,9 @@ mod tests {
         assert!(!peers.has_room(0, "new:1"));
         assert!(peers.has_room(0, "a:7"));
         assert!(peers.has_room(101, "new:1"));
+        assert_eq!(peers.invitations(100).count(), OPEN);
         take(&mut peers, 0, 7, 1).unwrap();
+        assert_eq!(peers.invitations(101).count(), 1);
         assert!(peers.has_room(0, "new:1"));
     }
 

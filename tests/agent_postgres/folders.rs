@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -97,6 +98,11 @@ fn a_server_with_another_port_is_refused() {
     give_to_postgres(&data);
     let mut command = Command::new("sleep");
     command.arg("60").current_dir(&data);
+    // What root runs there is no server.
+    if rustix::process::geteuid().is_root() {
+        let account = Account::named("postgres").unwrap();
+        command.uid(account.uid).gid(account.gid);
+    }
     let server = Process(command.spawn().unwrap());
     let [port, _] = site.ports;
     let lock = format!("{}\n{}\n1\n5999\n", server.0.id(), data.display());

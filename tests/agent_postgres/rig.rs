@@ -115,6 +115,7 @@ impl Rig {
                 leash: Some(root.join("leash.sh")),
                 run_as: Some("postgres".to_owned()),
                 superuser: "postgres".to_owned(),
+                max_connections: 100,
                 replication: Role {
                     user: "primacy_replication".to_owned(),
                     password_file: root.join("password"),

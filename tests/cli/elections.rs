@@ -158,7 +158,7 @@ fn the_help_ends_with_the_exit_codes() {
     let (code, help, _) = run(&["--help"]);
     assert_eq!(code, Some(0));
     let (_, codes) = help.split_once("Exit codes:\n").unwrap();
-    assert_eq!(codes.lines().count(), 8, "{codes}");
+    assert_eq!(codes.lines().count(), 9, "{codes}");
 }
 
 #[test]

@@ -52,8 +52,8 @@ fn a_peer_with_a_bad_configuration() {
         (
             "zone = ",
             "zonne = ",
-            "line 3: unknown field `zonne`, expected one of `id`, `group`, `join`, `zone`, `folder`, `listen`, `peers`, \
-             `tls`, `plain_http`, `network`; correct or remove it"
+            "line 3: unknown field `zonne`, the nearest one that there is is `zone`; correct or remove it, \
+             docs/server.toml shows all"
                 .to_owned(),
         ),
         (
@@ -212,4 +212,23 @@ fn a_verb_that_makes_no_sense() {
     }
     let (_, clusters, _) = run(&[&api[..], &["status", "--output", "json"]].concat());
     assert_eq!(clusters, "[]\n");
+}
+
+#[test]
+fn a_connection_string_is_printed_without_a_primary_and_the_code_says_so() {
+    let peers = Peers::start(1);
+    let api = ["--api", &peers.api()];
+    let create = ["cluster", "create", "main", "--durability", "async"];
+    let members = ["--member", "a=127.0.0.1:5432/8008@z1"];
+    let (code, _, errors) = run(&[&api[..], &create, &members].concat());
+    assert_eq!(code, Some(0), "{errors}");
+    let (code, text, errors) = run(&[&api[..], &["primary", "--dsn"]].concat());
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(text.starts_with("postgresql://127.0.0.1:5432/?"), "{text}");
+    assert!(
+        errors.contains("(no-primary)\nhint: primacy status"),
+        "{errors}"
+    );
+    let (code, text, errors) = run(&[&api[..], &["primary", "other", "--dsn"]].concat());
+    assert_eq!((code, &*text), (Some(4), ""), "{errors}");
 }

@@ -11,7 +11,7 @@ use crate::installation::{Installation, ends, free_address};
 use crate::rig::{Peers, program, run, told, until};
 
 /// An agent's configuration; nothing of it is started here.
-fn agent(group: &Installation, instance: &str, peer: &str) -> std::path::PathBuf {
+pub fn agent(group: &Installation, instance: &str, peer: &str) -> std::path::PathBuf {
     let home = group.path(instance);
     let text = format!(
         "cluster = \"main\"\ninstance = \"{instance}\"\npeers = [\"{peer}\"]\nfolder = \"{}\"\n\
@@ -25,14 +25,14 @@ fn agent(group: &Installation, instance: &str, peer: &str) -> std::path::PathBuf
     path
 }
 
-fn invited(group: &Installation, guest: &[&str]) -> String {
+pub fn invited(group: &Installation, guest: &[&str]) -> String {
     let (code, text, errors) = group.run(&[&["invite"], guest].concat());
     assert_eq!(code, Some(0), "{errors}");
     text.trim().to_owned()
 }
 
 /// The token goes through the standard input, where no list of processes shows it.
-fn join(token: &str, name: &str, folder: &Path) -> (Option<i32>, String) {
+pub fn join(token: &str, name: &str, folder: &Path) -> (Option<i32>, String) {
     let mut command = program();
     command.args(["join", "-", "--name", name, "--folder"]);
     command.arg(folder).stdin(Stdio::piped());

@@ -43,6 +43,15 @@ fn a_stopped_peer_is_saved_and_a_damaged_file_is_told() {
     assert_eq!(code, Some(0));
     assert!(saved.ends_with(&shown), "{shown}");
     assert_eq!(run(&save).0, Some(7));
+    let (code, json, _) = run(&[&verify[..], &["-o", "json"]].concat());
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(code, Some(0));
+    let cluster = serde_json::json!([{"name": "main", "epoch": 1, "primary": null}]);
+    assert_eq!((&json["peer"], &json["clusters"]), (&1.into(), &cluster));
+    assert!(
+        json["index"].is_u64() && json["members"]["1"].is_string(),
+        "{json}"
+    );
 
     let mut bytes = fs::read(&file).unwrap();
     let middle = bytes.len() / 2;

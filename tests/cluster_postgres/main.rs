@@ -2,8 +2,10 @@
 //! Without PostgreSQL on this machine the tests say so and pass.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
+mod addresses;
 mod deposed;
 mod planned_stop;
+mod problems;
 mod restore;
 
 use std::path::PathBuf;
@@ -100,7 +102,7 @@ impl Dev {
 
     /// A session on the primary, as soon as there is one.
     async fn session(&self) -> Client {
-        let everywhere: Config = self.done(&["primary", "--dsn"]).parse().unwrap();
+        let everywhere = self.dsn();
         let deadline = Instant::now() + WITHIN;
         loop {
             match connect(&everywhere).await {
@@ -109,29 +111,6 @@ impl Dev {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
-
-    /// Where one instance alone answers SQL, whatever it is at the moment.
-    fn address_of(&self, cluster: &Value, instance: &str) -> Config {
-        let everywhere: Config = self.done(&["primary", "--dsn"]).parse().unwrap();
-        let shown = shown(cluster, instance);
-        let port = shown["port"].as_u64().unwrap().try_into().unwrap();
-        let mut config = Config::new();
-        config
-            .user(everywhere.get_user().unwrap())
-            .password(everywhere.get_password().unwrap())
-            .dbname(everywhere.get_dbname().unwrap())
-            .host(shown["host"].as_str().unwrap())
-            .port(port);
-        config
-    }
-
-    /// Every instance but one, and where it answers SQL.
-    fn others(&self, cluster: &Value, but: &str) -> Vec<(String, Config)> {
-        let names = ["a", "b", "c"].into_iter().filter(|name| *name != but);
-        names
-            .map(|name| (name.to_owned(), self.address_of(cluster, name)))
-            .collect()
     }
 }
 

@@ -43,6 +43,9 @@ fn report() -> Report {
         disk: None,
         weak_commits: vec!["role app".to_owned()],
         insecure: true,
+        read_only_default: true,
+        commits_waiting: 3,
+        lag: Some(Duration::from_millis(1500)),
     }
 }
 

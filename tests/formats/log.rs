@@ -263,7 +263,9 @@ pub fn entries() -> Vec<(&'static str, Entry)> {
     let access = access_changes().into_iter().map(of_access);
     let raise = ("raise", Entry::Raise(FeatureLevel::default()));
     let peers = peers.chain(access);
-    clusters.chain(peers).chain([raise]).collect()
+    let without_agents = crate::sql_only::entries();
+    let all = clusters.chain(peers).chain([raise]);
+    all.chain(without_agents).collect()
 }
 
 #[test]

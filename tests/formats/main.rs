@@ -6,6 +6,7 @@
 mod control;
 mod log;
 mod newcomers;
+mod sql_only;
 mod state;
 
 use std::fmt::Debug;

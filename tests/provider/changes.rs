@@ -321,3 +321,27 @@ pub async fn a19_an_older_epoch_and_a_dry_run_change_nothing<S: Stage>(stage: &S
     assert!(!late.retryable() && !late.outcome_unknown());
     assert_eq!(stage.write(p1).await, Written::Acknowledged);
 }
+
+pub async fn a_revoked_standby_receives_nothing_and_says_where_it_ends<S: Stage>(stage: &S) {
+    let [p1, s1, s2] = stage.addresses();
+    let provider = stage.provider();
+    let refused = provider.revoke(&operation(), p1).await;
+    assert!(matches!(refused, Err(ProviderError::WrongRole { .. })));
+    arrives(stage, p1, s1).await;
+    // One that is paused takes no notice of another source by itself.
+    provider.stop_replication(&operation(), s1).await.unwrap();
+    let end = provider.revoke(&operation(), s1).await.unwrap().unwrap();
+    let facts = provider.discover(s1, LONG).await.unwrap();
+    assert_eq!(facts.role, Role::Detached);
+    assert_eq!(facts.status.received, Some(end.clone()));
+    assert!(facts.status.apply_paused && !facts.status.io_thread_running);
+    let rows = stage.rows(s1).await;
+    arrives(stage, p1, s2).await;
+    assert_eq!(stage.rows(s1).await, rows);
+    // What is so already is a success.
+    let again = provider.revoke(&operation(), s1).await.unwrap();
+    assert_eq!(again, Some(end));
+    provider.reattach(&operation(), s1).await.unwrap();
+    provider.start_replication(&operation(), s1).await.unwrap();
+    arrives(stage, p1, s1).await;
+}

@@ -7,6 +7,7 @@ mod changes;
 mod model;
 mod postgres;
 mod preflight;
+mod registry;
 mod servers;
 mod stage;
 mod tls;
@@ -43,4 +44,5 @@ every_provider! {
     changes::a18_commits_wait_for_whom_they_are_told_to,
     changes::a19_a_promotion_is_one_and_the_others_follow,
     changes::a19_an_older_epoch_and_a_dry_run_change_nothing,
+    changes::a_revoked_standby_receives_nothing_and_says_where_it_ends,
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use primacy::clock;
@@ -23,6 +24,8 @@ pub const REPLICATION_SECRET: &str = "replication-secret";
 pub struct Host {
     pub folder: tempfile::TempDir,
     pub binaries: Binaries,
+    /// Ports that the next servers listen on, the last first; any that is free if there is none.
+    pub ports: Mutex<Vec<u16>>,
 }
 
 /// One server.
@@ -57,6 +60,7 @@ impl Host {
         let host = Host {
             binaries: Binaries::find(None, None, Some(account)).unwrap(),
             folder,
+            ports: Mutex::default(),
         };
         host.give(host.folder.path());
         host
@@ -114,7 +118,7 @@ impl Host {
             data: self.folder.path().join(name),
             address: Address {
                 host: "127.0.0.1".to_owned(),
-                port: free_port(),
+                port: self.ports.lock().unwrap().pop().unwrap_or_else(free_port),
             },
             folder: self.folder.path().to_owned(),
             binaries: self.binaries.clone(),

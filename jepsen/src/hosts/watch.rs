@@ -85,9 +85,11 @@ impl Hosts {
         #[derive(Deserialize)]
         struct Peer {
             reachable: bool,
+            role: String,
             leader: Option<u64>,
         }
-        let peers: Vec<Peer> = self.ask("/api/v1/peers").unwrap_or_default();
+        let mut peers: Vec<Peer> = self.ask("/api/v1/peers").unwrap_or_default();
+        peers.retain(|peer| peer.role != "invited");
         let leader = peers.first().and_then(|peer| peer.leader);
         let follows = |peer: &Peer| peer.reachable && peer.leader == leader;
         leader.is_some() && peers.iter().all(follows)

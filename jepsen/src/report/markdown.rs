@@ -112,7 +112,7 @@ fn outages(text: &mut String, summary: &Summary) {
         text,
         "\n## Write outage, ms\n\nThe longest time between two acknowledged writes from the fault on. The cluster was out for no \
          longer than the clients of the zone saw it that waited least; those of the median zone also wait for what clients do, \
-         such as giving up a statement after 2 s. Without an outage it is the longest pause of a loaded machine.\n\n",
+         such as giving up a statement after 2 s (3 s between distant zones). Without an outage it is the longest pause of a loaded machine.\n\n",
     );
     let head = [
         "fault",

@@ -62,7 +62,8 @@ impl Hands {
                 names.unwrap_or(own_names()).to_owned(),
             ),
         ]);
-        settings::write(data, &settings::base(&listen, 100, &extra), &[])
+        let connections = self.config.max_connections;
+        settings::write(data, &settings::base(&listen, connections, &extra), &[])
     }
 
     pub(super) fn conninfo(&self, source: &Source) -> String {

@@ -57,7 +57,9 @@ impl Hands {
             self.note_identity(control_file::read(&fresh)?.system)?;
             // Only an empty folder can be removed so.
             if data.exists() {
-                fs::remove_dir(data).map_err(|source| Error::File {
+                let removed = durable::Folder::around(data);
+                let removed = removed.and_then(|(_above, held)| fs::remove_dir(held));
+                removed.map_err(|source| Error::File {
                     action: "make room in",
                     path: data.to_owned(),
                     source,

@@ -235,7 +235,8 @@ fn make_parent(path: &Path) -> Done {
     let Some(parent) = path.parent() else {
         return Ok(());
     };
-    fs::create_dir_all(parent).map_err(|source| Error::File {
+    let made = durable::Folder::make(parent).map(drop);
+    made.map_err(|source| Error::File {
         action: "create folder",
         path: parent.to_owned(),
         source,

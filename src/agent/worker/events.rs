@@ -237,6 +237,7 @@ impl Worker {
             known.has_answered = false;
             known.answered_at = seen.began;
             known.flushed = (Lsn::default(), seen.began);
+            known.caught_up_at = seen.began;
             self.timeline = Timeline::default();
         }
         if seen.has_answered {
@@ -256,6 +257,9 @@ impl Worker {
             let flushed = reading.received.unwrap_or(reading.session.position).lsn;
             if flushed > known.flushed.0 {
                 known.flushed = (flushed, seen.began);
+            }
+            if reading.has_applied_all {
+                known.caught_up_at = seen.began;
             }
         }
         if let Ok(data) = &seen.data {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::model::AccessRole;
+use crate::security::Fingerprint;
 
 /// The word itself, or the first line of the standard input.
 pub(super) fn token(word: &str) -> Result<String, std::io::Error> {
@@ -91,7 +92,8 @@ pub(in crate::cli) enum TokenVerb {
         /// What its holder may do: viewer, operator or admin
         #[arg(long)]
         role: AccessRole,
-        /// Only in this cluster; may be given several times. In the whole installation if left out
+        /// Only in this cluster, which need not be there yet; may be given several times. In the whole installation if left
+        /// out, as an admin always is
         #[arg(long)]
         cluster: Vec<String>,
         /// How long it counts
@@ -149,6 +151,51 @@ pub(in crate::cli) enum CertVerb {
         #[command(flatten)]
         issue: Issue,
     },
+    /// Who holds the keys in a folder, which authorities are trusted there, and which one signs
+    Show {
+        /// FOLDER/tls of a peer or an agent, or the folder of a tool
+        folder: PathBuf,
+    },
+    /// Trust another authority, too: the first step of a rotation, at every peer
+    #[command(
+        before_long_help = "A new authority, in four steps, each at every peer before the next one. TLS is the folder tls of that peer; do all
+of it as the user that runs the peer (sudo -u primacy …), who must be able to read NEW.
+  primacy cert authority --folder NEW --group GROUP   once; GROUP is what primacy cert show TLS says; copy NEW to every peer
+  primacy cert trust TLS NEW/authority.pem            also for tools, in their folders, and in the ca.pem beside a token
+      then a day goes by, in which all agents renew; at once: SIGHUP to each agent
+      primacy cert show FOLDER/tls at every agent must list both, or it is cut off by the next step
+  primacy cert sign-with TLS NEW
+      then a day goes by, in which all renew; at once: SIGHUP to each peer, then to each agent; tools are invited anew
+      primacy cert show must say at every peer and agent that the new one signed the own certificate
+  primacy cert distrust TLS OLD-FINGERPRINT
+A host that was off meanwhile is invited anew: primacy invite agent CLUSTER INSTANCE, and start it with the new token."
+    )]
+    Trust {
+        /// FOLDER/tls of a peer or an agent, or the folder of a tool
+        folder: PathBuf,
+        /// A PEM file with certificates of authorities; keys in it are not looked at
+        certificates: PathBuf,
+    },
+    /// Have a peer sign with another authority, which all trust already
+    SignWith {
+        /// FOLDER/tls of the peer
+        folder: PathBuf,
+        /// The folder of the authority: authority.pem
+        authority: PathBuf,
+    },
+    /// Trust an authority no more: the last step of a rotation
+    Distrust {
+        /// FOLDER/tls of a peer or an agent, or the folder of a tool
+        folder: PathBuf,
+        /// As `primacy cert show` shows it
+        #[arg(value_parser = fingerprint)]
+        fingerprint: Fingerprint,
+    },
+}
+
+fn fingerprint(text: &str) -> Result<Fingerprint, &'static str> {
+    let wrong = |()| "it is not the fingerprint of a certificate: 64 hexadecimal digits";
+    text.parse().map_err(wrong)
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,37 @@ fn columns_are_aligned() {
 }
 
 #[test]
+fn a_problem_shows_its_evidence_and_what_follows() {
+    let problem = |since: Option<&str>| ProblemView {
+        cluster: "demo".to_owned(),
+        finding: FindingView {
+            code: "Some".to_owned(),
+            text: "1 of 2".to_owned(),
+            instances: vec!["a".to_owned()],
+            since: since.map(str::to_owned),
+            actionable: false,
+            remedy: "Primacy waits".to_owned(),
+        },
+    };
+    let text = problems(&[problem(Some("2026-01-01T00:00:00Z")), problem(None)]);
+    let expected = "\
+demo  Some since 2026-01-01T00:00:00Z: 1 of 2
+      Primacy waits
+demo  Some: 1 of 2
+      Primacy waits
+";
+    assert_eq!(text, expected);
+    assert_eq!(problems(&[]), "no problems\n");
+    // As the API writes them.
+    let text = serde_json::to_string(&problem(None)).unwrap();
+    assert!(text.starts_with(r#"{"cluster":"demo","code":"Some","text":"1 of 2","#));
+    assert_eq!(
+        serde_json::from_str::<ProblemView>(&text).unwrap(),
+        problem(None)
+    );
+}
+
+#[test]
 fn a_creation_shows_its_first_primary_alone() {
     let recovery = |kind: &str, from: Option<&str>, to: Option<&str>| RecoveryView {
         id: 1,
@@ -68,6 +99,8 @@ fn view(primary: Option<&str>, phase: &str, instances: Vec<InstanceView>) -> Clu
         reads: "fast".to_owned(),
         durability: "quorum 1".to_owned(),
         standby_acks: 1,
+        fence: "agents".to_owned(),
+        guarantee: String::new(),
         epoch: 1,
         timeline: 2,
         primary: primary.map(str::to_owned),
@@ -77,6 +110,10 @@ fn view(primary: Option<&str>, phase: &str, instances: Vec<InstanceView>) -> Clu
         findings: vec![FindingView {
             code: "Some".to_owned(),
             text: "finding".to_owned(),
+            instances: vec![],
+            since: None,
+            actionable: false,
+            remedy: "Primacy waits".to_owned(),
         }],
         waiting: vec![],
         under_way: vec![],
@@ -123,6 +160,15 @@ WARN  peer 2 at h:7002 does not answer
 WARN  of a peer
 ";
     assert_eq!(clusters(std::slice::from_ref(&clustered), &peers), expected);
+    let [leads, away] = peers.clone();
+    let with_newcomers = [
+        leads,
+        away,
+        peer(4, false, "invited"),
+        peer(5, false, "joining"),
+    ];
+    let text = clusters(std::slice::from_ref(&clustered), &with_newcomers);
+    assert_eq!(text, expected, "who is only invited is missed by nobody");
 
     let heading = "WARN  stale, from peer 1; 1 of 2 peers answer, a majority is missing: no failover, \
             and the primary stops when its lease ends\n";
@@ -159,6 +205,7 @@ fn peer(id: u64, reachable: bool, role: &str) -> PeerView {
         behind: None,
         feature_level_spoken: Some(1),
         feature_level: Some(1),
+        invited_until: None,
         warnings: (id == 1)
             .then(|| "of a peer".to_owned())
             .into_iter()
@@ -174,12 +221,24 @@ fn a_lease_is_shown_with_whoever_holds_it_and_a_leader_without_one_is_told_apart
         behind: Some(0),
         ..peer(1, true, "leader")
     };
-    let text = super::peers(&[leads, peer(2, true, "leader"), peer(3, false, "unknown")]);
+    let invited = PeerView {
+        invited_until: Some("2026-01-01T00:00:00Z".to_owned()),
+        vote: false,
+        term: None,
+        ..peer(4, false, "invited")
+    };
+    let text = super::peers(&[
+        leads,
+        peer(2, true, "leader"),
+        peer(3, false, "unknown"),
+        invited,
+    ]);
     let expected = "\
-PEER  ADDRESS  ZONE  ROLE         LEASE  VOTE  BEHIND  TERM  LAST LOG  APPLIED
-1     h:7001   z1    leader       0.3 s  yes   0       3     -         -
-2     h:7002   -     leader       none   yes   -       3     -         -
-3     h:7003   -     unreachable  -      yes   -       3     -         -
+PEER  ADDRESS  ZONE  ROLE                                LEASE  VOTE  BEHIND  TERM  LAST LOG  APPLIED
+1     h:7001   z1    leader                              0.3 s  yes   0       3     -         -
+2     h:7002   -     leader                              none   yes   -       3     -         -
+3     h:7003   -     unreachable                         -      yes   -       3     -         -
+4     h:7004   -     invited until 2026-01-01T00:00:00Z  -      no    -       -     -         -
 ";
     assert_eq!(text, expected);
 }

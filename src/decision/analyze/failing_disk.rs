@@ -1,6 +1,6 @@
-//! Does the disk of every instance take writes? That of the primary is judged with the primary itself.
+//! Does the disk of every standby take writes? That of the primary is judged with the primary itself.
 
-use crate::model::{InstanceId, View};
+use crate::model::View;
 use crate::state::ClusterState;
 
 use super::super::Finding;
@@ -10,16 +10,12 @@ pub(super) fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {
     let others = cluster.members.keys();
     others
         .filter(|id| cluster.primary.as_ref() != Some(*id))
-        .filter_map(|id| finding(id, false, view))
+        .filter_map(|id| {
+            let trouble = view.disk_trouble(id)?;
+            trouble.is_failure().then(|| Finding::FailingDisk {
+                instance: id.clone(),
+                refusal: trouble.refusal.clone(),
+            })
+        })
         .collect()
-}
-
-/// The finding about one instance whose disk fails.
-pub(super) fn finding(instance: &InstanceId, is_primary: bool, view: &View) -> Option<Finding> {
-    let trouble = view.disk_trouble(instance)?;
-    trouble.is_failure().then(|| Finding::FailingDisk {
-        instance: instance.clone(),
-        is_primary,
-        refusal: trouble.refusal.clone(),
-    })
 }

@@ -37,7 +37,7 @@ mod tests {
             report.weak_commits = settings.iter().map(|&it| it.to_owned()).collect();
             let found = analyze(&at_rest(cluster), &view([("a", report)]));
             assert_eq!(!found.is_empty(), expected, "{found:?}");
-            assert!(!found.iter().any(Finding::calls_for_handover));
+            assert!(!found.iter().any(Finding::is_actionable));
         };
         let quorum = Durability::Quorum { standbys: 1 };
         let weak = ["role app: synchronous_commit = off"];

@@ -65,7 +65,7 @@ fn a_primary_with_a_full_disk_is_replaced_whoever_hears_it() {
         assert_eq!(decide(&state, &view), Plan::default(), "it may be busy");
         fill_disk(&mut view, "a", 5);
         let plan = decide(&state, &view);
-        assert_eq!(plan.findings[0].code(), "FailingDisk");
+        assert_eq!(plan.findings[0].code(), "StalledPrimary");
         let says = plan.findings[0].to_string();
         assert!(says.contains("primary a") && says.contains("no space left"));
         assert!(begins(&plan), "{durability}");

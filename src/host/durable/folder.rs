@@ -8,9 +8,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, readlinkat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, readlinkat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
+
+use super::folder_of;
 
 /// As many links as the kernel follows on one way.
 const MOST_LINKS: usize = 40;
@@ -72,6 +74,30 @@ impl Folder {
         })
     }
 
+    /// The folder that `path` is in, held, and the path through it: whoever moves a folder above does not send elsewhere
+    /// what is done there. A link that bears the last name is not followed. Errors: those of [`Folder::open`].
+    pub fn around(path: &Path) -> io::Result<(Folder, PathBuf)> {
+        let name = path.file_name().ok_or(Errno::INVAL)?;
+        let folder = Folder::open(folder_of(path))?;
+        let held = folder.path().join(name);
+        Ok((folder, held))
+    }
+
+    /// Makes this folder and those above it that are not there, each in the one that was found or made before.
+    /// Errors: those of [`Folder::open`].
+    pub fn make(path: &Path) -> io::Result<Folder> {
+        match (Folder::open(path), path.file_name()) {
+            (Err(error), Some(name)) if error.kind() == io::ErrorKind::NotFound => {
+                let above = Folder::make(folder_of(path))?;
+                match mkdirat(&above.opened, name, Mode::from_raw_mode(0o777)) {
+                    Ok(()) | Err(Errno::EXIST) => Folder::open(path),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            (found, _) => found,
+        }
+    }
+
     /// A path that leads into this folder and no other, for as long as it is held.
     pub fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.opened.as_raw_fd()).into()
@@ -106,7 +132,7 @@ impl Folder {
 
     /// A new and empty file of the folder's owner, which alone may read it, to append to. What bore the name is gone,
     /// and what it led to is untouched.
-    pub(super) fn create(&self, name: &OsStr) -> io::Result<File> {
+    pub(in crate::host) fn create(&self, name: &OsStr) -> io::Result<File> {
         match unlinkat(&self.opened, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
@@ -138,6 +164,24 @@ mod tests {
     use crate::host::Error;
 
     const NOBODY: u32 = 65_534;
+
+    #[test]
+    fn folders_are_made_where_they_are_not_and_held_under_another_name() {
+        let root = tempfile::tempdir().unwrap();
+        let (deep, moved) = (root.path().join("a/b/c"), root.path().join("moved"));
+        Folder::make(&deep).unwrap();
+        Folder::make(&deep).unwrap();
+        let (_folder, held) = Folder::around(&deep).unwrap();
+        fs::rename(root.path().join("a"), &moved).unwrap();
+        fs::create_dir_all(&deep).unwrap();
+        fs::remove_dir(&held).unwrap();
+        assert!(deep.exists() && !moved.join("b/c").exists());
+        fs::write(root.path().join("file"), "").unwrap();
+        assert!(Folder::make(&root.path().join("file/x")).is_err());
+        symlink("nowhere", root.path().join("dangling")).unwrap();
+        assert!(Folder::make(&root.path().join("dangling/x")).is_err());
+        assert!(!root.path().join("nowhere").exists());
+    }
 
     #[test]
     fn a_folder_is_found_through_links_that_lead_root_not_astray() {
@@ -175,6 +219,7 @@ mod tests {
             fs::create_dir(theirs.join("new")).unwrap();
             give_folder(&links.join("theirs/new"), NOBODY, NOBODY).unwrap();
             assert_eq!(fs::metadata(theirs.join("new")).unwrap().uid(), NOBODY);
+            assert!(Folder::make(&links.join("own/new")).is_err() && !own.join("new").exists());
             give_folder(&own, NOBODY, NOBODY).unwrap();
             assert_eq!(fs::metadata(&own).unwrap().uid(), NOBODY);
             assert_eq!(fs::metadata(own.join("file")).unwrap().uid(), 0);

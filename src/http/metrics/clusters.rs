@@ -1,7 +1,9 @@
 //! The clusters, as they are recorded and as this peer sees them: every peer looks for itself, so the peers may differ
 //! for a moment.
 
-use crate::http::clusters::view;
+use std::collections::BTreeMap;
+
+use crate::http::clusters::{names, view};
 use crate::http::pace::Pace;
 use crate::http::views::recovery::{kind, took_ms};
 use crate::http::views::{ClusterView, InstanceView};
@@ -15,9 +17,7 @@ const ROLES: [&str; 3] = ["primary", "standby", "none"];
 
 /// Tells one cluster after the other, with everybody else's work between them.
 pub(super) async fn tell(page: &mut Page, peer: &Peer) {
-    let names: Vec<ClusterName> = peer
-        .consensus
-        .read(|state| state.clusters.keys().cloned().collect());
+    let names = peer.consensus.read(|state| names(state));
     let mut pace = Pace::begin();
     for name in &names {
         if let Some(view) = view(peer, name) {
@@ -65,15 +65,19 @@ fn record(page: &mut Page, view: &ClusterView) {
         "How many standbys a commit waits for",
         view.standby_acks as u64,
     );
-    let findings = view.findings.iter().map(|finding| {
+    let mut problems = BTreeMap::<&str, u64>::new();
+    for finding in &view.findings {
+        *problems.entry(&finding.code).or_default() += 1;
+    }
+    let problems = problems.into_iter().map(|(code, count)| {
         let mut labels = of(view);
-        labels.push(("code", finding.code.clone()));
-        (labels, 1)
+        labels.push(("code", code.to_owned()));
+        (labels, count)
     });
     page.gauges(
-        "cluster_finding",
-        "1 for each finding that stands",
-        findings,
+        "problems",
+        "How many findings of a code stand; no value if none does",
+        problems,
     );
 }
 

@@ -17,6 +17,9 @@ pub struct TokenView {
     pub expires_at: String,
     /// Whether that moment has passed, by the wall clock of the peer that answered.
     pub expired: bool,
+    /// What may be a slip: clusters that are not there.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// A certificate that one newcomer may have.
@@ -32,4 +35,7 @@ pub struct GuestView {
     pub authority: String,
     /// When the invitation ends, RFC 3339, by the leader's wall clock.
     pub expires_at: String,
+    /// What may be a slip: a cluster or an instance that is not there.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }

@@ -5,15 +5,17 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
-use crate::decision::Plan;
+use crate::decision::{Finding, Plan};
 use crate::model::{
-    Database, InstanceId, Lsn, Receiver, Sighting, Standing, Stopped, View, WalPosition,
+    Database, Durability, InstanceId, Lsn, Receiver, Sighting, Standing, Stopped, View, WalPosition,
 };
 use crate::recovery::{Reason, Step};
 use crate::state::ClusterState;
 
+use super::finding::{FindingView, finding_view};
+
 /// A failure that was not repeated for this long is over.
-const FAILURE_SHOWN_FOR: std::time::Duration = std::time::Duration::from_secs(10);
+pub(super) const FAILURE_SHOWN_FOR: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// One cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,13 @@ pub struct ClusterView {
     pub reads: String,
     /// How many standbys a commit waits for.
     pub standby_acks: usize,
+    /// What keeps an old primary from writing: `agents`; `courtesy`, where it is asked to; `required`, where agents must and
+    /// there are none.
+    #[serde(default)]
+    pub fence: String,
+    /// What a failover does and does not guarantee, in words.
+    #[serde(default)]
+    pub guarantee: String,
     /// The fencing token; grows with every change of primary.
     pub epoch: u64,
     /// The timeline number that belongs to the epoch.
@@ -68,7 +77,7 @@ pub struct InstanceView {
     /// What it is: `primary`, `standby` or `none`.
     pub role: String,
     /// `running`, `streaming`, `not_streaming`, `starting`, `unresponsive`, `stopped`, `died`,
-    /// `lease_ended`, `absent`, `silent` or `unknown`.
+    /// `lease_ended`, `absent`, `silent` or `unknown`; without an agent also `read_only`, `detached`, `refusing` or `gone`.
     pub state: String,
     /// The timeline of its position.
     pub timeline: Option<u32>,
@@ -81,7 +90,7 @@ pub struct InstanceView {
     /// Until when at most its PostgreSQL may run as the primary although its agent was stopped on purpose, RFC
     /// 3339 in UTC; none if no such stop is recorded.
     pub planned_stop_until: Option<String>,
-    /// `voter` if its promise counts, else `recovering`.
+    /// `voter` if its promise counts, else `recovering`; without an agent `voter` if commits may wait for it, else `observer`.
     pub standing: String,
     /// The recorded filling of its data folder.
     pub incarnation: u32,
@@ -93,15 +102,6 @@ pub struct InstanceView {
     pub connected: bool,
     /// The last command that it could not carry out, in words.
     pub failure: Option<String>,
-}
-
-/// A finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FindingView {
-    /// Stable.
-    pub code: String,
-    /// In words.
-    pub text: String,
 }
 
 /// Why a procedure waits.
@@ -133,6 +133,7 @@ pub(in crate::http) fn cluster_view(
     plan: &Plan,
     under_way: &[Step],
     mut warnings: Vec<String>,
+    since: impl Fn(&Finding) -> Option<u64>,
 ) -> ClusterView {
     let cluster = &state.cluster;
     let insecure = view
@@ -151,6 +152,7 @@ pub(in crate::http) fn cluster_view(
     warnings.extend(strangers.map(|(id, _)| {
         format!("an agent says that it is {id}'s, and there is no such member: correct `instance` in its configuration")
     }));
+    warnings.extend(ahead(state, view));
     let phase = match (&state.handover, &cluster.primary) {
         (Some(handover), _) => handover.phase(),
         (None, Some(_)) => "serving",
@@ -163,6 +165,8 @@ pub(in crate::http) fn cluster_view(
         durability: cluster.durability.to_string(),
         reads: cluster.reads.name().to_owned(),
         standby_acks: cluster.durability.standby_acks(),
+        fence: "agents".to_owned(),
+        guarantee: guarantee(cluster.durability).to_owned(),
         epoch: cluster.epoch.0,
         timeline: cluster.timeline.0,
         primary: cluster.primary.as_ref().map(ToString::to_string),
@@ -176,10 +180,7 @@ pub(in crate::http) fn cluster_view(
         findings: plan
             .findings
             .iter()
-            .map(|finding| FindingView {
-                code: finding.code().to_owned(),
-                text: finding.to_string(),
-            })
+            .map(|finding| finding_view(finding, since(finding)))
             .collect(),
         waiting: plan
             .waiting
@@ -199,6 +200,34 @@ pub(in crate::http) fn cluster_view(
             })
             .collect(),
         warnings,
+    }
+}
+
+/// Whose agents obey nothing that this group commands now: they promised an epoch that it has not burnt.
+fn ahead(state: &ClusterState, view: &View) -> Vec<String> {
+    let epoch = state.cluster.epoch;
+    let promised = state.cluster.members.keys().filter_map(|id| {
+        let promised = view.fresh(id)?.promised?.epoch;
+        (promised > epoch).then_some((id, promised))
+    });
+    let told = promised.map(|(id, promised)| {
+        format!(
+            "{id} has promised epoch {promised}, and here the cluster is at epoch {epoch}, so its agent obeys nothing: the peers \
+             began anew elsewhere, or these were of before; stop all peers but those of one group, and if it is this one, \
+             begin it anew, which puts its epochs above (primacy peers snapshot restore --help)"
+        )
+    });
+    told.collect()
+}
+
+fn guarantee(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Quorum { .. } => {
+            "no acknowledged commit is lost by a failover; an old primary is stopped by its agent, at the latest when its lease ends"
+        }
+        Durability::Async => {
+            "a failover may lose what was acknowledged and not sent yet; an old primary is stopped before another one is promoted"
+        }
     }
 }
 
@@ -321,6 +350,44 @@ fn code(reason: &Reason) -> &'static str {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::example::{at, cluster, order, standby, view};
+    use crate::model::{Durability, Epoch};
+    use crate::state::example::at_rest;
+
+    #[test]
+    fn who_promised_more_than_is_recorded_is_named() {
+        let state = at_rest(cluster(&["a", "b", "c"], Durability::Async));
+        let promised = |name, epoch| {
+            let mut report = standby(&state.cluster, name, at(2, 40));
+            report.promised = Some(order(epoch, 1));
+            report
+        };
+        let epoch = state.cluster.epoch;
+        assert_eq!(epoch, Epoch(1));
+        let of = |epoch| {
+            ahead(
+                &state,
+                &view([("b", promised("b", epoch)), ("c", promised("c", 1))]),
+            )
+        };
+        assert!(of(1).is_empty());
+        let told = of(9);
+        assert_eq!(told.len(), 1);
+        let words = "b has promised epoch 9, and here the cluster is at epoch 1";
+        assert!(told[0].starts_with(words), "{told:?}");
+        // What a silent one said may be long over.
+        let mut silent = view([("b", promised("b", 9))]);
+        silent
+            .instances
+            .values_mut()
+            .for_each(|it| it.connected = false);
+        assert!(ahead(&state, &silent).is_empty());
+    }
 }

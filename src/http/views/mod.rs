@@ -2,16 +2,23 @@
 
 mod access;
 mod cluster;
+mod finding;
 mod orchestrator;
 mod peers;
 pub(super) mod recovery;
+mod sql_only;
 
 pub use access::{GuestView, TokenView};
 pub(super) use cluster::cluster_view;
-pub use cluster::{ClusterView, FindingView, InstanceView, StepView, WaitView};
+pub use cluster::{ClusterView, InstanceView, StepView, WaitView};
+pub use finding::{FindingView, ProblemView};
 pub use orchestrator::{
     OrchestratorAnswerView, OrchestratorHealthView, OrchestratorNodeView, OrchestratorRaftView,
 };
-pub use peers::{InvitedView, LeaderView, MembersView, PeerView, TransferredView};
+pub use peers::{
+    INVITED, InvitedView, JOINING, LeaderView, MembersView, PeerView, TransferredView,
+};
 pub(super) use recovery::recovery_view;
 pub use recovery::{EntryView, RecoveryView};
+pub use sql_only::{AdoptedView, AdoptionView, LackView};
+pub(super) use sql_only::{adoption_view, sql_cluster_view};

@@ -29,13 +29,14 @@ pub struct LeaderView {
 pub struct PeerView {
     /// Its id.
     pub id: u64,
-    /// Its `host:port`.
+    /// Its `host:port`; of one that is invited, where it will answer.
     pub address: String,
     /// Its failure domain; none if it did not answer.
     pub zone: Option<String>,
     /// Whether it answered just now.
     pub reachable: bool,
-    /// `leader`, `follower`, `candidate`, `learner`, `stopped`, `starting` before it takes part, or `unknown`.
+    /// `leader`, `follower`, `candidate`, `learner`, `stopped`, `starting` before it takes part, or `unknown`. Of
+    /// those who are no members yet `invited`, or `joining` once the invitation was used.
     pub role: String,
     /// Whom it believes to lead.
     pub leader: Option<u64>,
@@ -59,9 +60,24 @@ pub struct PeerView {
     /// The feature level of the group that it has applied; changes that need a higher one are refused.
     #[serde(default)]
     pub feature_level: Option<u32>,
+    /// Until when an invitation that nobody used can be, RFC 3339, by the leader's wall clock.
+    #[serde(default)]
+    pub invited_until: Option<String>,
     /// What is allowed there and should not be.
     pub warnings: Vec<String>,
 }
+
+impl PeerView {
+    /// Whether it belongs to the group; else it was only invited.
+    pub fn is_member(&self) -> bool {
+        !matches!(self.role.as_str(), INVITED | JOINING)
+    }
+}
+
+/// The role of one that may join.
+pub const INVITED: &str = "invited";
+/// The role of one that has used its invitation, and is no member yet.
+pub const JOINING: &str = "joining";
 
 /// A place that one newcomer may take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -49,6 +49,7 @@ pub(in crate::http) fn kind(kind: Kind) -> &'static str {
         Kind::Creation => "creation",
         Kind::Handover => "handover",
         Kind::Rejoin => "rejoin",
+        Kind::Adoption => "adoption",
     }
 }
 

@@ -1,12 +1,11 @@
 //! As whom a provider signs in everywhere, and with which secret.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use super::passfile;
 use crate::model::Address;
 use crate::provider::{ProviderError, Result};
-use crate::security::DatabaseTls;
+use crate::security::{DatabaseTls, Password};
 
 /// As whom, and how.
 #[derive(Debug, Clone)]
@@ -19,27 +18,6 @@ pub struct Login {
     pub database: String,
     /// TLS.
     pub tls: DatabaseTls,
-}
-
-/// A secret, or where it is. `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Password {
-    /// None: a certificate, or a server that trusts the address.
-    None,
-    /// This one.
-    Text(String),
-    /// The line of libpq's password file that fits, read for each session, so that it may change.
-    File(PathBuf),
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Password::None => f.write_str("None"),
-            Password::Text(_) => f.write_str("Text(..)"),
-            Password::File(path) => f.debug_tuple("File").field(path).finish(),
-        }
-    }
 }
 
 impl Login {
@@ -63,16 +41,5 @@ impl Login {
         let text = tokio::fs::read(path).await.map_err(|it| unusable(&it))?;
         let text = String::from_utf8_lossy(&text);
         Ok(passfile::find(&text, of, &self.database, &self.user))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_not_shown() {
-        let shown = format!("{:?}", Password::Text("secret".to_owned()));
-        assert_eq!(shown, "Text(..)");
     }
 }

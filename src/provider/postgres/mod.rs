@@ -10,6 +10,7 @@
 //! | `snapshot`, `lag` | the one statement that says what an instance is |
 //! | `remote` | [`Postgres`]: sessions that are kept, and what is read |
 //! | `settings`, `roles`, `sources`, `synchronous` | what is changed |
+//! | `revocation` | a standby that receives nothing more, proven |
 //! | `grants`, `preflight` | the rights that all of this needs, and what is missing |
 //! | `local`, `reading` | [`LocalPostgres`]: the server beside an agent |
 
@@ -26,6 +27,7 @@ pub(crate) mod passfile;
 mod preflight;
 mod reading;
 mod remote;
+mod revocation;
 mod roles;
 mod session;
 mod settings;
@@ -33,7 +35,8 @@ mod snapshot;
 mod sources;
 pub(crate) mod synchronous;
 
+pub use crate::security::Password;
 pub use local::{Endpoint, LocalPostgres};
-pub use login::{Login, Password};
+pub use login::Login;
 pub use preflight::Lack;
 pub use remote::Postgres;

@@ -33,7 +33,11 @@ SELECT recovering,
                       replace(setting, '=', ' = ') AS setting
                  FROM pg_db_role_setting LEFT JOIN pg_database ON pg_database.oid = setdatabase,
                       unnest(setconfig) AS setting
-                WHERE setting ~* '^synchronous_commit=(?!(on|true|yes|1|remote_apply)$)' LIMIT 20) AS weak) END
+                WHERE setting ~* '^synchronous_commit=(?!(on|true|yes|1|remote_apply)$)' LIMIT 20) AS weak) END,
+       CASE WHEN NOT recovering THEN (SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep') END,
+       CASE WHEN recovering THEN
+           (1000 * extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()))::bigint END,
+       (SELECT wait_event = 'RecoveryWalStream' FROM pg_stat_activity WHERE backend_type = 'startup')
   FROM (SELECT pg_is_in_recovery() AS recovering OFFSET 0) AS state
   LEFT JOIN pg_stat_wal_receiver AS r ON true";
 
@@ -126,8 +130,15 @@ fn understand(row: &SimpleQueryRow) -> Result<Reading> {
             text(4)
         ));
     }
+    let position = session.position.lsn;
+    let applied_age = row.get(18).and_then(|millis| millis.parse::<i64>().ok());
     Ok(Reading {
         session,
+        // What was received may end in the middle of a record.
+        has_applied_all: in_recovery
+            && (received.is_none_or(|it| position >= it.lsn) || text(19) == "t"),
+        commits_waiting: text(17).parse().unwrap_or_default(),
+        applied_age: applied_age.map(|millis| Duration::from_millis(millis.max(0) as u64)),
         weak_commits,
         receiver_processes,
         startup_process: text(7).parse().ok(),

@@ -145,7 +145,9 @@ impl Postgres {
             .ask(
                 call,
                 "SELECT application_name, host(client_addr), state, sync_state, flush_lsn, replay_lsn \
-                 FROM pg_stat_replication ORDER BY 1, pid",
+                 FROM pg_stat_replication AS r \
+                 WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE active_pid = r.pid AND slot_type = 'logical') \
+                 ORDER BY 1, pid",
             )
             .await?;
         let replica = |row: &tokio_postgres::SimpleQueryRow| {
@@ -227,6 +229,7 @@ impl DatabaseProvider for Postgres {
         Ok(InstanceFacts {
             address: of.clone(),
             own_port: seen.own_port,
+            started: seen.started,
             system: seen.system,
             version: version.to_owned(),
             role: seen.role(),
@@ -335,6 +338,10 @@ impl DatabaseProvider for Postgres {
 
     async fn detach(&self, by: &Operation, of: &Address) -> Result<()> {
         self.point_nowhere(by, of).await
+    }
+
+    async fn revoke(&self, by: &Operation, of: &Address) -> Result<Option<Position>> {
+        self.take_back(by, of).await
     }
 
     async fn reattach(&self, by: &Operation, of: &Address) -> Result<()> {

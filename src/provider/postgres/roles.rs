@@ -158,6 +158,12 @@ impl Postgres {
                 }
                 Err(error) => Err(error),
             };
+            // One that is paused looks whether it was told to promote once in a second, unless it is woken. What it answers
+            // to that means nothing: it may have looked.
+            if let (Ok(session), true) = (&made, seen.pause != "not paused") {
+                let woken = session.ask(&call, "SELECT pg_wal_replay_resume()").await;
+                tracing::debug!(instance = %of, is_woken = woken.is_ok(), "told to promote while paused");
+            }
             let is_so = |seen: &Snapshot| Ok(!seen.in_recovery);
             let (session, seen) = self.settled(&call, of, made, is_so).await?;
             self.keep(of, session);

@@ -44,7 +44,8 @@ SELECT state.recovering,
        current_setting('wal_log_hints') = 'on' OR current_setting('data_checksums') = 'on',
        (SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'),
        current_setting('server_version'),
-       (SELECT wait_event = '{waits_for_wal}' FROM pg_stat_activity WHERE backend_type = 'startup')
+       (SELECT wait_event = '{waits_for_wal}' FROM pg_stat_activity WHERE backend_type = 'startup'),
+       (1000000 * extract(epoch FROM pg_postmaster_start_time()))::bigint
   FROM (SELECT pg_is_in_recovery() AS recovering OFFSET 0) AS state
   LEFT JOIN pg_stat_wal_receiver AS r ON true
  CROSS JOIN LATERAL (
@@ -59,6 +60,8 @@ pub(super) struct Snapshot {
     pub in_recovery: bool,
     pub system: SystemIdentifier,
     pub own_port: u16,
+    /// When the postmaster started, in microseconds since 1970.
+    pub started: u64,
     pub conninfo: String,
     pub slot: String,
     pub synchronous_standby_names: String,
@@ -224,6 +227,7 @@ fn understand(row: &SimpleQueryRow) -> Result<Snapshot> {
         in_recovery,
         system: SystemIdentifier(text(1).parse().map_err(|_| odd("system identifier"))?),
         own_port: text(2).parse().map_err(|_| odd("port"))?,
+        started: text(25).parse().map_err(|_| odd("time of start"))?,
         conninfo: text(3).to_owned(),
         slot: text(4).to_owned(),
         synchronous_standby_names: text(5).to_owned(),
@@ -258,6 +262,7 @@ pub(super) mod example {
             in_recovery: true,
             system: SystemIdentifier(7),
             own_port: 5433,
+            started: 1,
             conninfo: "host=a port=5432 user=r application_name=s1".to_owned(),
             slot: "s1".to_owned(),
             synchronous_standby_names: String::new(),

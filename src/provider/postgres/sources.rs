@@ -94,10 +94,7 @@ impl Postgres {
         of: &Address,
         wanted: &str,
     ) -> Result<Session> {
-        let written = match Conninfo::parse(wanted).is_ok_and(|it| !it.has_secret()) {
-            true => write(call, &session, SOURCE, wanted).await,
-            false => write_secret(call, &session, SOURCE, wanted).await,
-        };
+        let written = write_source(call, &session, wanted).await;
         let made = written.map(|()| session);
         let is_so = |seen: &Snapshot| {
             must_be_standby(seen)?;
@@ -157,6 +154,14 @@ impl Postgres {
     }
 }
 
+/// Writes `primary_conninfo` and has the server read it. Errors: as [`write_secret`] if it holds a password.
+pub(super) async fn write_source(call: &Call, session: &Session, wanted: &str) -> Result<()> {
+    match Conninfo::parse(wanted).is_ok_and(|it| !it.has_secret()) {
+        true => write(call, session, SOURCE, wanted).await,
+        false => write_secret(call, session, SOURCE, wanted).await,
+    }
+}
+
 /// What is in force and can be changed now. Errors: `WrongRole`, `AgentRequired`, `Precondition`, `Parse`.
 fn changeable(session: &Session, seen: &Snapshot) -> Result<Conninfo> {
     must_be_standby(seen)?;
@@ -167,11 +172,16 @@ fn changeable(session: &Session, seen: &Snapshot) -> Result<Conninfo> {
                 .to_owned(),
         ));
     }
+    conninfo(seen)
+}
+
+/// Whom it follows by its settings.
+pub(super) fn conninfo(seen: &Snapshot) -> Result<Conninfo> {
     Conninfo::parse(&seen.conninfo)
         .map_err(|error| ProviderError::Parse(format!("{SOURCE}: {error}")))
 }
 
-fn check_version(version: Version) -> Result<()> {
+pub(super) fn check_version(version: Version) -> Result<()> {
     match version.reloads_source() {
         true => Ok(()),
         false => Err(ProviderError::AgentRequired {

@@ -16,23 +16,28 @@ const NAMES: &str = "synchronous_standby_names";
 
 /// What a setting says; none if it is written in a way that PostgreSQL would refuse.
 pub fn parse(text: &str) -> Option<SyncPolicy> {
-    let words = words(text)?;
-    if words.is_empty() {
-        return Some(SyncPolicy::Async);
-    }
-    let plain = |at: usize| match words.get(at) {
-        Some(Word::Plain(word)) => Some(word.to_ascii_lowercase()),
+    let words = Words { rest: text };
+    let mut after = words.clone();
+    let first = after.next()?;
+    let mut listed = after.clone();
+    let second = listed.next()?;
+    let number = |word: &Word| match word {
+        Word::Plain(digits) => digits.parse::<u8>().ok().filter(|n| *n > 0),
+        Word::Quoted(_) | Word::Open | Word::Close | Word::Comma | Word::End => None,
+    };
+    let keyword = match first {
+        Word::End => return Some(SyncPolicy::Async),
+        Word::Plain(word) if word.eq_ignore_ascii_case("any") => Some(true),
+        Word::Plain(word) if word.eq_ignore_ascii_case("first") => Some(false),
         _ => None,
     };
-    let is_list_at = |at: usize| words.get(at) == Some(&Word::Open);
-    let number = |at: usize| plain(at)?.parse::<u8>().ok().filter(|n| *n > 0);
-    let (any, n, list) = match (plain(0).as_deref(), is_list_at(1), is_list_at(2)) {
-        (Some("any"), false, true) => (true, number(1)?, inside(&words[2..])?),
-        (Some("first"), false, true) => (false, number(1)?, inside(&words[2..])?),
-        (Some(_), true, _) => (false, number(0)?, inside(&words[1..])?),
-        _ => (false, 1, words.as_slice()),
+    let (any, n, names) = match (keyword, &second) {
+        (_, Word::Open) => (false, number(&first)?, names(listed, Word::Close)?),
+        (Some(any), Word::Plain(_)) if listed.next()? == Word::Open => {
+            (any, number(&second)?, names(listed, Word::Close)?)
+        }
+        _ => (false, 1, names(words, Word::End)?),
     };
-    let names = names(list)?;
     Some(match any {
         true => SyncPolicy::Any {
             n,
@@ -42,57 +47,56 @@ pub fn parse(text: &str) -> Option<SyncPolicy> {
     })
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Word {
+#[derive(Debug, PartialEq, Eq)]
+enum Word<'a> {
     /// A name, a number or a keyword.
-    Plain(String),
+    Plain(&'a str),
     /// A name and nothing else.
     Quoted(String),
     Open,
     Close,
     Comma,
+    End,
 }
 
-fn words(text: &str) -> Option<Vec<Word>> {
-    let mut found = vec![];
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let length = match first {
-            ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}' => 1,
-            '(' | ')' | ',' => {
-                found.push(match first {
-                    '(' => Word::Open,
-                    ')' => Word::Close,
-                    _ => Word::Comma,
-                });
-                1
-            }
-            '*' => {
-                found.push(Word::Quoted("*".to_owned()));
-                1
-            }
+/// What is still to be read.
+#[derive(Debug, Clone)]
+struct Words<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Words<'a> {
+    /// The next one; none if PostgreSQL would not know it.
+    fn next(&mut self) -> Option<Word<'a>> {
+        const SPACE: [char; 6] = [' ', '\t', '\n', '\r', '\u{b}', '\u{c}'];
+        self.rest = self.rest.trim_start_matches(SPACE);
+        let rest = self.rest;
+        let Some(first) = rest.chars().next() else {
+            return Some(Word::End);
+        };
+        let until = |ends: fn(char) -> bool| rest.find(ends).unwrap_or(rest.len());
+        let (word, length) = match first {
+            '(' => (Word::Open, 1),
+            ')' => (Word::Close, 1),
+            ',' => (Word::Comma, 1),
+            '*' => (Word::Quoted("*".to_owned()), 1),
             '"' => {
                 let (name, length) = quoted(rest)?;
-                found.push(Word::Quoted(name));
-                length
+                (Word::Quoted(name), length)
             }
             '0'..='9' => {
-                let end = rest.find(|c: char| !c.is_ascii_digit());
-                let length = end.unwrap_or(rest.len());
-                found.push(Word::Plain(rest[..length].to_owned()));
-                length
+                let length = until(|c| !c.is_ascii_digit());
+                (Word::Plain(&rest[..length]), length)
             }
             first if is_name(first) => {
-                let end = rest.find(|c: char| !(is_name(c) || c.is_ascii_digit() || c == '$'));
-                let length = end.unwrap_or(rest.len());
-                found.push(Word::Plain(rest[..length].to_owned()));
-                length
+                let length = until(|c| !(is_name(c) || c.is_ascii_digit() || c == '$'));
+                (Word::Plain(&rest[..length]), length)
             }
             _ => return None,
         };
-        rest = &rest[length..];
+        self.rest = &rest[length..];
+        Some(word)
     }
-    Some(found)
 }
 
 fn is_name(c: char) -> bool {
@@ -115,20 +119,22 @@ fn quoted(text: &str) -> Option<(String, usize)> {
     None
 }
 
-fn inside(words: &[Word]) -> Option<&[Word]> {
-    match words {
-        [Word::Open, list @ .., Word::Close] => Some(list),
-        _ => None,
+/// Names between commas up to `end`, behind which there is nothing.
+fn names(mut words: Words<'_>, end: Word<'_>) -> Option<Vec<String>> {
+    let mut names = vec![];
+    loop {
+        names.push(match words.next()? {
+            Word::Plain(name) => name.to_owned(),
+            Word::Quoted(name) => name,
+            Word::Open | Word::Close | Word::Comma | Word::End => return None,
+        });
+        match words.next()? {
+            Word::Comma => {}
+            word if word == end => break,
+            _ => return None,
+        }
     }
-}
-
-fn names(words: &[Word]) -> Option<Vec<String>> {
-    let parts = words.split(|word| *word == Word::Comma);
-    let name = |part: &[Word]| match part {
-        [Word::Plain(name) | Word::Quoted(name)] => Some(name.clone()),
-        _ => None,
-    };
-    parts.map(name).collect()
+    (end == Word::End || words.next()? == Word::End).then_some(names)
 }
 
 /// A policy as PostgreSQL has it. Errors: `Unsupported`; `Precondition` for more standbys than there are names.

@@ -328,6 +328,15 @@ impl DatabaseProvider for Simulated {
         self.change("detach", by, of, changeable, change)
     }
 
+    async fn revoke(&self, by: &Operation, of: &Address) -> Result<Option<Position>> {
+        let change = |world: &mut World| {
+            let it = world.at(of);
+            (it.is_detached, it.is_paused) = (true, true);
+        };
+        self.change("revoke", by, of, standby_alone, change)?;
+        Ok(Some(Position::Wal(self.world().instances[of].end())))
+    }
+
     async fn reattach(&self, by: &Operation, of: &Address) -> Result<()> {
         let change = |world: &mut World| world.at(of).is_detached = false;
         self.change("reattach", by, of, changeable, change)

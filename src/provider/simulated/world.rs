@@ -297,6 +297,8 @@ impl World {
         InstanceFacts {
             address: address.clone(),
             own_port: address.port,
+            // One address, one server.
+            started: u64::from(address.port),
             system: it.system,
             version: "1".to_owned(),
             role: it.role(),

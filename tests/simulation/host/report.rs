@@ -48,6 +48,9 @@ impl Host {
         Some(Report {
             weak_commits: vec![],
             insecure: false,
+            read_only_default: false,
+            commits_waiting: 0,
+            lag: None,
             disk: agent.probe.trouble(now, known.flushed_at),
             promised: agent.promise.as_ref().map(|promise| promise.order),
             incarnation: local.incarnation(),

@@ -1,17 +1,13 @@
 //! Do enough standbys stream for commits to be acknowledged?
 
-use crate::model::{Database, InstanceId, Member, Standing, View};
+use crate::model::{InstanceId, Member, Standing, View};
 use crate::state::ClusterState;
 
 use super::super::Finding;
 
 pub(super) fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {
     let cluster = &state.cluster;
-    let serves = |id| {
-        let report = view.fresh(id);
-        report.is_some_and(|it| matches!(it.database, Database::Primary { .. }))
-    };
-    let Some(primary) = cluster.primary.as_ref().filter(|id| serves(id)) else {
+    let Some((primary, report)) = super::serving(state, view) else {
         return vec![];
     };
     // Who is being rebuilt streams, and is not waited for: the primary does not count it.
@@ -27,10 +23,12 @@ pub(super) fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {
     if streaming >= needed {
         return vec![];
     }
-    vec![Finding::CommitsWait {
+    vec![Finding::PrimaryBlockedOnSync {
+        instance: primary.clone(),
         streaming,
         needed,
         may_be_more: streaming + silent >= needed,
+        waiting: report.commits_waiting,
     }]
 }
 
@@ -38,14 +36,16 @@ pub(super) fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::model::example::{at, cluster, id, primary, report, standby, view};
-    use crate::model::{Durability, Stopped};
+    use crate::model::{Database, Durability, Stopped};
     use crate::state::example::at_rest;
 
     #[test]
     fn it_is_told_when_commits_wait() {
         let check = |durability, streaming: &[&'static str], stopped: &[&'static str], says| {
             let cluster = cluster(&["a", "b", "c"], durability);
-            let mut reports = vec![("a", primary(&cluster, "a"))];
+            let mut a = primary(&cluster, "a");
+            a.commits_waiting = 7;
+            let mut reports = vec![("a", a)];
             let of = |name| (name, standby(&cluster, name, at(2, 50)));
             reports.extend(streaming.iter().map(|name| of(name)));
             let down = || report(Database::Stopped(Stopped::Found));
@@ -57,7 +57,7 @@ mod tests {
         let quorum = |standbys| Durability::Quorum { standbys };
         let wait = |how, needed, known| {
             vec![format!(
-                "commits {how}: they need {needed} of the standbys, and {known} are known to stream"
+                "commits on a {how}: they need {needed} of the standbys, {known} are known to stream; 7 sessions wait"
             )]
         };
         check(quorum(1), &["b"], &["c"], vec![]);
@@ -75,10 +75,12 @@ mod tests {
         }
         let of = |name| (name, standby(&cluster, name, at(2, 50)));
         let view = view([("a", primary(&cluster, "a")), of("b"), of("c")]);
-        let expected = Finding::CommitsWait {
+        let expected = Finding::PrimaryBlockedOnSync {
+            instance: id("a"),
             streaming: 0,
             needed: 1,
             may_be_more: false,
+            waiting: 0,
         };
         assert_eq!(analyze(&at_rest(cluster), &view), [expected]);
     }

@@ -1,0 +1,214 @@
+//! Who may take the place of a primary over SQL, and why nothing acknowledged is lost.
+//!
+//! R + W + 1 > N, as with agents, with two differences. Nobody promised anything, so a standby counts in R only while it is
+//! *seen* to receive nothing. And numbers of timelines were chosen by the servers themselves, so that two of them may mean
+//! two histories: only positions on the recorded timeline are compared, anything else is incomparable and not promoted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::SqlReason;
+use crate::broken;
+use crate::model::sql_only::end_of;
+use crate::model::{InstanceFacts, InstanceId, Role, SqlCluster, SqlView, SyncRule, WalPosition};
+use crate::recovery::Rejection;
+
+/// Why a candidate may be promoted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SqlProof {
+    /// R + W + 1 > N over these revoked voters; the candidate has no less than any of them.
+    Quorum {
+        /// The voters counted in R.
+        counted: BTreeSet<InstanceId>,
+    },
+    /// Nothing acknowledged was waited for; the candidate has no less than any other that was revoked.
+    BestOf {
+        /// Those who were compared.
+        counted: BTreeSet<InstanceId>,
+    },
+}
+
+impl SqlProof {
+    /// Those that it rests on.
+    pub fn counted(&self) -> &BTreeSet<InstanceId> {
+        match self {
+            SqlProof::Quorum { counted } | SqlProof::BestOf { counted } => counted,
+        }
+    }
+}
+
+/// Where revoked standbys were seen to end; none where that cannot be known.
+pub type Ends = BTreeMap<InstanceId, Option<WalPosition>>;
+
+/// The least R with R + W + 1 > N; none if no R would do.
+pub fn needed(rule: &SyncRule) -> Option<usize> {
+    match rule {
+        SyncRule::Async => Some(0),
+        SyncRule::Any {
+            acks,
+            voters,
+            unknown,
+        } => {
+            let (acks, all) = (usize::from(*acks), voters.len() + *unknown as usize);
+            (all + 1).checked_sub(acks).filter(|needed| *needed > 0)
+        }
+        SyncRule::Unclear { .. } => None,
+    }
+}
+
+/// Whether it is seen to receive nothing and to end there.
+pub fn is_revoked(facts: &InstanceFacts, at: WalPosition) -> bool {
+    facts.role == Role::Detached
+        && facts.status.receiver_silent_for_ms.is_none()
+        && facts.status.apply_paused
+        && end_of(facts) == Some(at)
+}
+
+/// Those of the revoked that can be compared.
+fn comparable(cluster: &SqlCluster, ends: &Ends) -> BTreeMap<InstanceId, WalPosition> {
+    let on_it = |at: &WalPosition| at.timeline == cluster.lineage.current;
+    let known = ends
+        .iter()
+        .filter_map(|(id, at)| Some((id.clone(), (*at)?)));
+    known.filter(|(_, at)| on_it(at)).collect()
+}
+
+/// Chooses a candidate from those that are seen to be revoked still, or says what is missing.
+pub fn elect(
+    cluster: &SqlCluster,
+    named: Option<&InstanceId>,
+    ends: &Ends,
+    view: &SqlView,
+) -> Result<(InstanceId, SqlProof), SqlReason> {
+    let mut counted = comparable(cluster, ends);
+    if broken!(SqlRevocation) {
+        // Whoever answers as a standby is taken for one that was revoked.
+        let end = |id: &InstanceId| view.fresh(id).filter(|it| it.role != Role::Primary);
+        let all = cluster.members.keys();
+        counted = all
+            .filter_map(|id| Some((id.clone(), end_of(end(id)?)?)))
+            .collect();
+    } else {
+        counted.retain(|id, at| view.fresh(id).is_some_and(|facts| is_revoked(facts, *at)));
+    }
+    let voters = cluster.rule.voters();
+    let in_r: BTreeSet<_> = counted.keys().filter(|id| voters.contains(*id)).collect();
+    let not_proven = |needed| SqlReason::NotProven {
+        counted: in_r.len(),
+        needed,
+        missing: missing(cluster, ends, &counted),
+    };
+    let needed = needed(&cluster.rule).ok_or_else(|| SqlReason::RuleUnclear {
+        why: unclear(&cluster.rule),
+    })?;
+    if in_r.len() < needed || counted.is_empty() {
+        return Err(not_proven(needed.max(1)));
+    }
+    let rank = |(id, at): &(&InstanceId, &WalPosition)| {
+        let is_named = named == Some(*id);
+        (
+            **at,
+            is_named,
+            voters.contains(*id),
+            std::cmp::Reverse((*id).clone()),
+        )
+    };
+    let best = match broken!(SqlBestCandidate) {
+        true => counted.iter().min_by_key(rank),
+        false => counted.iter().max_by_key(rank),
+    };
+    let candidate = best
+        .map(|(id, _)| id.clone())
+        .ok_or_else(|| not_proven(1))?;
+    if let Some(named) = named
+        && *named != candidate
+    {
+        return Err(SqlReason::NotProven {
+            counted: in_r.len(),
+            needed,
+            missing: vec![(named.clone(), format!("{candidate} has more"))],
+        });
+    }
+    let all = counted.into_keys().collect();
+    let proof = match &cluster.rule {
+        SyncRule::Any { .. } => SqlProof::Quorum { counted: all },
+        SyncRule::Async | SyncRule::Unclear { .. } => SqlProof::BestOf { counted: all },
+    };
+    Ok((candidate, proof))
+}
+
+/// Why nothing can be proven; empty if it can.
+pub fn unclear(rule: &SyncRule) -> String {
+    match rule {
+        SyncRule::Unclear { why } => why.clone(),
+        SyncRule::Any { acks, voters, .. } => format!(
+            "synchronous_standby_names waits for {acks} of {} standbys that are known",
+            voters.len()
+        ),
+        SyncRule::Async => String::new(),
+    }
+}
+
+fn missing(
+    cluster: &SqlCluster,
+    ends: &Ends,
+    counted: &BTreeMap<InstanceId, WalPosition>,
+) -> Vec<(InstanceId, String)> {
+    let voters = cluster.rule.voters();
+    let asked = |id: &&InstanceId| {
+        let is_voter = voters.contains(*id) || voters.is_empty();
+        is_voter && cluster.primary.as_ref() != Some(*id) && !counted.contains_key(*id)
+    };
+    let why = |id: &InstanceId| match ends.get(id) {
+        None => "is not revoked".to_owned(),
+        Some(None) => "where its WAL ends cannot be known over SQL".to_owned(),
+        Some(Some(at)) if at.timeline != cluster.lineage.current => format!(
+            "is on timeline {}, incomparable with {}: not promoted",
+            at.timeline, cluster.lineage.current
+        ),
+        Some(Some(_)) => "is not seen to be revoked any more".to_owned(),
+    };
+    let members = cluster.members.keys().filter(asked);
+    members.map(|id| (id.clone(), why(id))).collect()
+}
+
+/// Re-checks in the log what a leader claims. Answers with the position that elects the candidate.
+pub fn check(
+    cluster: &SqlCluster,
+    ends: &Ends,
+    candidate: &InstanceId,
+    proof: &SqlProof,
+) -> Result<WalPosition, Rejection> {
+    let unproven = |why: String| Err(Rejection::Unproven(why));
+    let comparable = comparable(cluster, ends);
+    if broken!(SqlRevocation) {
+        let end = ends.get(candidate).copied().flatten();
+        return Ok(end.unwrap_or_default());
+    }
+    let Some(&position) = comparable.get(candidate) else {
+        return unproven(format!(
+            "{candidate} was not revoked, or cannot be compared"
+        ));
+    };
+    let counted = proof.counted();
+    if let Some(stranger) = counted.iter().find(|id| !comparable.contains_key(*id)) {
+        return unproven(format!("{stranger} was not revoked, or cannot be compared"));
+    }
+    let voters = cluster.rule.voters();
+    let in_r = counted.iter().filter(|id| voters.contains(*id)).count();
+    match (proof, needed(&cluster.rule)) {
+        (_, None) => return unproven(unclear(&cluster.rule)),
+        (SqlProof::Quorum { .. }, Some(needed)) if in_r >= needed => {}
+        (SqlProof::BestOf { .. }, Some(0)) => {}
+        (SqlProof::Quorum { .. } | SqlProof::BestOf { .. }, Some(needed)) => {
+            return unproven(format!("{in_r} revoked voters are not the {needed} needed"));
+        }
+    }
+    match counted.iter().find(|id| comparable[*id] > position) {
+        Some(better) if !broken!(SqlBestCandidate) => {
+            unproven(format!("{better} holds more than {candidate}"))
+        }
+        Some(_) | None => Ok(position),
+    }
+}

@@ -1,0 +1,28 @@
+//! How this peer signs in to instances without agents. Each peer has its own way, and nobody else ever sees it.
+
+use crate::provider::postgres::Login;
+use crate::server::config::{ConfigError, TopologyLogin};
+
+/// How this peer signs in, and where it looks for standbys.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// As whom, and how.
+    pub login: Login,
+    /// The port that is tried first where a standby connects from.
+    pub default_port: u16,
+}
+
+impl Access {
+    /// With the certificates as they are now. Blocks. Errors: as of [`TopologyLogin::tls`].
+    pub fn read(of: &TopologyLogin) -> Result<Access, ConfigError> {
+        Ok(Access {
+            login: Login {
+                user: of.user.clone(),
+                password: of.password.clone(),
+                database: of.database.clone(),
+                tls: of.tls()?,
+            },
+            default_port: of.default_port,
+        })
+    }
+}

@@ -1,0 +1,158 @@
+//! Every peer looks at every instance of every cluster without agents, four times in a second, over a session that is kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use crate::clock;
+use crate::model::sql_only::{LOOKS_APART, Look, Outcome};
+use crate::model::{Address, ClusterName, InstanceId, Opinion, SystemIdentifier};
+use crate::provider::{DatabaseProvider, ProviderError};
+use crate::server::{Peer, expect_no_panic};
+
+/// From one look to the next. Of the second and a half that a failover may take, detection is to cost a third: half of
+/// this on average, then [`AGAIN_AFTER`], and what other peers need to look themselves.
+pub(super) const EVERY: Duration = Duration::from_millis(250);
+/// Whether nobody is there is looked at again after this.
+const AGAIN_AFTER: Duration = Duration::from_millis(LOOKS_APART.as_millis() as u64 + 10);
+/// How long a look may take. A server that needs longer is looked at again anyway.
+const WITHIN: Duration = Duration::from_secs(1);
+/// So many looks at once; the others wait their turn.
+const AT_ONCE: usize = 128;
+/// How long another peer waits for a look of ours: time for two of them.
+const ANSWER_WITHIN: Duration = Duration::from_millis(300);
+
+/// Whom to look at.
+type Target = (ClusterName, InstanceId, Address);
+
+/// Looks for ever.
+pub(in crate::server) async fn run(peer: Arc<Peer>) -> String {
+    if peer.sql.access.is_none() {
+        // There is nothing to look with.
+        std::future::pending::<()>().await;
+    }
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut watch = peer.consensus.watch();
+    let mut looking: BTreeMap<Target, AbortHandle> = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    loop {
+        watch.mark_unchanged();
+        let wanted = peer.consensus.read(|state| {
+            let of = |(name, state): (&ClusterName, &crate::state::SqlState)| {
+                let (name, system) = (name.clone(), state.cluster.system);
+                let members = state.cluster.members.clone().into_iter();
+                members.map(move |(id, it)| ((name.clone(), id, it.address), system))
+            };
+            let all: BTreeMap<Target, SystemIdentifier> = state.sql.iter().flat_map(of).collect();
+            all
+        });
+        let mut gone: BTreeSet<ClusterName> =
+            looking.keys().map(|(name, ..)| name.clone()).collect();
+        looking.retain(|target, task| {
+            let is_wanted = wanted.contains_key(target);
+            if !is_wanted {
+                task.abort();
+            }
+            is_wanted
+        });
+        gone.retain(|name| !wanted.keys().any(|(it, ..)| it == name));
+        peer.sql.forget(&gone);
+        for (target, system) in wanted {
+            looking
+                .entry(target.clone())
+                .or_insert_with(|| tasks.spawn(look(peer.clone(), target, system, places.clone())));
+        }
+        tokio::select! {
+            changed = watch.changed() => if changed.is_err() {
+                return "the replicated log ended".to_owned();
+            },
+            Some(ended) = tasks.join_next() => {
+                expect_no_panic(ended);
+            }
+        }
+    }
+}
+
+async fn look(
+    peer: Arc<Peer>,
+    (cluster, instance, address): Target,
+    system: SystemIdentifier,
+    places: Arc<Semaphore>,
+) {
+    let Some(provider) = peer.provider_of(&cluster) else {
+        return;
+    };
+    let again = peer.sql.board.again(&cluster, &instance);
+    loop {
+        let place = places.acquire().await.expect("nobody closes it");
+        let at = clock::monotonic();
+        let outcome = match provider.discover(&address, WITHIN).await {
+            Ok(facts) if facts.system != system => {
+                Outcome::Unclear(format!("another history answers there, {}", facts.system))
+            }
+            Ok(facts) => Outcome::Facts(Box::new(facts)),
+            Err(error) => outcome_of(&error),
+        };
+        drop(place);
+        let is_gone = matches!(outcome, Outcome::Gone(_));
+        let now = clock::monotonic();
+        let seen = peer
+            .sql
+            .board
+            .note(&cluster, &instance, Look { at, outcome });
+        let is_undecided = is_gone && seen.opinion(now) != Opinion::Gone;
+        let every = if is_undecided { AGAIN_AFTER } else { EVERY };
+        let left = at.after(every).since(clock::monotonic());
+        tokio::select! {
+            () = sleep(left) => {}
+            () = again.notified() => {}
+        }
+    }
+}
+
+fn outcome_of(error: &ProviderError) -> Outcome {
+    let words = error.to_string();
+    match (error.evidence_of_death(), error.is_answer()) {
+        (true, _) => Outcome::Gone(words),
+        (false, true) => Outcome::Refused(words),
+        (false, false) => Outcome::Unclear(words),
+    }
+}
+
+impl Peer {
+    /// What this peer thinks of an instance, from looks of which the last began now. For other peers.
+    pub async fn sql_opinion(&self, cluster: &ClusterName, instance: &InstanceId) -> Opinion {
+        let asked_at = clock::monotonic();
+        let board = &self.sql.board;
+        let is_member = self.consensus.read(|state| {
+            let known = state.sql.get(cluster);
+            known.is_some_and(|it| it.cluster.members.contains_key(instance))
+        });
+        if !is_member || self.sql.access.is_none() {
+            return Opinion::Unsure;
+        }
+        let again = board.again(cluster, instance);
+        let mut changes = board.watch(cluster);
+        let decided = async {
+            again.notify_one();
+            loop {
+                changes.mark_unchanged();
+                match board.opinion(cluster, instance, clock::monotonic()) {
+                    (Some(at), opinion) if at >= asked_at && opinion != Opinion::Unsure => {
+                        return opinion;
+                    }
+                    _ => {}
+                }
+                if changes.changed().await.is_err() {
+                    return Opinion::Unsure;
+                }
+            }
+        };
+        let decided = timeout(ANSWER_WITHIN, decided).await;
+        decided.unwrap_or_else(|_| board.opinion(cluster, instance, clock::monotonic()).1)
+    }
+}

@@ -1,0 +1,351 @@
+//! How a command changes a cluster without agents. Every proof is checked again here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{
+    ClusterName, Epoch, FenceDemand, InstanceId, Order, SqlCluster, SqlMember, SystemIdentifier,
+};
+use crate::recovery::Rejection;
+use crate::recovery::sql_only::{SqlEvidence, SqlHandover, SqlPhase, SqlProof};
+
+use super::{Adopted, Observed, SqlChange, SqlCommand, SqlState};
+use crate::state::history::{History, Kind};
+use crate::state::{Reply, State};
+
+impl State {
+    /// Applies one command.
+    pub(in crate::state) fn apply_sql(&mut self, command: SqlCommand) -> Reply {
+        let SqlCommand {
+            cluster: name,
+            at,
+            change,
+        } = command;
+        if let SqlChange::Adopt(new) = change {
+            self.check_new(&name, &new)?;
+            let state = SqlState::adopt(name.clone(), new, at)?;
+            let order = state.order();
+            self.sql.insert(name, state);
+            return Ok(order);
+        }
+        let unknown = || Rejection::Unknown(format!("cluster {name} without agents"));
+        let state = self.sql.get_mut(&name).ok_or_else(unknown)?;
+        match change {
+            SqlChange::Adopt(_) => Err(Rejection::WrongPhase),
+            SqlChange::Forget => {
+                let order = state.order();
+                self.sql.remove(&name);
+                Ok(order)
+            }
+            SqlChange::Begin { seen, cause, named } => state.begin(seen, &cause, named, at),
+            SqlChange::Record { order, evidence } => state.record(order, &evidence, at),
+            SqlChange::Abandon { epoch, why } => state.abandon(epoch, &why, at),
+            SqlChange::Observe { order, observed } => state.observe(order, observed, at),
+        }
+    }
+
+    /// One cluster for each history, one name for each cluster, and no server that an agent looks after.
+    fn check_new(&self, name: &ClusterName, new: &Adopted) -> Result<(), Rejection> {
+        if self.sql.contains_key(name) || self.clusters.contains_key(name) {
+            return Err(Rejection::Exists(format!("cluster {name}")));
+        }
+        let same = |known: Option<SystemIdentifier>| known == Some(new.system);
+        let with_agents = self.clusters.iter();
+        let mut with_agents = with_agents.filter(|(_, it)| same(it.cluster.identity));
+        let mut without = self
+            .sql
+            .iter()
+            .filter(|(_, it)| same(Some(it.cluster.system)));
+        let known = with_agents.next().map(|(name, _)| name);
+        if let Some(known) = known.or_else(|| without.next().map(|(name, _)| name)) {
+            return Err(Rejection::Exists(format!(
+                "cluster {known} with the system identifier {}",
+                new.system
+            )));
+        }
+        for (id, member) in &new.members {
+            for (known, state) in &self.clusters {
+                let mut others = state.cluster.members.values();
+                if others.any(|it| it.address == member.address) {
+                    return Err(Rejection::Invalid(format!(
+                        "{id} at {} is looked after by an agent, in cluster {known}",
+                        member.address
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SqlState {
+    fn adopt(name: ClusterName, new: Adopted, at: u64) -> Result<SqlState, Rejection> {
+        if !new.members.contains_key(&new.primary) {
+            return Err(Rejection::Invalid("the primary is no member".to_owned()));
+        }
+        let epoch = Epoch(1);
+        let mut history = History::default();
+        let to = Some(new.primary.clone());
+        history.begin(
+            at,
+            Kind::Adoption,
+            epoch,
+            None,
+            to,
+            "the cluster was adopted",
+        );
+        if let Some(record) = history.handover() {
+            record.end(at, "done", "it is looked after over SQL");
+        }
+        Ok(SqlState {
+            cluster: SqlCluster {
+                name,
+                system: new.system,
+                fence: new.fence,
+                members: new.members,
+                rule: new.rule,
+                epoch,
+                lineage: new.lineage,
+                primary: Some(new.primary),
+                suspects: BTreeSet::new(),
+            },
+            adopted_at: at,
+            number: 1,
+            handover: None,
+            quieted: None,
+            history,
+        })
+    }
+
+    fn moved(&mut self) -> Reply {
+        self.number += 1;
+        Ok(self.order())
+    }
+
+    fn begin(&mut self, seen: Epoch, cause: &str, named: Option<InstanceId>, at: u64) -> Reply {
+        if self.handover.is_some() || seen != self.cluster.epoch {
+            return Err(Rejection::Stale);
+        }
+        if self.cluster.fence == FenceDemand::Required {
+            let why = "fence is \"required\": only agents may change the primary";
+            return Err(Rejection::Invalid(why.to_owned()));
+        }
+        let from = self.cluster.primary.take();
+        if let Some(named) = &named {
+            let is_standby =
+                self.cluster.members.contains_key(named) && from.as_ref() != Some(named);
+            if !is_standby || from.is_none() {
+                self.cluster.primary = from;
+                return Err(Rejection::Invalid(format!(
+                    "{named} is no standby of a primary"
+                )));
+            }
+        }
+        self.cluster.epoch = seen.next();
+        self.cluster.suspects.extend(from.clone());
+        self.number = 1;
+        let phase = match &named {
+            Some(_) => SqlPhase::Quieting { end: None },
+            None => SqlPhase::Revoking {
+                ends: BTreeMap::new(),
+            },
+        };
+        // Also if its answer is lost: what was asked to be quiet must be let go on.
+        self.quieted = self
+            .quieted
+            .take()
+            .or_else(|| from.clone().filter(|_| named.is_some()));
+        let (epoch, to) = (self.cluster.epoch, named.clone());
+        self.history
+            .begin(at, Kind::Handover, epoch, from.clone(), to, cause);
+        self.handover = Some(SqlHandover { named, from, phase });
+        Ok(self.order())
+    }
+
+    fn abandon(&mut self, epoch: Epoch, why: &str, at: u64) -> Reply {
+        let Some(handover) = self.handover.take_if(|_| epoch == self.cluster.epoch) else {
+            return Err(Rejection::Stale);
+        };
+        match handover.phase {
+            // Nobody else was told to be the primary: the old one still is, if it lives.
+            SqlPhase::Quieting { .. } | SqlPhase::Revoking { .. } => {
+                if let Some(from) = &handover.from {
+                    self.cluster.suspects.remove(from);
+                }
+                self.cluster.primary = handover.from;
+            }
+            // What became of the candidate is found out.
+            SqlPhase::Promoting { .. } => {}
+            SqlPhase::Repointing { .. } | SqlPhase::Done => {}
+        }
+        if let Some(record) = self.history.handover() {
+            record.end(at, "gave_up", why);
+        }
+        self.moved()
+    }
+
+    fn record(&mut self, order: Order, evidence: &SqlEvidence, at: u64) -> Reply {
+        if order.epoch != self.cluster.epoch || order.number > self.number {
+            return Err(Rejection::Stale);
+        }
+        if let SqlEvidence::Unquieted { instance } = evidence {
+            self.quieted
+                .take_if(|it| it == instance)
+                .ok_or(Rejection::WrongPhase)?;
+            return self.moved();
+        }
+        let handover = self.handover.clone().ok_or(Rejection::WrongPhase)?;
+        if let SqlEvidence::CannotPromote { instance, why } = evidence {
+            return match &handover.phase {
+                SqlPhase::Promoting { candidate, .. } if candidate == instance => {
+                    let why = format!("{instance} cannot be promoted: {why}");
+                    self.abandon(self.cluster.epoch, &why, at)
+                }
+                SqlPhase::Promoting { .. }
+                | SqlPhase::Quieting { .. }
+                | SqlPhase::Revoking { .. }
+                | SqlPhase::Repointing { .. }
+                | SqlPhase::Done => Err(Rejection::WrongPhase),
+            };
+        }
+        let handover = handover.record(&self.cluster, evidence)?;
+        self.take_over(evidence);
+        self.number += 1;
+        let (event, detail, to) = in_words(evidence);
+        if let Some(record) = self.history.handover() {
+            record.note(at, event, &detail);
+            record.to = to.cloned().or(record.to.take());
+            if handover.phase == SqlPhase::Done {
+                record.end(at, "done", "a primary serves");
+            }
+        }
+        self.handover = Some(handover).filter(|it| it.phase != SqlPhase::Done);
+        Ok(self.order())
+    }
+
+    /// What evidence that was taken says of the cluster itself.
+    fn take_over(&mut self, evidence: &SqlEvidence) {
+        match evidence {
+            // It confirmed a pause, so it is in recovery and was told nothing that it has not done.
+            SqlEvidence::Revoked { instance, .. } => {
+                self.cluster.suspects.remove(instance);
+            }
+            SqlEvidence::Elected { candidate, .. } => {
+                self.cluster.suspects.insert(candidate.clone());
+            }
+            SqlEvidence::Promoted { instance, lineage } => {
+                self.cluster.suspects.clear();
+                self.cluster.primary = Some(instance.clone());
+                self.cluster.lineage = lineage.clone();
+                // It stays quiet now: its time is over.
+                self.quieted = None;
+            }
+            SqlEvidence::Quieted { .. }
+            | SqlEvidence::Unquieted { .. }
+            | SqlEvidence::CaughtUp { .. }
+            | SqlEvidence::CannotPromote { .. }
+            | SqlEvidence::Following { .. }
+            | SqlEvidence::LeftBehind { .. } => {}
+        }
+    }
+
+    fn observe(&mut self, order: Order, observed: Observed, at: u64) -> Reply {
+        if order != self.order() {
+            return Err(Rejection::Stale);
+        }
+        match observed {
+            Observed::Member { instance, member } => {
+                let mut others = self.cluster.members.iter();
+                let is_taken = |(id, it): (&InstanceId, &SqlMember)| {
+                    *id != instance && it.address == member.address
+                };
+                if others.any(is_taken) {
+                    return Err(Rejection::Exists(format!(
+                        "an instance at {}",
+                        member.address
+                    )));
+                }
+                self.cluster.members.insert(instance, member);
+            }
+            Observed::Rule { rule } => {
+                if self.handover.is_some() {
+                    return Err(Rejection::WrongPhase);
+                }
+                self.cluster.rule = rule;
+            }
+            Observed::Primary { instance, lineage } => {
+                if self.handover.is_some() || !self.cluster.members.contains_key(&instance) {
+                    return Err(Rejection::WrongPhase);
+                }
+                let from = self.cluster.primary.replace(instance.clone());
+                self.cluster.epoch = self.cluster.epoch.next();
+                self.cluster.suspects.clear();
+                self.cluster.lineage = lineage;
+                self.number = 0;
+                self.quieted = None;
+                let cause = "it was found to be the primary";
+                let epoch = self.cluster.epoch;
+                self.history
+                    .begin(at, Kind::Handover, epoch, from, Some(instance), cause);
+                if let Some(record) = self.history.handover() {
+                    record.end(at, "done", "somebody else promoted it");
+                }
+            }
+        }
+        self.moved()
+    }
+
+    /// What a group of peers that begins anew from an old record makes of this one: the primary is found out.
+    pub(in crate::state) fn begin_anew(&mut self, epoch: Epoch, at: u64) {
+        let why = "the group of peers began anew from a saved state";
+        if let Some(record) = self.history.handover() {
+            record.end(at, "gave_up", why);
+        }
+        self.handover = None;
+        self.number = 1;
+        self.cluster.epoch = Epoch(self.cluster.epoch.0.max(epoch.0));
+        let members = self.cluster.members.keys().cloned();
+        self.cluster.suspects = members.collect();
+        self.cluster.primary = None;
+    }
+}
+
+fn in_words(evidence: &SqlEvidence) -> (&'static str, String, Option<&InstanceId>) {
+    match evidence {
+        SqlEvidence::Quieted { instance, position } => {
+            ("quieted", format!("{instance} at {position}"), None)
+        }
+        SqlEvidence::Unquieted { instance } => ("unquieted", instance.to_string(), None),
+        SqlEvidence::CaughtUp { instance } => ("caught_up", instance.to_string(), None),
+        SqlEvidence::Revoked { instance, position } => {
+            let at = position.map_or("unknown".to_owned(), |at| at.to_string());
+            let detail = format!("{instance} receives nothing more, its WAL ends at {at}");
+            ("fenced", detail, None)
+        }
+        SqlEvidence::Elected { candidate, proof } => {
+            let names: Vec<_> = proof.counted().iter().map(InstanceId::as_str).collect();
+            let names = names.join(" and ");
+            let detail = match proof {
+                SqlProof::Quorum { .. } => {
+                    format!("{candidate}: nothing acknowledged is lost, as {names} show")
+                }
+                SqlProof::BestOf { .. } => {
+                    format!(
+                        "{candidate}: it has no less than {names}; what was sent to none of them is lost"
+                    )
+                }
+            };
+            ("elected", detail, Some(candidate))
+        }
+        SqlEvidence::Promoted { instance, lineage } => {
+            let detail = format!("{instance} on timeline {}", lineage.current);
+            ("promoted", detail, Some(instance))
+        }
+        SqlEvidence::CannotPromote { instance, why } => {
+            ("cannot_promote", format!("{instance}: {why}"), None)
+        }
+        SqlEvidence::Following { instance } => ("repointed", instance.to_string(), None),
+        SqlEvidence::LeftBehind { instance, why } => {
+            ("left_behind", format!("{instance}: {why}"), None)
+        }
+    }
+}

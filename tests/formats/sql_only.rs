@@ -1,0 +1,211 @@
+//! What is replicated of clusters without agents: one that is adopted, fails over, and is forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use primacy::model::{
+    Address, ClusterName, Epoch, FenceDemand, InstanceId, Lineage, Lsn, Order, SqlMember, SyncRule,
+    SystemIdentifier, Timeline, WalPosition,
+};
+use primacy::recovery::sql_only::{SqlEvidence, SqlProof};
+use primacy::state::{Adopted, Entry, FeatureLevel, Observed, SqlChange, SqlCommand};
+
+fn id(name: &str) -> InstanceId {
+    InstanceId::new(name).unwrap()
+}
+
+fn member(name: &str) -> SqlMember {
+    SqlMember {
+        address: Address {
+            host: format!("db-{name}"),
+            port: 5432,
+        },
+        application_name: Some(name.to_owned()),
+    }
+}
+
+fn adopt() -> SqlChange {
+    SqlChange::Adopt(Adopted {
+        system: SystemIdentifier(9),
+        fence: FenceDemand::Courtesy,
+        members: ["p", "s1", "s2"]
+            .map(|name| (id(name), member(name)))
+            .into(),
+        rule: SyncRule::Any {
+            acks: 1,
+            voters: BTreeSet::from([id("s1"), id("s2")]),
+            unknown: 0,
+        },
+        primary: id("p"),
+        lineage: Lineage {
+            current: Timeline(3),
+            left_at: BTreeMap::new(),
+        },
+    })
+}
+
+fn changes() -> Vec<(&'static str, SqlChange)> {
+    let order = |epoch, number| Order {
+        epoch: Epoch(epoch),
+        number,
+    };
+    let position = WalPosition {
+        timeline: Timeline(3),
+        lsn: Lsn(0x0123_4567_89AB),
+    };
+    let record = |epoch, evidence| SqlChange::Record {
+        order: order(epoch, 1),
+        evidence,
+    };
+    let observe = |number, observed| SqlChange::Observe {
+        order: order(1, number),
+        observed,
+    };
+    let begin = |seen, named| SqlChange::Begin {
+        seen: Epoch(seen),
+        cause: "why".to_owned(),
+        named,
+    };
+    let revoked = |name: &str, position| SqlEvidence::Revoked {
+        instance: id(name),
+        position,
+    };
+    let lineage = Lineage {
+        current: Timeline(4),
+        left_at: BTreeMap::from([(Timeline(3), position.lsn)]),
+    };
+    let counted = BTreeSet::from([id("s1"), id("s2")]);
+    let quieted = SqlEvidence::Quieted {
+        instance: id("p"),
+        position,
+    };
+    let instance = || id("s1");
+    vec![
+        ("sql_adopt", adopt()),
+        (
+            "sql_member",
+            observe(
+                1,
+                Observed::Member {
+                    instance: id("s3"),
+                    member: member("s3"),
+                },
+            ),
+        ),
+        (
+            "sql_rule",
+            observe(
+                2,
+                Observed::Rule {
+                    rule: SyncRule::Unclear {
+                        why: "why".to_owned(),
+                    },
+                },
+            ),
+        ),
+        (
+            "sql_rule_again",
+            observe(
+                3,
+                Observed::Rule {
+                    rule: SyncRule::Any {
+                        acks: 1,
+                        voters: counted.clone(),
+                        unknown: 0,
+                    },
+                },
+            ),
+        ),
+        ("sql_switchover", begin(1, Some(id("s1")))),
+        ("sql_quieted", record(2, quieted)),
+        (
+            "sql_abandon",
+            SqlChange::Abandon {
+                epoch: Epoch(2),
+                why: "why".to_owned(),
+            },
+        ),
+        (
+            "sql_unquieted",
+            record(2, SqlEvidence::Unquieted { instance: id("p") }),
+        ),
+        ("sql_begin", begin(2, None)),
+        ("sql_revoked", record(3, revoked("s1", Some(position)))),
+        ("sql_revoked_too", record(3, revoked("s2", Some(position)))),
+        ("sql_unknown_end", record(3, revoked("s3", None))),
+        (
+            "sql_elected",
+            record(
+                3,
+                SqlEvidence::Elected {
+                    candidate: instance(),
+                    proof: SqlProof::Quorum { counted },
+                },
+            ),
+        ),
+        (
+            "sql_promoted",
+            record(
+                3,
+                SqlEvidence::Promoted {
+                    instance: instance(),
+                    lineage: lineage.clone(),
+                },
+            ),
+        ),
+        (
+            "sql_following",
+            record(3, SqlEvidence::Following { instance: id("s2") }),
+        ),
+        (
+            "sql_primary",
+            SqlChange::Observe {
+                order: order(3, 7),
+                observed: Observed::Primary {
+                    instance: id("s2"),
+                    lineage,
+                },
+            },
+        ),
+        ("sql_forget", SqlChange::Forget),
+    ]
+}
+
+/// Every entry about clusters without agents, and before them the level at which they are understood.
+pub fn entries() -> Vec<(&'static str, Entry)> {
+    let of = |(name, change)| {
+        let command = SqlCommand {
+            cluster: ClusterName::new("sql").unwrap(),
+            at: 1_700_000_000_000,
+            change,
+        };
+        (name, Entry::Sql(command))
+    };
+    let level = FeatureLevel::try_from(2).unwrap();
+    let raise = ("raise_to_2", Entry::Raise(level));
+    [raise]
+        .into_iter()
+        .chain(changes().into_iter().map(of))
+        .collect()
+}
+
+/// A state of level 1 is written as a build of that level reads it.
+#[test]
+fn below_its_level_nothing_of_it_is_written() {
+    use primacy::state::State;
+    let mut state = State::default();
+    let before = crate::sealed(&state).len();
+    state.apply_entry(Entry::Raise(FeatureLevel::try_from(2).unwrap()));
+    assert!(crate::sealed(&state).len() > before);
+}
+
+#[test]
+fn every_change_of_it_is_taken() {
+    use primacy::state::{Answer, State};
+    let mut state = State::default();
+    for (name, entry) in entries() {
+        let answer = state.apply_entry(entry);
+        if let Answer::Cluster(reply) = answer {
+            assert!(reply.is_ok(), "{name}: {reply:?}");
+        }
+    }
+}
