@@ -75,7 +75,7 @@ mutants: broken # break one safety rule after the other in the real binary: each
 test: install # every test, then the proof that every broken safety rule is noticed
 	@if cargo nextest --version >/dev/null 2>&1; then echo cargo nextest run --workspace; cargo nextest run --workspace; \
 	else echo cargo test --workspace; cargo test --workspace; fi
-	cargo test --workspace --features mutants --test simulation every_broken
+	cargo test --workspace --features mutants --test simulation --test sql_model every_broken
 	cargo test --workspace --features mutants --test upgrade
 
 power-cuts: install # cut the power under a peer that writes, on ext4 and XFS, as root; RAFT_POWER_CUTS=30 on each

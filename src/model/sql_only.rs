@@ -135,6 +135,10 @@ pub struct SqlCluster {
     pub primary: Option<InstanceId>,
     /// While no primary is recorded: who may be one all the same, the one of before and whoever was told to become one.
     pub suspects: BTreeSet<InstanceId>,
+    /// Who was told to become the primary, and was seen neither to be it nor to be a standby since. While another one is the
+    /// primary, one of these that runs as one is deposed: the number of its timeline says nothing, because over SQL none
+    /// can be allocated.
+    pub told: BTreeSet<InstanceId>,
 }
 
 impl SqlCluster {

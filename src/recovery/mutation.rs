@@ -60,6 +60,8 @@ pub enum Mutation {
     SqlBestCandidate,
     /// Over SQL, another candidate is chosen while what became of the first is not known.
     SqlUndecided,
+    /// Over SQL, one that was told to become the primary and did so unseen is taken for somebody else's choice.
+    SqlTold,
 }
 
 #[cfg(feature = "mutants")]
@@ -102,12 +104,13 @@ impl Mutation {
     ];
 
     /// The rules of clusters without agents; the model of `tests/sql_model` breaks them.
-    pub const OVER_SQL: [Mutation; 5] = [
+    pub const OVER_SQL: [Mutation; 6] = [
         Mutation::SqlMajority,
         Mutation::SqlVeto,
         Mutation::SqlRevocation,
         Mutation::SqlBestCandidate,
         Mutation::SqlUndecided,
+        Mutation::SqlTold,
     ];
 
     /// Its name as it is typed: `leash-kills-all`.

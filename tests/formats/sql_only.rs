@@ -79,7 +79,7 @@ fn changes() -> Vec<(&'static str, SqlChange)> {
         position,
     };
     let instance = || id("s1");
-    vec![
+    let mut changes = vec![
         ("sql_adopt", adopt()),
         (
             "sql_member",
@@ -162,11 +162,66 @@ fn changes() -> Vec<(&'static str, SqlChange)> {
                 order: order(3, 7),
                 observed: Observed::Primary {
                     instance: id("s2"),
-                    lineage,
+                    lineage: lineage.clone(),
                 },
             },
         ),
-        ("sql_forget", SqlChange::Forget),
+    ];
+    changes.extend(in_vain(&lineage));
+    changes.push(("sql_forget", SqlChange::Forget));
+    changes
+}
+
+/// `s1` is told to become the primary where nothing is waited for, `s2` is seen to be it, and `s1` to follow.
+fn in_vain(lineage: &Lineage) -> [(&'static str, SqlChange); 7] {
+    let order = |epoch, number| Order {
+        epoch: Epoch(epoch),
+        number,
+    };
+    let observe = |order, observed| SqlChange::Observe { order, observed };
+    let record = |evidence| SqlChange::Record {
+        order: order(5, 1),
+        evidence,
+    };
+    let rule = SyncRule::Async;
+    let begin = SqlChange::Begin {
+        seen: Epoch(4),
+        cause: "why".to_owned(),
+        named: None,
+    };
+    let revoked = SqlEvidence::Revoked {
+        instance: id("s1"),
+        position: Some(WalPosition {
+            timeline: lineage.current,
+            lsn: Lsn(0x0123_4567_89AB),
+        }),
+    };
+    let elected = SqlEvidence::Elected {
+        candidate: id("s1"),
+        proof: SqlProof::BestOf {
+            counted: BTreeSet::from([id("s1")]),
+        },
+    };
+    let abandon = SqlChange::Abandon {
+        epoch: Epoch(5),
+        why: "why".to_owned(),
+    };
+    let primary = Observed::Primary {
+        instance: id("s2"),
+        lineage: lineage.clone(),
+    };
+    let standby = Observed::Standby { instance: id("s1") };
+    [
+        (
+            "sql_rule_async",
+            observe(order(4, 1), Observed::Rule { rule }),
+        ),
+        ("sql_begin_again", begin),
+        ("sql_revoked_again", record(revoked)),
+        ("sql_elected_best", record(elected)),
+        ("sql_abandon_told", abandon),
+        ("sql_primary_again", observe(order(5, 4), primary)),
+        ("sql_standby", observe(order(6, 1), standby)),
     ]
 }
 

@@ -30,9 +30,12 @@ fn belongs(rule: Mutation) -> &'static [Rule] {
         // Broken in the real binary only.
         M::LeaseEnd | M::LeaseClock | M::WholeLease | M::ConfirmedRead | M::BestCandidate => &[],
         // Of clusters without agents: `tests/sql_model` breaks them.
-        M::SqlMajority | M::SqlVeto | M::SqlRevocation | M::SqlBestCandidate | M::SqlUndecided => {
-            &[]
-        }
+        M::SqlMajority
+        | M::SqlVeto
+        | M::SqlRevocation
+        | M::SqlBestCandidate
+        | M::SqlUndecided
+        | M::SqlTold => &[],
     }
 }
 

@@ -83,7 +83,8 @@ fn judge(plan: &mut SqlPlan, state: &SqlState, view: &SqlView, primary: &Instanc
     let others = primaries(state, view, Some(primary));
     let is_newer = |id: &&InstanceId| {
         let timeline = view.fresh(id).and_then(|facts| facts.timeline);
-        timeline > Some(state.cluster.lineage.current)
+        let is_deposed = state.cluster.told.contains(*id) && !broken!(SqlTold);
+        timeline > Some(state.cluster.lineage.current) && !is_deposed
     };
     let promoted: Vec<InstanceId> = others.iter().filter(is_newer).cloned().collect();
     if let Some(facts) = view.fresh(primary) {
@@ -180,7 +181,8 @@ fn search(plan: &mut SqlPlan, state: &SqlState, view: &SqlView) {
         return;
     }
     let in_recovery = |id: &InstanceId| view.fresh(id).is_some_and(|it| it.role.is_in_recovery());
-    let is_settled = |id: &InstanceId| in_recovery(id) || is_dead(id, view);
+    let is_settled =
+        |id: &InstanceId| in_recovery(id) || is_dead(id, view) || broken!(SqlUndecided);
     let suspects = state.cluster.suspects.iter();
     let mut open = suspects.filter(|id| !there.contains(id) && !is_settled(id));
     if let Some(instance) = open.next().cloned() {
@@ -272,7 +274,7 @@ fn begin(plan: &mut SqlPlan, state: &SqlState, view: &SqlView, cause: String) {
             return;
         }
     }
-    if let Some(reason) = no_proof(state, &standbys) {
+    if let Some(reason) = no_proof(state, view, &standbys) {
         plan.waiting.push(reason);
         return;
     }
@@ -285,7 +287,11 @@ fn begin(plan: &mut SqlPlan, state: &SqlState, view: &SqlView, cause: String) {
 
 /// Why revoking all that can be reached could prove nothing; none if it could. Revoking for nothing would be an outage of
 /// its own.
-fn no_proof(state: &SqlState, standbys: &[(&InstanceId, &InstanceFacts)]) -> Option<SqlReason> {
+fn no_proof(
+    state: &SqlState,
+    view: &SqlView,
+    standbys: &[(&InstanceId, &InstanceFacts)],
+) -> Option<SqlReason> {
     let cluster = &state.cluster;
     if let SyncRule::Unclear { why } = &cluster.rule {
         return Some(SqlReason::RuleUnclear { why: why.clone() });
@@ -308,7 +314,11 @@ fn no_proof(state: &SqlState, standbys: &[(&InstanceId, &InstanceFacts)]) -> Opt
     let missing = missing
         .map(|id| {
             let timeline = standbys.iter().find(|(it, _)| *it == id);
+            let is_primary = |facts: &InstanceFacts| facts.role == Role::Primary;
             let why = match timeline.and_then(|(_, facts)| at(facts)) {
+                None if view.fresh(id).is_some_and(is_primary) => {
+                    "runs as a primary of its own".to_owned()
+                }
                 Some(other) => format!(
                     "is on timeline {other}, incomparable with {}: not promoted",
                     cluster.lineage.current

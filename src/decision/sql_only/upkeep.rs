@@ -100,8 +100,8 @@ fn standby(
 ) {
     let cluster = &state.cluster;
     if facts.role == Role::Primary {
-        // One that is on a younger branch was promoted by somebody else.
-        if facts.timeline < Some(cluster.lineage.current) {
+        // Any other one that is on a younger branch was promoted by somebody else.
+        if facts.timeline < Some(cluster.lineage.current) || cluster.told.contains(id) {
             plan.findings.push(SqlFinding::DeposedPrimary {
                 instance: id.clone(),
                 is_quiet: facts.read_only_default,
@@ -113,6 +113,15 @@ fn standby(
         return;
     }
     if facts.status.io_thread_running {
+        let source = facts.source.as_ref();
+        let source = source.and_then(|source| cluster.at(&source.address));
+        if cluster.told.contains(id) && source == cluster.primary.as_ref() {
+            let instance = id.clone();
+            plan.proposals.push(SqlChange::Observe {
+                order: state.order(),
+                observed: Observed::Standby { instance },
+            });
+        }
         return;
     }
     let serves = |it: &InstanceFacts| it.role == Role::Primary;

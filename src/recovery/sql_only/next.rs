@@ -140,7 +140,7 @@ impl SqlHandover {
         };
         let targets: Vec<_> = self
             .targets(cluster, view)
-            .filter(|id| !still(id))
+            .filter(|id| !still(id) && !broken!(SqlRevocation))
             .collect();
         let (failing, to_ask): (Vec<_>, Vec<_>) = targets
             .into_iter()

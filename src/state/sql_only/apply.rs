@@ -107,6 +107,7 @@ impl SqlState {
                 lineage: new.lineage,
                 primary: Some(new.primary),
                 suspects: BTreeSet::new(),
+                told: BTreeSet::new(),
             },
             adopted_at: at,
             number: 1,
@@ -228,12 +229,15 @@ impl SqlState {
             // It confirmed a pause, so it is in recovery and was told nothing that it has not done.
             SqlEvidence::Revoked { instance, .. } => {
                 self.cluster.suspects.remove(instance);
+                self.cluster.told.remove(instance);
             }
             SqlEvidence::Elected { candidate, .. } => {
                 self.cluster.suspects.insert(candidate.clone());
+                self.cluster.told.insert(candidate.clone());
             }
             SqlEvidence::Promoted { instance, lineage } => {
                 self.cluster.suspects.clear();
+                self.cluster.told.remove(instance);
                 self.cluster.primary = Some(instance.clone());
                 self.cluster.lineage = lineage.clone();
                 // It stays quiet now: its time is over.
@@ -272,6 +276,12 @@ impl SqlState {
                 }
                 self.cluster.rule = rule;
             }
+            Observed::Standby { instance } => {
+                let is_primary = self.cluster.primary.as_ref() == Some(&instance);
+                if self.handover.is_some() || is_primary || !self.cluster.told.remove(&instance) {
+                    return Err(Rejection::WrongPhase);
+                }
+            }
             Observed::Primary { instance, lineage } => {
                 if self.handover.is_some() || !self.cluster.members.contains_key(&instance) {
                     return Err(Rejection::WrongPhase);
@@ -279,6 +289,7 @@ impl SqlState {
                 let from = self.cluster.primary.replace(instance.clone());
                 self.cluster.epoch = self.cluster.epoch.next();
                 self.cluster.suspects.clear();
+                self.cluster.told.remove(&instance);
                 self.cluster.lineage = lineage;
                 self.number = 0;
                 self.quieted = None;

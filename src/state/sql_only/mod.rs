@@ -120,6 +120,11 @@ pub enum Observed {
         /// As it may be counted on.
         rule: SyncRule,
     },
+    /// One that was told to become the primary is a standby of the one that is.
+    Standby {
+        /// Who.
+        instance: InstanceId,
+    },
 }
 
 impl SqlState {
