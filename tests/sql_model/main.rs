@@ -6,7 +6,8 @@
 mod world;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::fmt;
+use std::hash::{DefaultHasher, Hasher};
 
 use world::{Rule, World};
 
@@ -45,26 +46,40 @@ fn explore(begin: World, most: usize) -> (usize, Option<Violation>) {
     (reached.len(), None)
 }
 
-/// Two of a billion states are taken for one about as often as a machine fails.
-fn digest(world: &World) -> [u64; 2] {
-    let key = world.key();
-    [0_u8, 1].map(|half| {
-        let mut hasher = DefaultHasher::new();
-        (half, &key).hash(&mut hasher);
-        hasher.finish()
-    })
+/// Takes a text and keeps what tells it from others: two of a billion are taken for one about as often as a machine fails.
+#[derive(Default)]
+struct Digest([DefaultHasher; 2]);
+
+impl fmt::Write for Digest {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let [one, other] = &mut self.0;
+        one.write(text.as_bytes());
+        other.write(text.as_bytes());
+        Ok(())
+    }
 }
 
-/// Each world is finite, and all of it is visited: some 820,000 states with commits that wait for standbys.
-const MOST: usize = 10_000_000;
+fn digest(world: &World) -> [u64; 2] {
+    let mut digest = Digest::default();
+    digest.0[1].write_u8(1);
+    world.key(&mut digest).unwrap();
+    digest.0.map(|half| half.finish())
+}
+
+/// Each world is finite: 1.24 million states where commits wait for standbys, 2.74 million where they do not. By itself a
+/// run visits all of the former and the nearest of the latter; `STATES=10000000` visits all of both.
+fn most() -> usize {
+    let asked = std::env::var("STATES").ok().and_then(|it| it.parse().ok());
+    asked.unwrap_or(1_300_000)
+}
 
 fn nothing_happens(is_quorum: bool) {
-    let (states, found) = explore(World::new(is_quorum), MOST);
+    let (states, found) = explore(World::new(is_quorum), most());
     if let Some(Violation { rule, way }) = found {
         panic!("{rule:?} after {}", way.join("\n  "));
     }
     eprintln!("{states} states");
-    assert!((100_000..MOST).contains(&states), "{states} states");
+    assert!(states > 1_000_000, "{states} states");
 }
 
 #[test]
@@ -92,7 +107,7 @@ fn every_broken_rule_is_caught_by_its_invariant() {
             _ => unreachable!("{rule:?} is of agents"),
         };
         M::set(Some(rule));
-        let (states, found) = explore(World::new(is_quorum), MOST);
+        let (states, found) = explore(World::new(is_quorum), most());
         M::set(None);
         let found = found.unwrap_or_else(|| panic!("{rule:?} is not noticed"));
         let way = found.way.join("\n  ");

@@ -4,6 +4,7 @@ mod rules;
 mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write};
 
 use primacy::decision::sql_only::decide;
 use primacy::model::{
@@ -130,20 +131,22 @@ impl World {
         &self.state.sql[&cluster()]
     }
 
-    /// What tells this state from others; what is kept for people tells nothing.
-    pub fn key(&self) -> String {
+    /// What tells this state from others, told to whoever takes it; what never changes and what is kept for people tell
+    /// nothing.
+    pub fn key(&self, to: &mut dyn Write) -> fmt::Result {
         let record = self.record();
-        format!(
-            "{:?}{:?}{:?}{:?}{:?}{}{}{}",
-            record.cluster,
-            record.number,
-            record.handover,
-            record.quieted,
-            self.servers,
-            self.acknowledged,
-            self.crashes,
-            self.cuts
-        )
+        let cluster = &record.cluster;
+        let (roles, known) = (
+            (&cluster.primary, &cluster.suspects, &cluster.told),
+            (cluster.epoch, &cluster.rule, &cluster.lineage),
+        );
+        write!(
+            to,
+            "{roles:?}{known:?}{:?}{:?}{:?}",
+            record.number, record.handover, record.quieted
+        )?;
+        let counted = (self.acknowledged, self.crashes, self.cuts);
+        write!(to, "{:?}{counted:?}", self.servers)
     }
 
     /// Has it recorded; what is refused changes nothing.

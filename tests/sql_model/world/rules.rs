@@ -11,7 +11,8 @@ pub enum Rule {
     MajorityFindsItGone,
     /// No failover begins while a standby that can be asked hears a living primary.
     NobodyHearsIt,
-    /// Nobody is told to promote while another may still become the primary and a majority reaches it.
+    /// Nobody is told to promote while another may still become the primary and a majority reaches it. One that is known
+    /// to be deposed is none of these.
     OneIsToldAtATime,
 }
 
@@ -37,7 +38,8 @@ impl World {
         let may_open = |other: usize| {
             let server = &self.servers[other];
             let reached = server.reached_by.iter().filter(|it| **it).count();
-            let is_one = server.is_told || server.role == PRIMARY;
+            let is_suspect = self.record().cluster.suspects.contains(&id(other));
+            let is_one = server.is_told || server.role == PRIMARY && is_suspect;
             other != it && server.is_alive && is_one && reached * 2 > PEERS
         };
         if (1..3).any(may_open) {
