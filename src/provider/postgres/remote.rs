@@ -237,6 +237,17 @@ impl DatabaseProvider for Postgres {
         })
     }
 
+    async fn hung_up(&self, of: &Address) {
+        let kept = self.known().get(of).and_then(|known| {
+            let session = known.session.as_ref()?;
+            session.end_of_lasting()
+        });
+        match kept {
+            Some(end) => end.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
     fn compare(&self, a: &Position, b: &Position) -> PositionOrder {
         let (Position::Wal(a), Position::Wal(b)) = (a, b) else {
             return PositionOrder::Incomparable;

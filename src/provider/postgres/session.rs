@@ -12,6 +12,7 @@ use tokio_postgres::{
     AsyncMessage, Client, Config, Connection, NoTls, Row, SimpleQueryMessage, SimpleQueryRow,
     Statement,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::call::Call;
 use super::catalogue::Version;
@@ -26,10 +27,13 @@ pub struct Session {
     /// As the server said it when the session began.
     version: String,
     warnings: Arc<AtomicU64>,
+    /// Cancelled once the server or the network has ended it.
+    ended: CancellationToken,
     /// The `statement_timeout` that was set last, in milliseconds; 0 if that is not known.
     limit: AtomicU64,
     /// What is looked at, prepared.
     look: OnceLock<Statement>,
+    looks: AtomicU64,
     _driver: JoinSet<()>,
 }
 
@@ -62,6 +66,8 @@ impl Session {
         let version = version.unwrap_or_default().to_owned();
         let warnings = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&warnings);
+        let ended = CancellationToken::new();
+        let over = ended.clone();
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             // An error ends the session, which its user notices by itself.
@@ -73,13 +79,16 @@ impl Session {
                     counted.fetch_add(1, Ordering::SeqCst);
                 }
             }
+            over.cancel();
         });
         Session {
             client,
             version,
             warnings,
+            ended,
             limit: AtomicU64::new(0),
             look: OnceLock::new(),
+            looks: AtomicU64::new(0),
             _driver: driver,
         }
     }
@@ -144,6 +153,7 @@ impl Session {
                 row
             }
         };
+        self.looks.fetch_add(1, Ordering::SeqCst);
         row.map_err(failed)
     }
 
@@ -154,6 +164,11 @@ impl Session {
         self.client.simple_query(&limit).await?;
         self.limit.store(millis, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// Cancelled once the server or the network has ended it; none before a second look has shown that it lasts.
+    pub fn end_of_lasting(&self) -> Option<CancellationToken> {
+        (self.looks.load(Ordering::SeqCst) > 1).then(|| self.ended.clone())
     }
 }
 
