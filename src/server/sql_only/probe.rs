@@ -53,8 +53,12 @@ pub(in crate::server) async fn run(peer: Arc<Peer>) -> String {
             let all: BTreeMap<Target, SystemIdentifier> = state.sql.iter().flat_map(of).collect();
             all
         });
-        let mut gone: BTreeSet<ClusterName> =
-            looking.keys().map(|(name, ..)| name.clone()).collect();
+        let of_now: BTreeSet<&ClusterName> = wanted.keys().map(|(name, ..)| name).collect();
+        let known = looking.keys().map(|(name, ..)| name);
+        let gone: BTreeSet<ClusterName> = known
+            .filter(|name| !of_now.contains(name))
+            .cloned()
+            .collect();
         looking.retain(|target, task| {
             let is_wanted = wanted.contains_key(target);
             if !is_wanted {
@@ -62,7 +66,6 @@ pub(in crate::server) async fn run(peer: Arc<Peer>) -> String {
             }
             is_wanted
         });
-        gone.retain(|name| !wanted.keys().any(|(it, ..)| it == name));
         peer.sql.forget(&gone);
         for (target, system) in wanted {
             looking
@@ -97,17 +100,15 @@ async fn look(
             Ok(facts) if facts.system != system => {
                 Outcome::Unclear(format!("another history answers there, {}", facts.system))
             }
-            Ok(facts) => Outcome::Facts(Box::new(facts)),
+            Ok(facts) => Outcome::Facts(Arc::new(facts)),
             Err(error) => outcome_of(&error),
         };
         drop(place);
         let is_gone = matches!(outcome, Outcome::Gone(_));
         let now = clock::monotonic();
-        let seen = peer
-            .sql
-            .board
-            .note(&cluster, &instance, Look { at, outcome });
-        let is_undecided = is_gone && seen.opinion(now) != Opinion::Gone;
+        let look = Look { at, outcome };
+        let opinion = peer.sql.board.note(&cluster, &instance, look, now);
+        let is_undecided = is_gone && opinion != Opinion::Gone;
         let every = if is_undecided { AGAIN_AFTER } else { EVERY };
         let left = at.after(every).since(clock::monotonic());
         tokio::select! {
