@@ -13,6 +13,7 @@ use crate::clock;
 use crate::decision::sql_only::{SqlPlan, rule_of};
 use crate::model::{Address, ClusterName, InstanceId, Opinion, Role, Timestamp};
 use crate::recovery::sql_only::SqlStep;
+use crate::server::standing::key_over_sql;
 use crate::server::{Peer, expect_no_panic};
 use crate::state::SqlChange;
 
@@ -57,6 +58,7 @@ pub(in crate::server) async fn run(peer: Arc<Peer>) {
             },
             Some(ended) = loops.join_next() => if let Some(name) = expect_no_panic(ended) {
                 known.remove(&name);
+                peer.standing.forget(&name);
             },
         }
     }
@@ -121,6 +123,9 @@ impl Cycle {
             let Some((plan, addresses)) = looked else {
                 return self.name;
             };
+            let (now, wall) = (clock::monotonic(), clock::wall_millis());
+            let found = plan.findings.iter().map(key_over_sql);
+            self.peer.standing.note(&self.name, found, now, wall);
             self.say(&plan);
             let tick = self.start(plan, &addresses);
             let changed = async {
