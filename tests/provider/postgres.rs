@@ -161,7 +161,7 @@ async fn a7_no_password_comes_anywhere_new() {
         "{refused}"
     );
     assert!(!refused.to_string().contains(REPLICATION_SECRET));
-    let lacks = provider.preflight(of, LONG).await.unwrap();
+    let lacks = provider.preflight(of, &[], LONG).await.unwrap();
     assert!(
         lacks
             .iter()

@@ -39,5 +39,5 @@ pub(crate) mod synchronous;
 pub use crate::security::Password;
 pub use local::{Endpoint, LocalPostgres};
 pub use login::Login;
-pub use preflight::Lack;
+pub use preflight::{Lack, Receiver};
 pub use remote::Postgres;
