@@ -1,5 +1,5 @@
 # Thin: each target is what a user could type. All install what they need, or say what is missing.
-.PHONY: help install release broken demo bench bench-peers idle jepsen wan soak mutants test power-cuts simulation fuzz ci
+.PHONY: help install release broken demo bench bench-peers bench-probing idle jepsen wan soak mutants test power-cuts simulation fuzz ci
 
 SEEDS ?= 100000
 TRIALS ?= 20
@@ -49,6 +49,9 @@ bench-peers: release # commits beside etcd's, elections, a steady load, a restar
 	$(TARGET)/release/raft-bench restart --folder $(TARGET)
 	$(TARGET)/release/raft-bench steady --folder $(TARGET)
 	$(JEPSEN) reads
+
+bench-probing: release # CPU and memory of a peer that looks at up to 1,000 databases without agents, over TLS
+	$(JEPSEN) probing
 
 idle: release # CPU and memory of a cluster at rest
 	$(JEPSEN) idle

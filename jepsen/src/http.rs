@@ -1,11 +1,12 @@
-//! GET of JSON over HTTP: to peers over TLS, to the health checks of agents in plain text.
+//! JSON over HTTP: to peers over TLS, to the health checks of agents in plain text.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
 use hyper::body::Bytes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
@@ -51,7 +52,7 @@ impl Certificate {
 #[derive(Debug, Clone)]
 pub struct Http {
     scheme: &'static str,
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl Http {
@@ -83,17 +84,49 @@ impl Http {
         path: &str,
         within: Duration,
     ) -> anyhow::Result<T> {
+        let request = Request::get(self.uri(address, path)).body(Full::default())?;
+        self.send(request, address, within).await
+    }
+
+    /// What comes of sending `body` to `address/path`, as the change that `key` names.
+    ///
+    /// # Errors
+    /// Anything but an answer of success with the expected JSON within `within`.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        address: &str,
+        path: &str,
+        (key, body): (&str, &serde_json::Value),
+        within: Duration,
+    ) -> anyhow::Result<T> {
+        let request = Request::post(self.uri(address, path))
+            .header("idempotency-key", key)
+            .body(Full::from(body.to_string()))?;
+        self.send(request, address, within).await
+    }
+
+    fn uri(&self, address: &str, path: &str) -> String {
+        format!("{}://{address}{path}", self.scheme)
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        request: Request<Full<Bytes>>,
+        address: &str,
+        within: Duration,
+    ) -> anyhow::Result<T> {
+        let what = format!("{} {}", request.method(), request.uri().path());
         let exchange = async {
-            let uri: hyper::Uri = format!("{}://{address}{path}", self.scheme).parse()?;
-            let response = self.client.get(uri).await?;
+            let response = self.client.request(request).await?;
             let status = response.status();
             let body = response.into_body().collect().await?.to_bytes();
-            ensure!(status.is_success(), "GET {path}: {status}");
+            let said = String::from_utf8_lossy(&body);
+            ensure!(status.is_success(), "{what}: {status}: {said}");
             Ok(serde_json::from_slice(&body)?)
         };
         tokio::time::timeout(within, exchange)
             .await
-            .with_context(|| format!("GET {path} of {address} takes too long"))?
+            .with_context(|| format!("{what} of {address} takes too long"))?
     }
 }
 

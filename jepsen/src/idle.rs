@@ -9,6 +9,7 @@ use clap::Args;
 use tokio::time::sleep;
 
 use crate::cluster::Dev;
+use crate::usage::{memory, times};
 
 const HEALED_WITHIN: Duration = Duration::from_secs(60);
 const CPU_BAR: f64 = 2.0;
@@ -118,15 +119,6 @@ fn usage(proc: &Path, folder: &Path) -> Option<Usage> {
     })
 }
 
-/// The process's own time and that of its ended children, from `/proc/PID/stat` (proc(5)).
-fn times(stat: &str) -> Option<[u64; 2]> {
-    // The name stands in parentheses and may hold anything.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let fields: Vec<_> = rest.split_whitespace().collect();
-    let field = |at: usize| fields.get(at)?.parse::<u64>().ok();
-    Some([field(11)? + field(12)?, field(13)? + field(14)?])
-}
-
 fn part(proc: &Path, folder: &Path) -> Option<Part> {
     let line = fs::read(proc.join("cmdline")).ok()?;
     let line = String::from_utf8_lossy(&line).replace('\0', " ");
@@ -164,14 +156,6 @@ fn greatest_peer(folder: &Path) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// A field of the memory of a process, in MB (10^6 bytes).
-fn memory(proc: &Path, field: &str) -> Option<f64> {
-    let text = fs::read_to_string(proc.join("smaps_rollup")).ok()?;
-    let line = text.lines().find(|line| line.starts_with(field))?;
-    let kib: u32 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(f64::from(kib) * 1024.0 / 1e6)
-}
-
 #[expect(clippy::print_stdout, reason = "a measurement prints")]
 fn print(text: &str) {
     println!("{text}");
@@ -180,12 +164,6 @@ fn print(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_read_behind_any_name() {
-        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 2 3 4 100 20 30 4 20 0 1 0 5 6 7";
-        assert_eq!(times(stat), Some([120, 34]));
-    }
 
     #[test]
     fn each_part_counts_what_is_its_own() {

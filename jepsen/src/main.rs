@@ -1,6 +1,7 @@
 //! Black-box faults and measurements: HTTP, SQL and the binary `primacy`, nothing of its library.
 //!
-//! `demo` shows two failovers as time lines, `bench` measures many, `idle` measures a cluster at rest.
+//! `demo` shows two failovers as time lines, `bench` measures many, `idle` measures a cluster at rest, `probing` a peer
+//! that looks at many databases.
 //! What was acknowledged is counted by the clients, never asked of the system under test.
 
 mod bench;
@@ -15,11 +16,13 @@ mod load;
 mod mutants;
 mod nemesis;
 mod net;
+mod probing;
 mod reads;
 mod recovery;
 mod report;
 mod run;
 mod sys;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,6 +79,13 @@ enum Verb {
         place: Place,
         #[command(flatten)]
         options: reads::Options,
+    },
+    /// Measure what looking at many databases without agents costs a peer
+    Probing {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        options: probing::Options,
     },
     /// Rounds of load and faults, judged: exit 0 if valid, 1 if something is wrong, 2 if it proves nothing
     Run(run::Run),
@@ -149,6 +159,10 @@ fn main() -> ExitCode {
         Verb::Idle { place, options } => {
             let work = async |dev: &mut Dev| idle::run(dev, options).await;
             on_dev(place.dev("idle"), work)
+        }
+        Verb::Probing { place, options } => {
+            let work = async |dev: &mut Dev| probing::run(dev.program(), &options).await;
+            on_dev(place.dev("probing"), work)
         }
         Verb::Reads { place, options } => {
             let work = async |dev: &mut Dev| reads::run(dev, options).await;

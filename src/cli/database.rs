@@ -34,7 +34,7 @@ pub(super) async fn preflight(asked: Preflight) -> Result<(), Failure> {
         database: asked.database,
         tls,
     };
-    let lacks = Postgres::new(login).preflight(&of, WITHIN).await;
+    let lacks = Postgres::new(login).preflight(&of, &[], WITHIN).await;
     let lacks = lacks.map_err(|error| unreachable(&of, &error))?;
     for lack in &lacks {
         let word = if lack.is_needed { "NEED" } else { "HINT" };

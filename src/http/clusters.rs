@@ -11,10 +11,12 @@ use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::Finding;
+use crate::decision::sql_only::SqlFinding;
 use crate::model::{Address, ClusterName, Durability, InstanceId, Reads, Scope, Zone};
 use crate::recovery::Rejection;
 use crate::server::Peer;
 use crate::server::propose::Origin;
+use crate::server::standing::{key, key_over_sql};
 use crate::state::command::NewMember;
 use crate::state::{Change, NewCluster, State as Replicated};
 
@@ -117,7 +119,7 @@ pub(super) fn view(peer: &Peer, cluster: &ClusterName) -> Option<ClusterView> {
         format!("a second agent says that it is {id}'s, and is turned away: stop it, or correct `instance` in its configuration")
     }));
     peer.look(cluster, |state, view, plan| {
-        let since = |finding: &Finding| peer.standing.since(cluster, finding);
+        let since = |finding: &Finding| peer.standing.since(cluster, &key(finding));
         cluster_view(state, view, plan, &under_way, warnings, since)
     })
 }
@@ -131,7 +133,9 @@ fn over_sql(peer: &Peer, cluster: &ClusterName, warnings: &[String]) -> Option<C
     }
     peer.look_over_sql(cluster, |state, view, plan| {
         let unfound = peer.sql.board.not_found(cluster);
-        sql_cluster_view(state, view, plan, &under_way, warnings, &unfound)
+        let since = |finding: &SqlFinding| peer.standing.since(cluster, &key_over_sql(finding));
+        let found = (&unfound[..], under_way.as_slice());
+        sql_cluster_view(state, (view, plan), found, warnings, since)
     })
 }
 

@@ -145,6 +145,120 @@ pub struct InstanceFacts {
     pub observed_at: Timestamp,
 }
 
+impl InstanceFacts {
+    /// Whether it is what `before` became while nothing happened but that WAL was written, sent and applied, and time passed.
+    pub fn is_later_of(&self, before: &InstanceFacts) -> bool {
+        let InstanceFacts {
+            address,
+            own_port,
+            started,
+            system,
+            version,
+            role,
+            timeline,
+            status,
+            source,
+            replicas,
+            read_only_default,
+            sync,
+            can_be_rewound,
+            receiver_timeout,
+            observed_at: _,
+        } = self;
+        let same_replicas = || {
+            let pairs = replicas.iter().zip(&before.replicas);
+            replicas.len() == before.replicas.len()
+                && pairs.into_iter().all(|(a, b)| a.is_later_of(b))
+        };
+        (address, own_port, started, system)
+            == (
+                &before.address,
+                &before.own_port,
+                &before.started,
+                &before.system,
+            )
+            && (version, role, timeline, source)
+                == (
+                    &before.version,
+                    &before.role,
+                    &before.timeline,
+                    &before.source,
+                )
+            && (read_only_default, can_be_rewound, receiver_timeout)
+                == (
+                    &before.read_only_default,
+                    &before.can_be_rewound,
+                    &before.receiver_timeout,
+                )
+            && status.is_later_of(&before.status)
+            && sync.is_later_of(&before.sync)
+            && same_replicas()
+    }
+}
+
+impl ReplicationStatus {
+    /// The same of what is said of replication: positions, ages and what follows from them may differ.
+    fn is_later_of(&self, before: &ReplicationStatus) -> bool {
+        let ReplicationStatus {
+            replica_running,
+            sql_thread_running,
+            io_thread_running,
+            position: _,
+            lag: _,
+            received,
+            applied,
+            receiver_silent_for_ms,
+            apply_paused,
+            caught_up: _,
+        } = self;
+        (
+            replica_running,
+            sql_thread_running,
+            io_thread_running,
+            apply_paused,
+        ) == (
+            &before.replica_running,
+            &before.sql_thread_running,
+            &before.io_thread_running,
+            &before.apply_paused,
+        ) && received.is_some() == before.received.is_some()
+            && applied.is_some() == before.applied.is_some()
+            && receiver_silent_for_ms.is_some() == before.receiver_silent_for_ms.is_some()
+    }
+}
+
+impl ReplicaFacts {
+    fn is_later_of(&self, before: &ReplicaFacts) -> bool {
+        let ReplicaFacts {
+            application_name,
+            host,
+            state,
+            sync_state,
+            flushed: _,
+            replayed: _,
+        } = self;
+        (application_name, host, state, sync_state)
+            == (
+                &before.application_name,
+                &before.host,
+                &before.state,
+                &before.sync_state,
+            )
+    }
+}
+
+impl SyncState {
+    fn is_later_of(&self, before: &SyncState) -> bool {
+        let SyncState {
+            policy,
+            text,
+            commits_wait,
+            waiting: _,
+        } = self;
+        (policy, text, commits_wait) == (&before.policy, &before.text, &before.commits_wait)
+    }
+}
+
 /// Whom a standby follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFacts {

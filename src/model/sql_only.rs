@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -154,7 +155,7 @@ impl SqlCluster {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// It answered.
-    Facts(Box<InstanceFacts>),
+    Facts(Arc<InstanceFacts>),
     /// A live server refuses, in these words: no room, starting up, a wrong password.
     Refused(String),
     /// Nobody was there, or nobody said a first word.
@@ -170,6 +171,23 @@ pub struct Look {
     pub at: Timestamp,
     /// What came of it.
     pub outcome: Outcome,
+}
+
+impl Outcome {
+    /// Whether it tells something else than `before`: anything but how far WAL has come since, and how long ago somebody
+    /// was heard.
+    pub fn is_news_after(&self, before: &Outcome) -> bool {
+        match (self, before) {
+            (Outcome::Facts(facts), Outcome::Facts(before)) => !facts.is_later_of(before),
+            (Outcome::Refused(words), Outcome::Refused(before))
+            | (Outcome::Unclear(words), Outcome::Unclear(before)) => words != before,
+            // Of nobody there two are needed, so each is news.
+            (
+                Outcome::Facts(_) | Outcome::Refused(_) | Outcome::Gone(_) | Outcome::Unclear(_),
+                _,
+            ) => true,
+        }
+    }
 }
 
 /// What a peer thinks of an instance from its own looks.
@@ -197,14 +215,16 @@ pub struct SqlSighting {
     /// When the first of the looks began of which none found anybody since; none after one that did.
     pub gone_since: Option<Timestamp>,
     /// The last facts, and when that look began.
-    pub facts: Option<(Timestamp, Box<InstanceFacts>)>,
+    pub facts: Option<(Timestamp, Arc<InstanceFacts>)>,
     /// The last step that it did not carry out.
     pub failure: Option<super::view::Failure>,
 }
 
 impl SqlSighting {
-    /// Notes a look.
-    pub fn note(&mut self, look: Look) {
+    /// Notes a look. Answers whether it tells something else than the one before.
+    pub fn note(&mut self, look: Look) -> bool {
+        let before = self.last.as_ref();
+        let is_news = before.is_none_or(|it| look.outcome.is_news_after(&it.outcome));
         match &look.outcome {
             Outcome::Facts(facts) => {
                 self.gone_since = None;
@@ -216,6 +236,18 @@ impl SqlSighting {
             Outcome::Refused(_) | Outcome::Unclear(_) => self.gone_since = None,
         }
         self.last = Some(look);
+        is_news
+    }
+
+    /// What was seen in its newest look, if that is fresh at `now` and brought facts.
+    pub fn fresh(&self, now: Timestamp) -> Option<&Arc<InstanceFacts>> {
+        let last = self.last.as_ref()?;
+        match &last.outcome {
+            Outcome::Facts(facts) if now.since(last.at) <= LOOK_FRESH_FOR => Some(facts),
+            Outcome::Facts(_) | Outcome::Refused(_) | Outcome::Gone(_) | Outcome::Unclear(_) => {
+                None
+            }
+        }
     }
 
     /// What its looks say at `now`.
@@ -257,13 +289,8 @@ pub struct SqlView {
 impl SqlView {
     /// What was seen of an instance in its newest look, if that is fresh and brought facts.
     pub fn fresh(&self, instance: &InstanceId) -> Option<&InstanceFacts> {
-        let last = self.instances.get(instance)?.last.as_ref()?;
-        match &last.outcome {
-            Outcome::Facts(facts) if self.now.since(last.at) <= LOOK_FRESH_FOR => Some(facts),
-            Outcome::Facts(_) | Outcome::Refused(_) | Outcome::Gone(_) | Outcome::Unclear(_) => {
-                None
-            }
-        }
+        let facts = self.instances.get(instance)?.fresh(self.now)?;
+        Some(facts)
     }
 
     /// What this peer thinks of an instance.
@@ -330,6 +357,28 @@ mod tests {
         seen.note(look(400, Outcome::Unclear("broke off".to_owned())));
         seen.note(look(450, gone()));
         assert_eq!(seen.opinion(Timestamp(450)), Opinion::Unsure);
+    }
+
+    #[test]
+    fn a_refusal_is_news_once_and_nobody_there_each_time() {
+        let refused = |words: &str| Outcome::Refused(words.to_owned());
+        let gone = || Outcome::Gone("refused".to_owned());
+        let mut seen = SqlSighting::default();
+        for (at, outcome, is_news) in [
+            (0, refused("53300"), true),
+            (1, refused("53300"), false),
+            (2, refused("57P03"), true),
+            (3, gone(), true),
+            (4, gone(), true),
+            (5, Outcome::Unclear("broke off".to_owned()), true),
+            (6, Outcome::Unclear("broke off".to_owned()), false),
+        ] {
+            assert_eq!(
+                seen.note(look(at, outcome.clone())),
+                is_news,
+                "{at} {outcome:?}"
+            );
+        }
     }
 
     #[test]

@@ -116,6 +116,12 @@ pub trait DatabaseProvider: Send + Sync + 'static {
         within: Duration,
     ) -> impl Future<Output = Result<InstanceFacts>> + Send;
 
+    /// Resolves once the session that is kept with the instance from call to call is ended by the server or by the network,
+    /// as a server that dies or is stopped does at once; never without a session, nor with one that served a single
+    /// [`DatabaseProvider::discover`]: who ends every session at once would be asked without a pause. It says that it is
+    /// time to look, and nothing else.
+    fn hung_up(&self, of: &Address) -> impl Future<Output = ()> + Send;
+
     /// How `a` stands to `b`.
     fn compare(&self, a: &Position, b: &Position) -> PositionOrder;
 

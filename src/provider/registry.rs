@@ -90,6 +90,10 @@ impl DatabaseProvider for Provider {
         each!(self, it => it.discover(of, within).await)
     }
 
+    async fn hung_up(&self, of: &Address) {
+        each!(self, it => it.hung_up(of).await);
+    }
+
     fn compare(&self, a: &Position, b: &Position) -> PositionOrder {
         each!(self, it => it.compare(a, b))
     }

@@ -18,7 +18,7 @@ use crate::recovery::Step;
 use crate::state::Change;
 
 use super::execute::{self, End, Key};
-use super::{Peer, expect_no_panic};
+use super::{Peer, expect_no_panic, standing};
 
 /// How often a cluster is looked at while something is going on.
 const BUSY: Duration = Duration::from_millis(50);
@@ -112,9 +112,8 @@ impl Cycle {
                 return self.name;
             };
             let (now, wall) = (clock::monotonic(), clock::wall_millis());
-            self.peer
-                .standing
-                .note(&self.name, &plan.findings, now, wall);
+            let found = plan.findings.iter().map(standing::key);
+            self.peer.standing.note(&self.name, found, now, wall);
             self.say(&plan);
             let tick = self.start(plan).min(silence);
             tokio::select! {

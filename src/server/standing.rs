@@ -6,14 +6,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::decision::Finding;
+use crate::decision::sql_only::SqlFinding;
 use crate::model::{ClusterName, InstanceId, Timestamp};
 
 /// A finding that is not made for this long is over. One that is made again sooner was only in doubt: the answers of other
 /// peers are trusted for half a second, and then asked for again.
 const OVER_AFTER: Duration = Duration::from_secs(2);
 
-/// A code, and whom it is about if it can be about several.
-type Key = (&'static str, Option<InstanceId>);
+/// What stands: a code, and whom it is about if it can be about several.
+pub type Key = (&'static str, Option<InstanceId>);
 
 #[derive(Debug, Clone, Copy)]
 struct Stands {
@@ -26,7 +27,13 @@ struct Stands {
 #[derive(Debug, Default)]
 pub struct Standing(Mutex<BTreeMap<ClusterName, BTreeMap<Key, Stands>>>);
 
-fn key(finding: &Finding) -> Key {
+/// Of a finding about a cluster with agents.
+pub fn key(finding: &Finding) -> Key {
+    (finding.code(), finding.subject().cloned())
+}
+
+/// Of a finding about a cluster without.
+pub fn key_over_sql(finding: &SqlFinding) -> Key {
     (finding.code(), finding.subject().cloned())
 }
 
@@ -39,12 +46,13 @@ impl Standing {
     pub(super) fn note(
         &self,
         cluster: &ClusterName,
-        findings: &[Finding],
+        findings: impl IntoIterator<Item = Key>,
         now: Timestamp,
         wall: u64,
     ) {
         let mut all = self.lock();
-        if findings.is_empty() && !all.contains_key(cluster) {
+        let mut findings = findings.into_iter().peekable();
+        if findings.peek().is_none() && !all.contains_key(cluster) {
             return;
         }
         let stands = all.entry(cluster.clone()).or_default();
@@ -53,7 +61,7 @@ impl Standing {
                 since: wall,
                 seen_at: now,
             };
-            stands.entry(key(finding)).or_insert(new).seen_at = now;
+            stands.entry(finding).or_insert(new).seen_at = now;
         }
         stands.retain(|_, it| now.since(it.seen_at) < OVER_AFTER);
         if stands.is_empty() {
@@ -62,10 +70,15 @@ impl Standing {
     }
 
     /// Since when the finding stands, in wall milliseconds; none if that is not known here.
-    pub fn since(&self, cluster: &ClusterName, finding: &Finding) -> Option<u64> {
+    pub fn since(&self, cluster: &ClusterName, finding: &Key) -> Option<u64> {
         let all = self.lock();
-        let stands = all.get(cluster)?.get(&key(finding))?;
+        let stands = all.get(cluster)?.get(finding)?;
         Some(stands.since)
+    }
+
+    /// Forgets a cluster: it is looked after no longer.
+    pub(super) fn forget(&self, cluster: &ClusterName) {
+        self.lock().remove(cluster);
     }
 
     /// Forgets everything: another peer leads.
@@ -91,9 +104,10 @@ mod tests {
         let standing = Standing::default();
         let demo = ClusterName::new("demo").unwrap();
         let note = |at: u64, findings: &[Finding]| {
+            let findings = findings.iter().map(key);
             standing.note(&demo, findings, Timestamp(at), 1_000_000 + at);
         };
-        let since = |name| standing.since(&demo, &diverged(name));
+        let since = |name| standing.since(&demo, &key(&diverged(name)));
         note(0, &[]);
         assert_eq!(since("a"), None);
         note(10, &[diverged("a")]);

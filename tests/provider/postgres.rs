@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use primacy::host::processes;
 use primacy::model::{Address, Position, Role};
 use primacy::provider::postgres::{Login, Password};
 use primacy::provider::{DatabaseProvider, Outcome, Postgres, ProviderError};
 use primacy::security::DatabaseTls;
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -96,6 +98,31 @@ async fn a_password_file_is_read_for_each_session() {
     assert!(refused.to_string().contains("0600"), "{refused}");
 }
 
+/// A server that dies ends the session that is kept with it, and that is noticed at once: nobody asks meanwhile. One that was
+/// used once says nothing: who ends every session would be asked without a pause.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_hangs_up() {
+    let host = Host::new();
+    let p1 = host.primary("p1", "").await;
+    let (provider, at) = (known(), &p1.address);
+    let hung_up = async |within: Duration| timeout(within, provider.hung_up(at)).await.is_ok();
+    let short = Duration::from_millis(100);
+    assert!(!hung_up(short).await, "there is no session");
+    provider.discover(at, LONG).await.unwrap();
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'primacy'";
+    assert_eq!(p1.sql(end), "1");
+    assert!(!hung_up(short).await, "it was used once");
+    for _ in 0..2 {
+        provider.discover(at, LONG).await.unwrap();
+    }
+    assert!(!hung_up(short).await, "it lasts");
+    let postmaster = processes::postmaster(&p1.data).unwrap().unwrap();
+    processes::signal(&p1.data, postmaster.pid, Signal::KILL);
+    assert!(hung_up(LONG).await);
+    let gone = provider.discover(at, LONG).await.unwrap_err();
+    assert!(gone.evidence_of_death(), "{gone}");
+}
+
 /// A password that stands in `primary_conninfo` stays where it was, and comes into no log.
 #[tokio::test(flavor = "multi_thread")]
 async fn a7_no_password_comes_anywhere_new() {
@@ -134,7 +161,7 @@ async fn a7_no_password_comes_anywhere_new() {
         "{refused}"
     );
     assert!(!refused.to_string().contains(REPLICATION_SECRET));
-    let lacks = provider.preflight(of, LONG).await.unwrap();
+    let lacks = provider.preflight(of, &[], LONG).await.unwrap();
     assert!(
         lacks
             .iter()

@@ -76,6 +76,15 @@ async fn a11_the_standby_that_received_most_is_promoted_and_nothing_acknowledged
         })
         .await;
     assert_eq!(cluster["primary"], "s1");
+    // It stands since it was first seen, wherever it is read.
+    let since = cluster["findings"][0]["since"].clone();
+    assert!(since.is_string(), "{cluster:#}");
+    let problems = rig.group.get("/api/v1/problems").await;
+    assert_eq!(
+        (&problems[0]["code"], &problems[0]["since"]),
+        (&"DeposedPrimary".into(), &since),
+        "{problems:#}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

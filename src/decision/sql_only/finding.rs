@@ -98,6 +98,20 @@ impl SqlFinding {
         }
     }
 
+    /// Whom it is about, where one is made for each instance of which it is true.
+    pub fn subject(&self) -> Option<&InstanceId> {
+        match self {
+            SqlFinding::DeadPrimary { instance, .. }
+            | SqlFinding::UnreachablePrimary { instance, .. }
+            | SqlFinding::DeposedPrimary { instance, .. }
+            | SqlFinding::StandbyNotReplicating { instance, .. } => Some(instance),
+            SqlFinding::MultiplePrimaries { .. }
+            | SqlFinding::NoPrimary
+            | SqlFinding::AllStandbyNotReplicating { .. }
+            | SqlFinding::RuleUnclear { .. } => None,
+        }
+    }
+
     /// Whether a failover may follow.
     pub fn is_actionable(&self) -> bool {
         match self {

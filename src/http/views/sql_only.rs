@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::decision::discovery::Unfound;
-use crate::decision::sql_only::SqlPlan;
 use crate::decision::sql_only::adoption::guarantee;
+use crate::decision::sql_only::{SqlFinding, SqlPlan};
 use crate::model::sql_only::{Outcome, end_of};
 use crate::model::{FenceDemand, InstanceFacts, InstanceId, Role, SqlView, SyncRule};
 use crate::recovery::sql_only::SqlStep;
@@ -128,11 +129,10 @@ const LATE: &str =
 /// Everything about one cluster without agents.
 pub(in crate::http) fn sql_cluster_view(
     state: &SqlState,
-    view: &SqlView,
-    plan: &SqlPlan,
-    under_way: &[SqlStep],
+    (view, plan): (&SqlView, &SqlPlan),
+    (unfound, under_way): (&[Unfound], &[SqlStep]),
     mut warnings: Vec<String>,
-    unfound: &[Unfound],
+    since: impl Fn(&SqlFinding) -> Option<u64>,
 ) -> ClusterView {
     let cluster = &state.cluster;
     warnings.extend(unfound.iter().map(Unfound::to_string));
@@ -179,7 +179,7 @@ pub(in crate::http) fn sql_cluster_view(
                     .iter()
                     .map(ToString::to_string)
                     .collect(),
-                since: None,
+                since: since(finding).map(clock::text_of),
                 actionable: finding.is_actionable(),
                 remedy: finding.remedy().to_owned(),
             })

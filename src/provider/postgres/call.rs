@@ -36,6 +36,11 @@ impl Call {
         self.operation
     }
 
+    /// How long it may take from its beginning.
+    pub fn within(&self) -> Duration {
+        self.within
+    }
+
     /// What is left of its deadline.
     pub fn remaining(&self) -> Duration {
         self.ends.since(clock::monotonic())

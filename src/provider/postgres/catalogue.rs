@@ -67,6 +67,14 @@ impl Version {
         }
     }
 
+    /// In which order the lines of `pg_hba.conf` count: 16 brought files that are included, and a number across them.
+    pub fn hba_order(self) -> &'static str {
+        match self >= Version(16) {
+            true => "rule_number NULLS LAST, line_number",
+            false => "line_number",
+        }
+    }
+
     /// 13 split the receiver's `received_lsn` into what is written and what is flushed; it always was what is flushed.
     pub fn flushed_column(self) -> &'static str {
         match self >= Version(13) {
@@ -103,13 +111,14 @@ mod tests {
             let version = Version(version);
             let pause = version.pause_state().split('(').next();
             format!(
-                "{} {} {} {} {} {}",
+                "{} {} {} {} {} {} {}",
                 version.0,
                 version.reloads_source(),
                 version.grants_settings(),
                 pause.unwrap_or_default(),
                 version.flushed_column(),
-                version.waits_for_wal()
+                version.waits_for_wal(),
+                version.hba_order().split(' ').next().unwrap_or_default()
             )
         };
         let before_14 = "CASE WHEN pg_is_wal_replay_paused";
@@ -118,12 +127,12 @@ mod tests {
         assert_eq!(
             facts,
             [
-                format!("12 false false {before_14} received_lsn RecoveryWalAll"),
-                format!("13 true false {before_14} flushed_lsn RecoveryWalStream"),
-                format!("14 true false {since_14} flushed_lsn RecoveryWalStream"),
-                format!("15 true true {since_14} flushed_lsn RecoveryWalStream"),
-                format!("16 true true {since_14} flushed_lsn RecoveryWalStream"),
-                format!("17 true true {since_14} flushed_lsn RecoveryWalStream"),
+                format!("12 false false {before_14} received_lsn RecoveryWalAll line_number"),
+                format!("13 true false {before_14} flushed_lsn RecoveryWalStream line_number"),
+                format!("14 true false {since_14} flushed_lsn RecoveryWalStream line_number"),
+                format!("15 true true {since_14} flushed_lsn RecoveryWalStream line_number"),
+                format!("16 true true {since_14} flushed_lsn RecoveryWalStream rule_number"),
+                format!("17 true true {since_14} flushed_lsn RecoveryWalStream rule_number"),
             ]
         );
     }

@@ -51,6 +51,17 @@ pub(super) fn was_cancelled(error: &ProviderError) -> bool {
     matches!(error, ProviderError::Server { sqlstate, .. } if sqlstate == "57014")
 }
 
+/// Whether an error says that the session was over before it was asked anything, or since.
+pub(super) fn has_ended(error: &ProviderError) -> bool {
+    matches!(
+        error,
+        ProviderError::Unreachable {
+            phase: Phase::Query | Phase::Tls,
+            ..
+        } | ProviderError::ShuttingDown(_)
+    )
+}
+
 /// What a server's refusal means (PostgreSQL's manual, appendix A).
 fn refusal(sqlstate: &str, message: &str) -> ProviderError {
     let message = message.to_owned();

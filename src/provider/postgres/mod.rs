@@ -7,7 +7,7 @@
 //! | `login`, `passfile` | as whom, and with which secret |
 //! | `connect` | TCP and TLS up to a session |
 //! | `session`, `failure`, `call` | statements, their errors, their deadline |
-//! | `snapshot`, `lag` | the one statement that says what an instance is |
+//! | `snapshot`, `replicas`, `lag` | the one statement that says what an instance is |
 //! | `remote` | [`Postgres`]: sessions that are kept, and what is read |
 //! | `settings`, `roles`, `sources`, `synchronous` | what is changed |
 //! | `revocation` | a standby that receives nothing more, proven |
@@ -27,6 +27,7 @@ pub(crate) mod passfile;
 mod preflight;
 mod reading;
 mod remote;
+mod replicas;
 mod revocation;
 mod roles;
 mod session;
@@ -38,5 +39,5 @@ pub(crate) mod synchronous;
 pub use crate::security::Password;
 pub use local::{Endpoint, LocalPostgres};
 pub use login::Login;
-pub use preflight::Lack;
+pub use preflight::{Lack, Receiver};
 pub use remote::Postgres;

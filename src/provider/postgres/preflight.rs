@@ -1,7 +1,13 @@
-//! What an instance lacks for being looked after over SQL: right by right and setting by setting, each with the line that
-//! mends it.
+//! What an instance lacks for being looked after over SQL: right by right, setting by setting, and for each that may have to
+//! stream from it one day; each with the line that mends it.
 
+mod hba;
+mod room;
+
+use std::net::IpAddr;
 use std::time::Duration;
+
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::call::Call;
 use super::conninfo::Conninfo;
@@ -21,6 +27,17 @@ pub struct Lack {
     pub mend: String,
     /// Whether something fails without it; else it is only slower or dearer.
     pub is_needed: bool,
+}
+
+/// Somebody who may have to stream from an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receiver {
+    /// As which role.
+    pub user: String,
+    /// From where; none if that is not known.
+    pub address: Option<IpAddr>,
+    /// The slot that it would bring with it.
+    pub slot: Option<String>,
 }
 
 /// A setting that should be otherwise.
@@ -78,12 +95,18 @@ const SETTINGS: &[Setting] = &[
 ];
 
 impl Postgres {
-    /// What is missing at an instance for the role that this provider signs in as; nothing if all is well. That it may
-    /// sign in from here is seen by that it could.
+    /// What is missing at an instance for the role that this provider signs in as, and for those who may have to stream from
+    /// it; nothing if all is well. That it may sign in from here is seen by that it could. Without `receivers` those count
+    /// who stream from it now, and of a standby whom it follows itself: after a change of primary that one follows it.
     ///
     /// # Errors
     /// Those of a read.
-    pub async fn preflight(&self, of: &Address, within: Duration) -> Result<Vec<Lack>> {
+    pub async fn preflight(
+        &self,
+        of: &Address,
+        receivers: &[Receiver],
+        within: Duration,
+    ) -> Result<Vec<Lack>> {
         let call = Call::begin("preflight", within);
         call.run(async {
             let session = self.open(&call, of).await?;
@@ -97,11 +120,122 @@ impl Postgres {
                 mend: setting.mend.to_owned(),
                 is_needed: setting.is_needed,
             }));
+            lacks.extend(of_receivers(&call, &session, receivers).await?);
             Ok(lacks)
         })
         .await
     }
 }
+
+/// What those lack who stream from it, or would. What may not be read is left out: that the right is missing is said.
+async fn of_receivers(call: &Call, session: &Session, others: &[Receiver]) -> Result<Vec<Lack>> {
+    let seen: Seen = told(call, session, SEEN).await?.unwrap_or_default();
+    let is_receiver = |it: &&ReceiverSeen| !it.user.is_empty();
+    let streaming = seen.receivers.iter().filter(is_receiver);
+    let now = streaming.map(|it| Receiver {
+        user: it.user.clone(),
+        address: it.address,
+        slot: it.slot.clone(),
+    });
+    let source = Conninfo::parse(&seen.conninfo).ok();
+    let own = source.as_ref().and_then(|it| it.get("user"));
+    // It is not known which slot the one that it follows would need.
+    let former = own.map(|user| Receiver {
+        user: user.to_owned(),
+        address: seen.source.parse().ok(),
+        slot: None,
+    });
+    let to_come = match others {
+        [] => usize::from(former.is_some()),
+        others => others.len().saturating_sub(seen.receivers.len()),
+    };
+    let slots = others.iter().filter_map(|it| it.slot.as_ref());
+    let places = room::Places {
+        senders: seen.senders,
+        sending: seen.sending,
+        slots: seen.slots,
+        slots_made: seen.slots_made.len(),
+        to_come,
+        slots_to_come: slots.filter(|it| !seen.slots_made.contains(it)).count(),
+    };
+    let mut lacks = room::missing(places);
+    let may_read = answers(call, session, &[MAY_READ_LINES]).await?;
+    if may_read != [true] {
+        return Ok(lacks);
+    }
+    let statement = LINES.replace("{order}", session.version()?.hba_order());
+    let lines: Vec<hba::Line> = told(call, session, &statement).await?.unwrap_or_default();
+    let receivers = match others {
+        [] => now.chain(former).collect(),
+        others => others.to_vec(),
+    };
+    let members: Vec<(String, String)> = told(call, session, MEMBERS).await?.unwrap_or_default();
+    let groups = |user: &str| {
+        let of = members.iter().filter(|(member, _)| member == user);
+        of.map(|(_, group)| group.clone()).collect()
+    };
+    lacks.extend(hba::missing(&lines, &receivers, groups, &seen.file));
+    Ok(lacks)
+}
+
+/// What a server tells of itself as a text of JSON.
+async fn told<T: DeserializeOwned>(
+    call: &Call,
+    session: &Session,
+    statement: &str,
+) -> Result<Option<T>> {
+    let rows = session.ask(call, statement).await?;
+    let text = rows.first().and_then(|row| row.get(0));
+    let told = text.map(serde_json::from_str).transpose();
+    told.map_err(|error| ProviderError::Parse(format!("an answer of a preflight: {error}")))
+}
+
+/// What [`SEEN`] asks for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Seen {
+    senders: usize,
+    sending: usize,
+    slots: usize,
+    slots_made: Vec<String>,
+    receivers: Vec<ReceiverSeen>,
+    conninfo: String,
+    source: String,
+    file: String,
+}
+
+/// Without the right to see it, all of it is missing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ReceiverSeen {
+    user: String,
+    address: Option<IpAddr>,
+    slot: Option<String>,
+}
+
+const SEEN: &str = "SELECT json_strip_nulls(json_build_object(
+    'senders', current_setting('max_wal_senders')::int,
+    'sending', (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'),
+    'slots', current_setting('max_replication_slots')::int,
+    'slots_made', (SELECT json_agg(slot_name) FROM pg_replication_slots),
+    'receivers', (SELECT json_agg(json_build_object('user', usename, 'address', host(client_addr), 'slot', slot_name))
+                    FROM pg_stat_replication LEFT JOIN pg_replication_slots ON active_pid = pid
+                   WHERE slot_type IS DISTINCT FROM 'logical' AND state <> 'backup'),
+    'conninfo', CASE WHEN may_read AND pg_is_in_recovery() THEN current_setting('primary_conninfo') END,
+    'source', (SELECT sender_host FROM pg_stat_wal_receiver),
+    'file', CASE WHEN may_read THEN current_setting('hba_file') ELSE 'pg_hba.conf' END))
+  FROM (SELECT pg_has_role('pg_read_all_settings', 'USAGE') AS may_read OFFSET 0) AS rights";
+
+const MAY_READ_LINES: &str = "has_table_privilege('pg_hba_file_rules', 'SELECT') AND has_function_privilege('pg_hba_file_rules()', 'EXECUTE')";
+
+const LINES: &str = "SELECT json_strip_nulls(json_agg(json_build_object(
+    'number', line_number, 'kind', type, 'databases', database, 'users', user_name, 'address', address,
+    'netmask', netmask, 'method', auth_method, 'error', error) ORDER BY {order})) FROM pg_hba_file_rules";
+
+/// A superuser is a member of what it was made one of, for this file.
+const MEMBERS: &str = "SELECT json_agg(json_build_array(member.rolname, role.rolname))
+  FROM pg_roles AS member JOIN pg_roles AS role ON pg_has_role(member.oid, role.oid, 'MEMBER')
+ WHERE member.rolreplication AND NOT member.rolsuper";
 
 async fn rights(call: &Call, session: &Session) -> Result<Vec<Lack>> {
     let rows = session.ask(call, "SELECT current_user").await?;
@@ -125,7 +259,7 @@ async fn rights(call: &Call, session: &Session) -> Result<Vec<Lack>> {
     let lack = |(right, _): (&super::grants::Right, bool)| Lack {
         what: format!("{role} may not {}", right.why),
         mend: format!("{};", right.given_to(role)),
-        is_needed: true,
+        is_needed: right.is_needed,
     };
     Ok(missing.map(lack).collect())
 }

@@ -9,18 +9,19 @@ use tokio::time::sleep;
 use super::call::Call;
 use super::catalogue::Version;
 use super::connect;
+use super::failure::has_ended;
 use super::login::Login;
 use super::session::Session;
 use super::snapshot::Snapshot;
 use super::synchronous;
 use crate::clock;
 use crate::model::{
-    Address, InstanceFacts, Lsn, Position, PositionOrder, ReplicaFacts, ReplicationStatus,
-    SyncPolicy, SyncState, Timestamp, WalPosition,
+    Address, InstanceFacts, Position, PositionOrder, ReplicaFacts, ReplicationStatus, SyncPolicy,
+    SyncState, Timestamp, WalPosition,
 };
 use crate::provider::operation::Epochs;
 use crate::provider::{
-    Capabilities, DatabaseProvider, Extent, Gtid, Operation, Outcome, Phase, ProviderError, Result,
+    Capabilities, DatabaseProvider, Extent, Gtid, Operation, Outcome, ProviderError, Result,
 };
 
 /// How often a condition is looked at again. A look takes a millisecond, and people and recoveries wait for it.
@@ -68,7 +69,15 @@ impl Postgres {
     }
 
     pub(super) fn keep(&self, of: &Address, session: Session) {
-        self.known().entry(of.clone()).or_default().session = Some(session);
+        self.of(of, |known| known.session = Some(session));
+    }
+
+    fn of(&self, of: &Address, change: impl FnOnce(&mut Known)) {
+        let mut all = self.known();
+        match all.get_mut(of) {
+            Some(known) => change(known),
+            None => change(all.entry(of.clone()).or_default()),
+        }
     }
 
     /// A session of its own.
@@ -80,23 +89,38 @@ impl Postgres {
     /// before anything is changed, and a new one takes its place.
     pub(super) async fn seen(&self, call: &Call, of: &Address) -> Result<(Session, Snapshot)> {
         if let Some(kept) = self.take(of) {
-            match Snapshot::read(&kept, call).await {
-                Ok(seen) => return Ok((kept, self.note(of, seen))),
-                Err(error) if !has_ended(&error) => return Err(error),
-                Err(_) => {}
+            let read = Snapshot::read(&kept, call).await;
+            if let Some((kept, seen)) = unless_ended(kept, read)? {
+                self.note(of, &seen);
+                return Ok((kept, seen));
             }
         }
         let session = self.open(call, of).await?;
         let seen = Snapshot::read(&session, call).await?;
-        Ok((session, self.note(of, seen)))
+        self.note(of, &seen);
+        Ok((session, seen))
     }
 
-    fn note(&self, of: &Address, seen: Snapshot) -> Snapshot {
+    /// The same as it is seen time after time, and who receives from it.
+    async fn looked(&self, call: &Call, of: &Address) -> Result<(Snapshot, Vec<ReplicaFacts>)> {
+        if let Some(kept) = self.take(of) {
+            let look = Snapshot::look(&kept, call).await;
+            if let Some((kept, found)) = unless_ended(kept, look)? {
+                self.keep(of, kept);
+                return Ok(found);
+            }
+        }
+        let session = self.open(call, of).await?;
+        let found = Snapshot::look(&session, call).await?;
+        self.keep(of, session);
+        Ok(found)
+    }
+
+    fn note(&self, of: &Address, seen: &Snapshot) {
         if seen.is_caught_up() {
             let now = clock::monotonic();
-            self.known().entry(of.clone()).or_default().caught_up_at = Some(now);
+            self.of(of, |known| known.caught_up_at = Some(now));
         }
-        seen
     }
 
     /// How long ago it was last seen to have applied everything.
@@ -139,42 +163,15 @@ impl Postgres {
             sleep(AGAIN).await;
         }
     }
-
-    async fn replicas(&self, call: &Call, session: &Session) -> Result<Vec<ReplicaFacts>> {
-        let rows = session
-            .ask(
-                call,
-                "SELECT application_name, host(client_addr), state, sync_state, flush_lsn, replay_lsn \
-                 FROM pg_stat_replication AS r \
-                 WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE active_pid = r.pid AND slot_type = 'logical') \
-                 ORDER BY 1, pid",
-            )
-            .await?;
-        let replica = |row: &tokio_postgres::SimpleQueryRow| {
-            let text = |column: usize| row.get(column).unwrap_or_default().to_owned();
-            let lsn = |column: usize| row.get(column).and_then(|it| it.parse::<Lsn>().ok());
-            ReplicaFacts {
-                application_name: text(0),
-                host: row.get(1).map(str::to_owned),
-                state: text(2),
-                sync_state: text(3),
-                flushed: lsn(4),
-                replayed: lsn(5),
-            }
-        };
-        Ok(rows.iter().map(replica).collect())
-    }
 }
 
-/// Whether an error says that the session was over before it was asked anything, or since.
-fn has_ended(error: &ProviderError) -> bool {
-    matches!(
-        error,
-        ProviderError::Unreachable {
-            phase: Phase::Query | Phase::Tls,
-            ..
-        } | ProviderError::ShuttingDown(_)
-    )
+/// What was read through a kept session; none if that had ended.
+fn unless_ended<T>(kept: Session, read: Result<T>) -> Result<Option<(Session, T)>> {
+    match read {
+        Ok(seen) => Ok(Some((kept, seen))),
+        Err(error) if !has_ended(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 fn sync_state(seen: &Snapshot) -> SyncState {
@@ -218,13 +215,8 @@ impl DatabaseProvider for Postgres {
     async fn discover(&self, of: &Address, within: Duration) -> Result<InstanceFacts> {
         let observed_at = clock::monotonic();
         let call = Call::begin("discover", within);
-        let work = async {
-            let (session, seen) = self.seen(&call, of).await?;
-            let replicas = self.replicas(&call, &session).await?;
-            self.keep(of, session);
-            Ok((seen, replicas))
-        };
-        let (seen, replicas) = call.run(work).await?;
+        let (seen, replicas) = call.run(self.looked(&call, of)).await?;
+        self.note(of, &seen);
         let version = seen.version.split(' ').next().unwrap_or_default();
         Ok(InstanceFacts {
             address: of.clone(),
@@ -243,6 +235,17 @@ impl DatabaseProvider for Postgres {
             receiver_timeout: seen.receiver_timeout,
             observed_at,
         })
+    }
+
+    async fn hung_up(&self, of: &Address) {
+        let kept = self.known().get(of).and_then(|known| {
+            let session = known.session.as_ref()?;
+            session.end_of_lasting()
+        });
+        match kept {
+            Some(end) => end.cancelled().await,
+            None => std::future::pending().await,
+        }
     }
 
     fn compare(&self, a: &Position, b: &Position) -> PositionOrder {
@@ -376,7 +379,7 @@ fn is_behind(wanted: WalPosition, reached: Option<&Position>) -> Result<Option<u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Timeline;
+    use crate::model::{Lsn, Timeline};
 
     #[test]
     fn a_position_on_another_timeline_is_not_reached() {

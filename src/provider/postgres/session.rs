@@ -1,16 +1,18 @@
 //! One session, with a task that drives it and counts its warnings.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::join;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio_postgres::{
-    AsyncMessage, Client, Config, Connection, NoTls, SimpleQueryMessage, SimpleQueryRow,
+    AsyncMessage, Client, Config, Connection, NoTls, Row, SimpleQueryMessage, SimpleQueryRow,
+    Statement,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::call::Call;
 use super::catalogue::Version;
@@ -25,6 +27,13 @@ pub struct Session {
     /// As the server said it when the session began.
     version: String,
     warnings: Arc<AtomicU64>,
+    /// Cancelled once the server or the network has ended it.
+    ended: CancellationToken,
+    /// The `statement_timeout` that was set last, in milliseconds; 0 if that is not known.
+    limit: AtomicU64,
+    /// What is looked at, prepared.
+    look: OnceLock<Statement>,
+    looks: AtomicU64,
     _driver: JoinSet<()>,
 }
 
@@ -57,6 +66,8 @@ impl Session {
         let version = version.unwrap_or_default().to_owned();
         let warnings = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&warnings);
+        let ended = CancellationToken::new();
+        let over = ended.clone();
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             // An error ends the session, which its user notices by itself.
@@ -68,11 +79,16 @@ impl Session {
                     counted.fetch_add(1, Ordering::SeqCst);
                 }
             }
+            over.cancel();
         });
         Session {
             client,
             version,
             warnings,
+            ended,
+            limit: AtomicU64::new(0),
+            look: OnceLock::new(),
+            looks: AtomicU64::new(0),
             _driver: driver,
         }
     }
@@ -101,15 +117,58 @@ impl Session {
     /// The same within what is left of a call, on the server's side too, and in the same round trip.
     pub async fn ask(&self, call: &Call, statements: &str) -> Result<Vec<SimpleQueryRow>> {
         call.reached(Phase::Query);
-        let left = call.remaining().as_millis().max(1);
-        let limit = format!("SET statement_timeout = {left}");
+        let left = call.remaining().as_millis().max(1) as u64;
         // Sent in this order: the first that is polled is the first in the channel.
-        let limited = self.client.simple_query(&limit);
         let answered = self.client.simple_query(statements);
-        let (limited, answered) = join(limited, answered).await;
+        let (limited, answered) = join(self.limited(left), answered).await;
         let failed = |error| call.judge(failure(error, Phase::Query));
         limited.map_err(failed)?;
         rows(answered.map_err(failed)?)
+    }
+
+    /// Asks what is asked time after time and changes nothing: one statement for each session, whose columns are all texts.
+    /// The server understands and plans it once, and is sent no more than that it is wanted again. It has as long as the
+    /// whole call, so that its limit need not be set each time.
+    pub async fn look(
+        &self,
+        call: &Call,
+        statement: impl FnOnce() -> String,
+    ) -> Result<Option<Row>> {
+        call.reached(Phase::Query);
+        let failed = |error| call.judge(failure(error, Phase::Query));
+        let prepared = match self.look.get() {
+            Some(prepared) => prepared,
+            None => {
+                let prepared = self.client.prepare(&statement()).await.map_err(failed)?;
+                self.look.get_or_init(|| prepared)
+            }
+        };
+        let within = call.within().as_millis().max(1) as u64;
+        let asked = self.client.query_opt(prepared, &[]);
+        let row = match self.limit.load(Ordering::SeqCst) == within {
+            true => asked.await,
+            false => {
+                let (limited, row) = join(self.limited(within), asked).await;
+                limited.map_err(failed)?;
+                row
+            }
+        };
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        row.map_err(failed)
+    }
+
+    /// Has every statement from now on end after so many milliseconds.
+    async fn limited(&self, millis: u64) -> std::result::Result<(), tokio_postgres::Error> {
+        self.limit.store(0, Ordering::SeqCst);
+        let limit = format!("SET statement_timeout = {millis}");
+        self.client.simple_query(&limit).await?;
+        self.limit.store(millis, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Cancelled once the server or the network has ended it; none before a second look has shown that it lasts.
+    pub fn end_of_lasting(&self) -> Option<CancellationToken> {
+        (self.looks.load(Ordering::SeqCst) > 1).then(|| self.ended.clone())
     }
 }
 

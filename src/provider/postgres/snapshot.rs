@@ -2,25 +2,24 @@
 
 use std::time::Duration;
 
-use tokio_postgres::SimpleQueryRow;
-
 use super::call::Call;
 use super::catalogue::Version;
 use super::conninfo::Conninfo;
-use super::lag;
 use super::session::Session;
+use super::{lag, replicas};
 use crate::model::{
-    Address, Lsn, Position, ReplicationStatus, Role, SourceFacts, SystemIdentifier, Timeline,
-    WalPosition,
+    Address, Lsn, Position, ReplicaFacts, ReplicationStatus, Role, SourceFacts, SystemIdentifier,
+    Timeline, WalPosition,
 };
 use crate::provider::{ProviderError, Result};
 
 // What a standby without a receiver has received last is in a file whose name has the timeline: the highest of that
 // segment, because a new timeline begins with a copy of the segment in which the old one ended. The control file may lag.
-// A table's alias in front of a receiver's columns tells them from functions of the same names.
+// A table's alias in front of a receiver's columns tells them from functions of the same names. Every column is a text,
+// whichever way it is asked for.
 const STATEMENT: &str = r"
-SELECT state.recovering,
-       (SELECT system_identifier FROM pg_control_system()),
+SELECT state.recovering::text,
+       (SELECT system_identifier FROM pg_control_system())::text,
        current_setting('port'),
        current_setting('primary_conninfo'),
        current_setting('primary_slot_name'),
@@ -28,24 +27,24 @@ SELECT state.recovering,
        current_setting('synchronous_commit'),
        current_setting('default_transaction_read_only'),
        CASE WHEN state.recovering THEN {pause_state} END,
-       CASE WHEN state.recovering THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), r.{flushed}) END,
-       CASE WHEN state.recovering THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
+       CASE WHEN state.recovering THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), r.{flushed}) END::text,
+       CASE WHEN state.recovering THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text,
        CASE WHEN NOT state.recovering THEN pg_walfile_name(pg_current_wal_insert_lsn()) END,
-       r.received_tli,
+       r.received_tli::text,
        CASE WHEN state.recovering AND r.received_tli IS NULL THEN (
            SELECT max(left(name, 8)) FROM pg_ls_waldir()
             WHERE name ~ '^[0-9A-F]{24}$'
               AND right(name, 16) = lpad(upper(to_hex(segment.number / segment.in_file)), 8, '0')
                                  || lpad(upper(to_hex(segment.number % segment.in_file)), 8, '0')) END,
-       r.status, r.sender_host, r.sender_port, r.conninfo,
-       (1000 * extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time))::bigint,
-       extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::bigint,
-       (1000 * extract(epoch FROM current_setting('wal_receiver_timeout')::interval))::bigint,
-       current_setting('wal_log_hints') = 'on' OR current_setting('data_checksums') = 'on',
-       (SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'),
+       r.status, r.sender_host, r.sender_port::text, r.conninfo,
+       (1000 * extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time))::bigint::text,
+       extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::bigint::text,
+       (1000 * extract(epoch FROM current_setting('wal_receiver_timeout')::interval))::bigint::text,
+       (current_setting('wal_log_hints') = 'on' OR current_setting('data_checksums') = 'on')::text,
+       (SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep')::text,
        current_setting('server_version'),
-       (SELECT wait_event = '{waits_for_wal}' FROM pg_stat_activity WHERE backend_type = 'startup'),
-       (1000000 * extract(epoch FROM pg_postmaster_start_time()))::bigint
+       (SELECT wait_event = '{waits_for_wal}' FROM pg_stat_activity WHERE backend_type = 'startup')::text,
+       (1000000 * extract(epoch FROM pg_postmaster_start_time()))::bigint::text{replicas}
   FROM (SELECT pg_is_in_recovery() AS recovering OFFSET 0) AS state
   LEFT JOIN pg_stat_wal_receiver AS r ON true
  CROSS JOIN LATERAL (
@@ -53,6 +52,9 @@ SELECT state.recovering,
                   (greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/1'::pg_lsn)::bigint / size END AS number,
               4294967296 / size AS in_file
          FROM (SELECT pg_size_bytes(current_setting('wal_segment_size')) AS size) AS sizes) AS segment";
+
+/// The column in which a look has who receives from it.
+const REPLICAS: usize = 26;
 
 /// What an instance is at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,10 +100,20 @@ pub(super) struct ReceiverSeen {
 impl Snapshot {
     /// Asks. Errors: what a session can give.
     pub async fn read(session: &Session, call: &Call) -> Result<Snapshot> {
-        let statement = statement(session.version()?);
+        let statement = statement(session.version()?, "");
         let rows = session.ask(call, &statement).await?;
-        let row = rows.first();
-        understand(row.ok_or_else(|| ProviderError::Parse("no row".to_owned()))?)
+        let row = rows.first().ok_or_else(no_row)?;
+        understand(|column| row.get(column))
+    }
+
+    /// Asks what is asked time after time: the same, and who receives from it. Errors: what a session can give.
+    pub async fn look(session: &Session, call: &Call) -> Result<(Snapshot, Vec<ReplicaFacts>)> {
+        let version = session.version()?;
+        let statement = || statement(version, &format!(",\n       {}", replicas::COLUMN));
+        let row = session.look(call, statement).await?.ok_or_else(no_row)?;
+        let text = |column| row.try_get::<_, Option<&str>>(column).ok().flatten();
+        let replicas = replicas::understand(text(REPLICAS))?;
+        Ok((understand(text)?, replicas))
     }
 
     pub fn role(&self) -> Role {
@@ -188,33 +200,39 @@ impl Snapshot {
     }
 }
 
-fn statement(version: Version) -> String {
+fn no_row() -> ProviderError {
+    ProviderError::Parse("no row".to_owned())
+}
+
+fn statement(version: Version, replicas: &str) -> String {
     STATEMENT
         .replace("{pause_state}", version.pause_state())
         .replace("{flushed}", version.flushed_column())
         .replace("{waits_for_wal}", version.waits_for_wal())
+        .replace("{replicas}", replicas)
 }
 
-fn understand(row: &SimpleQueryRow) -> Result<Snapshot> {
-    let text = |column: usize| row.get(column).unwrap_or_default();
+/// `column` has the text of a column; none if it is null.
+fn understand<'a>(column: impl Fn(usize) -> Option<&'a str>) -> Result<Snapshot> {
+    let text = |at: usize| column(at).unwrap_or_default();
     let odd = |what: &str| ProviderError::Parse(format!("{what} of an instance"));
-    let lsn = |column: usize| match row.get(column) {
+    let lsn = |at: usize| match column(at) {
         None => Ok(None),
         Some(text) => text.parse::<Lsn>().map(Some).map_err(|_| odd("position")),
     };
-    let number = |column: usize| row.get(column).and_then(|it| it.parse::<i64>().ok());
-    let millis = |column: usize| number(column).map(|it| Duration::from_millis(it.max(0) as u64));
+    let number = |at: usize| column(at).and_then(|it| it.parse::<i64>().ok());
+    let millis = |at: usize| number(at).map(|it| Duration::from_millis(it.max(0) as u64));
     let in_recovery = match text(0) {
-        "t" => true,
-        "f" => false,
+        "true" => true,
+        "false" => false,
         _ => return Err(odd("recovery")),
     };
-    let timeline = match (in_recovery, row.get(12)) {
+    let timeline = match (in_recovery, column(12)) {
         (true, Some(received)) => received.parse().ok(),
         (true, None) => hexadecimal(text(13)),
         (false, _) => hexadecimal(text(11)),
     };
-    let receiver = row.get(14).map(|status| ReceiverSeen {
+    let receiver = column(14).map(|status| ReceiverSeen {
         status: status.to_owned(),
         source: Address {
             host: text(15).to_owned(),
@@ -240,10 +258,10 @@ fn understand(row: &SimpleQueryRow) -> Result<Snapshot> {
         receiver,
         replayed_age: number(19),
         receiver_timeout: millis(20).filter(|it| !it.is_zero()),
-        can_be_rewound: text(21) == "t",
+        can_be_rewound: text(21) == "true",
         waiting: text(22).parse().unwrap_or_default(),
         version: text(23).to_owned(),
-        waits_for_wal: text(24) == "t",
+        waits_for_wal: text(24) == "true",
     })
 }
 
@@ -315,7 +333,7 @@ mod tests {
 
     #[test]
     fn each_version_is_asked_what_it_knows() {
-        let asked = |version| statement(Version(version));
+        let asked = |version| statement(Version(version), "");
         assert!(
             asked(12).contains("r.received_lsn") && asked(12).contains("pg_is_wal_replay_paused")
         );

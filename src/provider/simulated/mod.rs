@@ -210,6 +210,11 @@ impl DatabaseProvider for Simulated {
         self.read("discover", of, within, |world, it| Ok(world.facts(of, it)))
     }
 
+    /// There are no sessions.
+    async fn hung_up(&self, _of: &Address) {
+        std::future::pending().await
+    }
+
     fn compare(&self, a: &Position, b: &Position) -> PositionOrder {
         match (a, b) {
             (Position::Wal(a), Position::Wal(b)) if a.timeline == b.timeline => {

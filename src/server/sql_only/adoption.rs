@@ -10,6 +10,7 @@ use crate::decision::discovery::{Topology, Unfound};
 use crate::decision::sql_only::adoption::{adopted, guarantee};
 use crate::model::{Address, FenceDemand, InstanceFacts};
 use crate::provider::Postgres;
+use crate::provider::postgres::Receiver;
 use crate::server::{Peer, expect_no_panic};
 use crate::state::Adopted;
 
@@ -82,8 +83,10 @@ async fn lacks(
     let mut asked = JoinSet::new();
     for address in topology.instances.keys().cloned() {
         let provider = provider.clone();
+        let receivers = receivers(topology, &address);
         asked.spawn(async move {
-            let found = provider.preflight(&address, PREFLIGHT_WITHIN).await;
+            let found = provider.preflight(&address, &receivers, PREFLIGHT_WITHIN);
+            let found = found.await;
             (address, found)
         });
     }
@@ -109,4 +112,30 @@ async fn lacks(
     }
     lacks.sort();
     lacks
+}
+
+/// Everybody else, as whoever would stream from it if it were the primary. The one that is has no source of its own: it is
+/// taken for one that would stream as the others do.
+fn receivers(topology: &Topology, of: &Address) -> Vec<Receiver> {
+    let sources = || {
+        topology
+            .instances
+            .values()
+            .filter_map(|it| it.source.as_ref())
+    };
+    let user = sources().map(|it| &it.user).find(|user| !user.is_empty());
+    let others = topology
+        .instances
+        .iter()
+        .filter(|(address, _)| *address != of);
+    let receiver = |(address, facts): (&Address, &InstanceFacts)| {
+        let own = facts.source.as_ref();
+        let own_user = own.map(|it| &it.user).filter(|user| !user.is_empty());
+        Some(Receiver {
+            user: own_user.or(user)?.clone(),
+            address: address.host.parse().ok(),
+            slot: own.and_then(|it| it.slot.clone()),
+        })
+    };
+    others.filter_map(receiver).collect()
 }

@@ -7,7 +7,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::decision::discovery::Unfound;
 use crate::model::sql_only::{Look, SqlSighting};
-use crate::model::{ClusterName, Failure, InstanceId, Opinion, SqlView, SyncRule, Timestamp};
+use crate::model::{
+    ClusterName, Failure, InstanceFacts, InstanceId, Opinion, SqlView, SyncRule, Timestamp,
+};
 
 /// Everything that was seen. A short lock that is never held across an await.
 #[derive(Default)]
@@ -25,6 +27,7 @@ struct Seen {
     leaderless_since: Option<Timestamp>,
     unfound: Vec<Unfound>,
     changes: watch::Sender<u64>,
+    news: watch::Sender<u64>,
 }
 
 /// What the other voters said of an instance.
@@ -36,25 +39,44 @@ struct Gone {
     voters: usize,
 }
 
+impl Seen {
+    fn tell(&self, is_news: bool) {
+        self.changes.send_modify(|count| *count += 1);
+        if is_news {
+            self.news.send_modify(|count| *count += 1);
+        }
+    }
+}
+
 impl Board {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ClusterName, Seen>> {
         self.clusters.lock().expect("no holder of the board panics")
     }
 
     fn of<R>(&self, cluster: &ClusterName, change: impl FnOnce(&mut Seen) -> R) -> R {
-        change(self.lock().entry(cluster.clone()).or_default())
+        let mut clusters = self.lock();
+        match clusters.get_mut(cluster) {
+            Some(seen) => change(seen),
+            None => change(clusters.entry(cluster.clone()).or_default()),
+        }
     }
 
+    /// Changes what a decision goes by.
     fn change(&self, cluster: &ClusterName, change: impl FnOnce(&mut Seen)) {
         self.of(cluster, |seen| {
             change(seen);
-            seen.changes.send_modify(|count| *count += 1);
+            seen.tell(true);
         });
     }
 
     /// Changes with everything that is seen of the cluster.
     pub(super) fn watch(&self, cluster: &ClusterName) -> watch::Receiver<u64> {
         self.of(cluster, |seen| seen.changes.subscribe())
+    }
+
+    /// The same, but not with looks that tell nothing but how far WAL has come.
+    pub(super) fn watch_news(&self, cluster: &ClusterName) -> watch::Receiver<u64> {
+        self.of(cluster, |seen| seen.news.subscribe())
     }
 
     /// What has an instance looked at again at once.
@@ -64,20 +86,25 @@ impl Board {
         })
     }
 
-    /// Notes a look.
+    /// Notes a look. Answers with what this peer thinks of the instance at `now`.
     pub(super) fn note(
         &self,
         cluster: &ClusterName,
         instance: &InstanceId,
         look: Look,
-    ) -> SqlSighting {
-        let mut sighting = SqlSighting::default();
-        self.change(cluster, |seen| {
-            let known = seen.instances.entry(instance.clone()).or_default();
-            known.note(look);
-            sighting = known.clone();
-        });
-        sighting
+        now: Timestamp,
+    ) -> Opinion {
+        self.of(cluster, |seen| {
+            if !seen.instances.contains_key(instance) {
+                seen.instances
+                    .insert(instance.clone(), SqlSighting::default());
+            }
+            let known = seen.instances.get_mut(instance).expect("it is there now");
+            let is_news = known.note(look);
+            let opinion = known.opinion(now);
+            seen.tell(is_news);
+            opinion
+        })
     }
 
     /// When the newest look at an instance began, and what this peer thinks of it.
@@ -90,6 +117,18 @@ impl Board {
         self.of(cluster, |seen| match seen.instances.get(instance) {
             Some(it) => (it.last.as_ref().map(|look| look.at), it.opinion(now)),
             None => (None, Opinion::Unsure),
+        })
+    }
+
+    /// What was seen of an instance in its newest look, if that is fresh and brought facts.
+    pub(super) fn fresh(
+        &self,
+        cluster: &ClusterName,
+        instance: &InstanceId,
+        now: Timestamp,
+    ) -> Option<Arc<InstanceFacts>> {
+        self.of(cluster, |seen| {
+            seen.instances.get(instance)?.fresh(now).cloned()
         })
     }
 

@@ -13,12 +13,13 @@ use crate::clock;
 use crate::decision::sql_only::{SqlPlan, rule_of};
 use crate::model::{Address, ClusterName, InstanceId, Opinion, Role, Timestamp};
 use crate::recovery::sql_only::SqlStep;
+use crate::server::standing::key_over_sql;
 use crate::server::{Peer, expect_no_panic};
 use crate::state::SqlChange;
 
 /// How often a cluster is looked at while something is going on.
 const BUSY: Duration = Duration::from_millis(50);
-/// How often while nothing is; every look at an instance wakes it as well.
+/// How often while nothing is; a look at an instance that tells anything new wakes it as well.
 const IDLE: Duration = Duration::from_millis(500);
 /// A change that the record refused, and a step that ended, is not repeated before this.
 const HOLD: Duration = Duration::from_millis(250);
@@ -57,6 +58,7 @@ pub(in crate::server) async fn run(peer: Arc<Peer>) {
             },
             Some(ended) = loops.join_next() => if let Some(name) = expect_no_panic(ended) {
                 known.remove(&name);
+                peer.standing.forget(&name);
             },
         }
     }
@@ -75,6 +77,8 @@ struct Cycle {
     walks: JoinSet<()>,
     walked_at: Option<Timestamp>,
     said: String,
+    /// Whether nothing was to be done or waited for when it was looked at last.
+    is_quiet: bool,
 }
 
 impl Cycle {
@@ -92,15 +96,21 @@ impl Cycle {
             walks: JoinSet::new(),
             walked_at: None,
             said: String::new(),
+            is_quiet: false,
         }
     }
 
     /// Ends, with its name, when the cluster is no longer recorded.
     async fn run(mut self) -> ClusterName {
-        let mut seen = self.peer.sql.board.watch(&self.name);
+        let board = |cycle: &Cycle| {
+            let board = &cycle.peer.sql.board;
+            (board.watch(&cycle.name), board.watch_news(&cycle.name))
+        };
+        let (mut seen, mut news) = board(&self);
         let mut recorded = self.peer.consensus.watch();
         loop {
             seen.mark_unchanged();
+            news.mark_unchanged();
             recorded.mark_unchanged();
             self.note_times();
             let looked = self.peer.look_over_sql(&self.name, |state, _, plan| {
@@ -113,12 +123,21 @@ impl Cycle {
             let Some((plan, addresses)) = looked else {
                 return self.name;
             };
+            let (now, wall) = (clock::monotonic(), clock::wall_millis());
+            let found = plan.findings.iter().map(key_over_sql);
+            self.peer.standing.note(&self.name, found, now, wall);
             self.say(&plan);
             let tick = self.start(plan, &addresses);
+            let changed = async {
+                match self.is_quiet {
+                    true => news.changed().await,
+                    false => seen.changed().await,
+                }
+            };
             tokio::select! {
                 // Its board was forgotten with it, and it was adopted again.
-                changed = seen.changed() => if changed.is_err() {
-                    seen = self.peer.sql.board.watch(&self.name);
+                changed = changed => if changed.is_err() {
+                    (seen, news) = board(&self);
                 },
                 _ = recorded.changed() => {}
                 Some(ended) = self.proposals.join_next() => self.proposal_ended(expect_no_panic(ended)),
@@ -138,18 +157,22 @@ impl Cycle {
 
     /// Notes since when commits have waited for the same, and since when there has been no primary.
     fn note_times(&self) {
-        let now = clock::monotonic();
-        let leaderless = self.peer.look_over_sql(&self.name, |state, _, _| {
-            state.cluster.primary.is_none() && state.handover.is_none()
+        let (peer, name) = (&self.peer, &self.name);
+        peer.consensus.read(|state| {
+            let Some(state) = state.sql.get(name) else {
+                return;
+            };
+            let now = clock::monotonic();
+            let cluster = &state.cluster;
+            let is_leaderless = cluster.primary.is_none() && state.handover.is_none();
+            let rule = cluster.primary.as_ref().and_then(|primary| {
+                let facts = peer.sql.board.fresh(name, primary, now)?;
+                let is_primary = facts.role == Role::Primary;
+                is_primary.then(|| rule_of(&cluster.members, primary, &facts))
+            });
+            peer.sql.board.leaderless(name, is_leaderless, now);
+            peer.sql.board.rule(name, rule, now);
         });
-        let board = &self.peer.sql.board;
-        board.leaderless(&self.name, leaderless == Some(true), now);
-        let rule = self.peer.look_over_sql(&self.name, |state, view, _| {
-            let primary = state.cluster.primary.as_ref()?;
-            let facts = view.fresh(primary).filter(|it| it.role == Role::Primary)?;
-            Some(rule_of(&state.cluster.members, primary, facts))
-        });
-        board.rule(&self.name, rule.flatten(), now);
     }
 
     /// Starts what the plan asks for and is not under way; answers with the time to the next look.
@@ -157,7 +180,7 @@ impl Cycle {
         let now = clock::monotonic();
         self.refused.retain(|(until, _)| *until > now);
         self.held.retain(|_, until| *until > now);
-        let is_quiet =
+        self.is_quiet =
             plan.proposals.is_empty() && plan.steps.is_empty() && plan.waiting.is_empty();
         for change in plan.proposals {
             let is_refused = self.refused.iter().any(|(_, refused)| *refused == change);
@@ -189,7 +212,7 @@ impl Cycle {
         } else if !plan.walk {
             self.peer.sql.board.unfound(&self.name, vec![]);
         }
-        if is_quiet { IDLE } else { BUSY }
+        if self.is_quiet { IDLE } else { BUSY }
     }
 
     fn propose(&mut self, change: SqlChange) {

@@ -1,4 +1,5 @@
-//! Every peer looks at every instance of every cluster without agents, four times in a second, over a session that is kept.
+//! Every peer looks at every instance of every cluster without agents, twice in a second, over a session that is kept; and at
+//! once when the server or the network ends that session, which is how a server that dies makes itself known.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,18 +10,20 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::clock;
-use crate::model::sql_only::{LOOKS_APART, Look, Outcome};
+use crate::model::sql_only::{LOOK_FRESH_FOR, LOOKS_APART, Look, Outcome};
 use crate::model::{Address, ClusterName, InstanceId, Opinion, SystemIdentifier};
 use crate::provider::{DatabaseProvider, ProviderError};
 use crate::server::{Peer, expect_no_panic};
 
-/// From one look to the next. Of the second and a half that a failover may take, detection is to cost a third: half of
-/// this on average, then [`AGAIN_AFTER`], and what other peers need to look themselves.
-pub(super) const EVERY: Duration = Duration::from_millis(250);
+/// From one look to the next, where nothing speaks for a hurry: so long that hundreds of instances cost a peer little, and so
+/// short that what a quick look has seen counts until the next has ended, however slow that is. A host that vanishes without
+/// a word is found by these looks alone; whoever hangs up is looked at at once.
+const EVERY: Duration = Duration::from_millis(500);
 /// Whether nobody is there is looked at again after this.
 const AGAIN_AFTER: Duration = Duration::from_millis(LOOKS_APART.as_millis() as u64 + 10);
 /// How long a look may take. A server that needs longer is looked at again anyway.
 const WITHIN: Duration = Duration::from_secs(1);
+const _: () = assert!(EVERY.as_millis() + WITHIN.as_millis() <= LOOK_FRESH_FOR.as_millis());
 /// So many looks at once; the others wait their turn.
 const AT_ONCE: usize = 128;
 /// How long another peer waits for a look of ours: time for two of them.
@@ -50,8 +53,12 @@ pub(in crate::server) async fn run(peer: Arc<Peer>) -> String {
             let all: BTreeMap<Target, SystemIdentifier> = state.sql.iter().flat_map(of).collect();
             all
         });
-        let mut gone: BTreeSet<ClusterName> =
-            looking.keys().map(|(name, ..)| name.clone()).collect();
+        let of_now: BTreeSet<&ClusterName> = wanted.keys().map(|(name, ..)| name).collect();
+        let known = looking.keys().map(|(name, ..)| name);
+        let gone: BTreeSet<ClusterName> = known
+            .filter(|name| !of_now.contains(name))
+            .cloned()
+            .collect();
         looking.retain(|target, task| {
             let is_wanted = wanted.contains_key(target);
             if !is_wanted {
@@ -59,7 +66,6 @@ pub(in crate::server) async fn run(peer: Arc<Peer>) -> String {
             }
             is_wanted
         });
-        gone.retain(|name| !wanted.keys().any(|(it, ..)| it == name));
         peer.sql.forget(&gone);
         for (target, system) in wanted {
             looking
@@ -94,22 +100,21 @@ async fn look(
             Ok(facts) if facts.system != system => {
                 Outcome::Unclear(format!("another history answers there, {}", facts.system))
             }
-            Ok(facts) => Outcome::Facts(Box::new(facts)),
+            Ok(facts) => Outcome::Facts(Arc::new(facts)),
             Err(error) => outcome_of(&error),
         };
         drop(place);
         let is_gone = matches!(outcome, Outcome::Gone(_));
         let now = clock::monotonic();
-        let seen = peer
-            .sql
-            .board
-            .note(&cluster, &instance, Look { at, outcome });
-        let is_undecided = is_gone && seen.opinion(now) != Opinion::Gone;
+        let look = Look { at, outcome };
+        let opinion = peer.sql.board.note(&cluster, &instance, look, now);
+        let is_undecided = is_gone && opinion != Opinion::Gone;
         let every = if is_undecided { AGAIN_AFTER } else { EVERY };
         let left = at.after(every).since(clock::monotonic());
         tokio::select! {
             () = sleep(left) => {}
             () = again.notified() => {}
+            () = provider.hung_up(&address) => {}
         }
     }
 }

@@ -30,7 +30,7 @@ impl World {
             if is_there(0) {
                 seen.note(Look {
                     at: now,
-                    outcome: Outcome::Facts(Box::new(self.facts(it))),
+                    outcome: Outcome::Facts(self.facts(it).into()),
                 });
             } else {
                 for at in [now.0 - 100, now.0] {

@@ -1,0 +1,140 @@
+//! What it costs a peer to look at many databases without agents: its CPU and memory at rest, with every session over TLS.
+//!
+//! The peer is a real one, alone in its group, so that it leads and decides as well. The databases are simulated in this
+//! process ([`wire`]): a thousand real ones fit on no machine that a person has at hand.
+
+mod answers;
+mod watcher;
+mod wire;
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::time::sleep;
+
+use crate::clock;
+use watcher::Watcher;
+use wire::Servers;
+
+/// The bars are of so many instances.
+const JUDGED_AT: u16 = 300;
+/// Of one core.
+const CPU_BAR: f64 = 0.05;
+/// In MB.
+const MEMORY_BAR: f64 = 60.0;
+/// What one more instance costs may differ by so much between the least and the most of these.
+const FLAT_FROM: u16 = 100;
+const FLAT_WITHIN: f64 = 1.5;
+
+/// How many, and how long.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Numbers of instances, one measurement each
+    #[arg(long, value_delimiter = ',', default_value = "0,10,100,300,1000", value_parser = clap::value_parser!(u16).range(..=2000))]
+    instances: Vec<u16>,
+    /// Seconds of rest before
+    #[arg(long, default_value_t = 10)]
+    rest: u64,
+    /// Seconds to measure
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
+}
+
+/// One line of the table.
+struct Measured {
+    instances: u16,
+    /// Looks in a second, at all of them.
+    looks: f64,
+    /// Of one core.
+    cpu: f64,
+    /// In MB.
+    memory: f64,
+    peak: f64,
+}
+
+/// Answers whether the bars are met.
+///
+/// # Errors
+/// The peer does not start, or does not see all instances well.
+pub async fn run(program: &Path, options: &Options) -> anyhow::Result<bool> {
+    print(
+        "| instances | looks/s | CPU of one core | for each instance | for each look | RSS | its peak |\n\
+         |---|---|---|---|---|---|---|",
+    );
+    let mut all = vec![];
+    let mut resting = 0.0;
+    for instances in options.instances.iter().copied() {
+        let measured = measure(program, instances, options).await?;
+        if instances == 0 {
+            resting = measured.cpu;
+        }
+        print(&measured.line(resting));
+        all.push(measured);
+    }
+    let mut is_met = true;
+    for it in all.iter().filter(|it| it.instances == JUDGED_AT) {
+        is_met &= it.cpu <= CPU_BAR && it.peak <= MEMORY_BAR;
+    }
+    let many = all.iter().filter(|it| it.instances >= FLAT_FROM);
+    let each: Vec<f64> = many.map(|it| it.of_each(resting)).collect();
+    let (least, most) = (
+        each.iter().copied().fold(f64::INFINITY, f64::min),
+        each.iter().copied().fold(0.0, f64::max),
+    );
+    is_met &= each.is_empty() || most <= least * FLAT_WITHIN;
+    print(&format!(
+        "bars, of {JUDGED_AT}: {:.0} % of one core, {MEMORY_BAR:.0} MB at the peak; from {FLAT_FROM} on each costs the same, \
+         within a factor of {FLAT_WITHIN}: {}",
+        CPU_BAR * 100.0,
+        if is_met { "met" } else { "NOT met" }
+    ));
+    Ok(is_met)
+}
+
+impl Measured {
+    /// CPU beside that of a peer without databases.
+    fn of_each(&self, resting: f64) -> f64 {
+        (self.cpu - resting).max(0.0) / f64::from(self.instances.max(1))
+    }
+
+    fn line(&self, resting: f64) -> String {
+        let per_look = (self.cpu - resting).max(0.0) / self.looks.max(1.0);
+        format!(
+            "| {} | {:.0} | {:.2} % | {:.0} µs/s | {:.0} µs | {:.1} MB | {:.1} MB |",
+            self.instances,
+            self.looks,
+            self.cpu * 100.0,
+            self.of_each(resting) * 1e6,
+            per_look * 1e6,
+            self.memory,
+            self.peak
+        )
+    }
+}
+
+async fn measure(program: &Path, instances: u16, options: &Options) -> anyhow::Result<Measured> {
+    let servers = Servers::start(instances).await?;
+    let watcher = Watcher::start(program, servers.base).await?;
+    watcher.adopt(servers.base, instances).await?;
+    sleep(Duration::from_secs(options.rest)).await;
+    watcher.sees_all_well(instances).await?;
+    let (began, before, looked) = (clock::now(), watcher.cpu()?, servers.answered());
+    sleep(Duration::from_secs(options.seconds)).await;
+    let took = clock::now().since(began).as_secs_f64();
+    let (after, memory, peak) = (watcher.cpu()?, watcher.memory()?, watcher.peak()?);
+    let looks = (servers.answered() - looked) as f64 / took;
+    watcher.sees_all_well(instances).await?;
+    Ok(Measured {
+        instances,
+        looks,
+        cpu: (after - before).as_secs_f64() / took,
+        memory,
+        peak,
+    })
+}
+
+#[expect(clippy::print_stdout, reason = "a measurement prints")]
+fn print(text: &str) {
+    println!("{text}");
+}
