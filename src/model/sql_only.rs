@@ -136,10 +136,13 @@ pub struct SqlCluster {
     pub primary: Option<InstanceId>,
     /// While no primary is recorded: who may be one all the same, the one of before and whoever was told to become one.
     pub suspects: BTreeSet<InstanceId>,
-    /// Who was told to become the primary, and was seen neither to be it nor to be a standby since. While another one is the
-    /// primary, one of these that runs as one is deposed: the number of its timeline says nothing, because over SQL none
-    /// can be allocated.
-    pub told: BTreeSet<InstanceId>,
+    /// Who was told to become the primary, and was seen neither to be it nor to be a standby since; each with the position
+    /// that elected it. While another one is the primary, one of these that runs as one is deposed: the number of its
+    /// timeline says nothing, because over SQL none can be allocated.
+    pub told: BTreeMap<InstanceId, WalPosition>,
+    /// Who was seen to run as a primary beside the one that serves, and not as a standby since: somebody's copy, or
+    /// somebody's mistake. None of these becomes the primary because it is there.
+    pub strays: BTreeSet<InstanceId>,
 }
 
 impl SqlCluster {

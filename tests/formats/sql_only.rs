@@ -139,6 +139,7 @@ fn changes() -> Vec<(&'static str, SqlChange)> {
                 SqlEvidence::Elected {
                     candidate: instance(),
                     proof: SqlProof::Quorum { counted },
+                    serves: SyncRule::Async,
                 },
             ),
         ),
@@ -173,7 +174,7 @@ fn changes() -> Vec<(&'static str, SqlChange)> {
 }
 
 /// `s1` is told to become the primary where nothing is waited for, `s2` is seen to be it, and `s1` to follow.
-fn in_vain(lineage: &Lineage) -> [(&'static str, SqlChange); 7] {
+fn in_vain(lineage: &Lineage) -> [(&'static str, SqlChange); 8] {
     let order = |epoch, number| Order {
         epoch: Epoch(epoch),
         number,
@@ -201,6 +202,7 @@ fn in_vain(lineage: &Lineage) -> [(&'static str, SqlChange); 7] {
         proof: SqlProof::BestOf {
             counted: BTreeSet::from([id("s1")]),
         },
+        serves: SyncRule::Async,
     };
     let abandon = SqlChange::Abandon {
         epoch: Epoch(5),
@@ -211,6 +213,7 @@ fn in_vain(lineage: &Lineage) -> [(&'static str, SqlChange); 7] {
         lineage: lineage.clone(),
     };
     let standby = Observed::Standby { instance: id("s1") };
+    let stray = Observed::Stray { instance: id("s1") };
     [
         (
             "sql_rule_async",
@@ -222,6 +225,7 @@ fn in_vain(lineage: &Lineage) -> [(&'static str, SqlChange); 7] {
         ("sql_abandon_told", abandon),
         ("sql_primary_again", observe(order(5, 4), primary)),
         ("sql_standby", observe(order(6, 1), standby)),
+        ("sql_stray", observe(order(6, 2), stray)),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! A primary `p` and two standbys; what can happen to them, and what must never.
 
+mod directed;
 mod rules;
 mod seen;
 
@@ -137,7 +138,12 @@ impl World {
         let record = self.record();
         let cluster = &record.cluster;
         let (roles, known) = (
-            (&cluster.primary, &cluster.suspects, &cluster.told),
+            (
+                &cluster.primary,
+                &cluster.suspects,
+                &cluster.told,
+                &cluster.strays,
+            ),
             (cluster.epoch, &cluster.rule, &cluster.lineage),
         );
         write!(

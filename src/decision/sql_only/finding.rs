@@ -137,9 +137,13 @@ impl SqlFinding {
                 "Primacy acts only if a majority of peers finds nobody there; look at the network between this peer and it"
             }
             SqlFinding::MultiplePrimaries { .. } => {
-                "stop all but one: nothing can be done over SQL"
+                "stop all but the recorded one: nothing can be done over SQL, and one that ran beside it is never taken for the \
+                 primary; to keep another one, forget the cluster and adopt it from there"
             }
-            SqlFinding::DeposedPrimary { .. } => "stop it, and rebuild it from the primary",
+            SqlFinding::DeposedPrimary { .. } => {
+                "stop it, and copy it anew from the primary; pg_rewind does not see a branch whose timeline has the number of \
+                 the primary's"
+            }
             SqlFinding::AllStandbyNotReplicating { .. }
             | SqlFinding::StandbyNotReplicating { .. } => {
                 "Primacy gives back a source that it took away; else look at its log and its primary_conninfo"

@@ -5,7 +5,6 @@
 
 pub mod adoption;
 pub mod finding;
-pub mod rule;
 mod upkeep;
 
 use std::collections::BTreeSet;
@@ -19,8 +18,8 @@ use crate::recovery::sql_only::next::{is_cascade, is_dead, lineage_of};
 use crate::recovery::sql_only::{SqlNext, SqlPhase, SqlReason, SqlStep, proof};
 use crate::state::{Observed, SqlChange, SqlState};
 
+pub use crate::recovery::sql_only::rule_of;
 pub use finding::SqlFinding;
-pub use rule::rule_of;
 
 /// Other peers are asked again about somebody who is gone after this, below the age at which their word expires.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(400);
@@ -71,8 +70,9 @@ pub fn decide(state: &SqlState, view: &SqlView) -> SqlPlan {
         None if state.handover.is_none() => search(&mut plan, state, view),
         None => {}
     }
-    if state.handover.is_none() {
-        upkeep::keep(&mut plan, state, view);
+    match state.handover {
+        None => upkeep::keep(&mut plan, state, view),
+        Some(_) => upkeep::weaken(&mut plan, state, view),
     }
     ask_others(&mut plan, state, view);
     plan
@@ -81,16 +81,28 @@ pub fn decide(state: &SqlState, view: &SqlView) -> SqlPlan {
 /// Is the primary there, and is it one?
 fn judge(plan: &mut SqlPlan, state: &SqlState, view: &SqlView, primary: &InstanceId) {
     let others = primaries(state, view, Some(primary));
-    let is_newer = |id: &&InstanceId| {
-        let timeline = view.fresh(id).and_then(|facts| facts.timeline);
-        let is_deposed = state.cluster.told.contains(*id) && !broken!(SqlTold);
-        timeline > Some(state.cluster.lineage.current) && !is_deposed
-    };
-    let promoted: Vec<InstanceId> = others.iter().filter(is_newer).cloned().collect();
+    let timeline = |id: &InstanceId| view.fresh(id).and_then(|facts| facts.timeline);
+    let current = Some(state.cluster.lineage.current);
+    let is_told = |id: &InstanceId| state.cluster.told.contains_key(id) && !broken!(SqlTold);
+    let is_stray = |id: &InstanceId| state.cluster.strays.contains(id);
+    let beside = |id: &&InstanceId| timeline(id) >= current && !is_told(id);
+    let beside: Vec<InstanceId> = others.iter().filter(beside).cloned().collect();
+    let is_newer = |id: &&InstanceId| timeline(id) > current && !is_stray(id);
+    let promoted: Vec<InstanceId> = beside.iter().filter(is_newer).cloned().collect();
     if let Some(facts) = view.fresh(primary) {
         if facts.role == Role::Primary {
-            if !promoted.is_empty() {
-                let instances = [vec![primary.clone()], promoted].concat();
+            if let (Some(instance), None) =
+                (beside.iter().find(|id| !is_stray(id)), &state.handover)
+            {
+                plan.proposals.push(SqlChange::Observe {
+                    order: state.order(),
+                    observed: Observed::Stray {
+                        instance: instance.clone(),
+                    },
+                });
+            }
+            if !beside.is_empty() {
+                let instances = [vec![primary.clone()], beside].concat();
                 plan.findings
                     .push(SqlFinding::MultiplePrimaries { instances });
             }
@@ -189,6 +201,16 @@ fn search(plan: &mut SqlPlan, state: &SqlState, view: &SqlView) {
         plan.waiting.push(SqlReason::Undecided { instance });
         return;
     }
+    // Whoever was elected and has done it is the primary, whoever else came back since.
+    let cluster = &state.cluster;
+    let is_told = |id: &&InstanceId| cluster.told.contains_key(*id);
+    let is_elected = |id: &&InstanceId| is_told(id) && cluster.suspects.contains(*id);
+    let elected: Vec<_> = there.iter().filter(is_elected).cloned().collect();
+    let is_none = |id: &&InstanceId| is_told(id) || cluster.strays.contains(*id);
+    let there: Vec<_> = match elected.is_empty() {
+        true => there.iter().filter(|id| !is_none(id)).cloned().collect(),
+        false => elected,
+    };
     if !there.is_empty() {
         found(plan, state, view, &there);
         return;
@@ -210,7 +232,8 @@ fn found(plan: &mut SqlPlan, state: &SqlState, view: &SqlView, there: &[Instance
         return;
     };
     let facts = view.fresh(instance);
-    let lineage = facts.and_then(|facts| lineage_of(&state.cluster.lineage, facts));
+    let told = state.cluster.told.get(instance);
+    let lineage = facts.and_then(|facts| lineage_of(&state.cluster.lineage, told, facts));
     if let (Some(lineage), None) = (lineage, &state.handover) {
         plan.proposals.push(SqlChange::Observe {
             order: state.order(),

@@ -27,6 +27,14 @@ pub(super) fn keep(plan: &mut SqlPlan, state: &SqlState, view: &SqlView) {
             standby(plan, state, view, (id, facts));
         }
     }
+    weaken(plan, state, view);
+}
+
+/// Also while the primary changes: a weaker rule counts from its first commit on.
+pub(super) fn weaken(plan: &mut SqlPlan, state: &SqlState, view: &SqlView) {
+    let Some(primary) = &state.cluster.primary else {
+        return;
+    };
     let serving = view.fresh(primary).filter(|it| it.role == Role::Primary);
     if let Some(facts) = serving {
         commits(plan, state, view, (primary, facts));
@@ -101,7 +109,7 @@ fn standby(
     let cluster = &state.cluster;
     if facts.role == Role::Primary {
         // Any other one that is on a younger branch was promoted by somebody else.
-        if facts.timeline < Some(cluster.lineage.current) || cluster.told.contains(id) {
+        if facts.timeline < Some(cluster.lineage.current) || cluster.told.contains_key(id) {
             plan.findings.push(SqlFinding::DeposedPrimary {
                 instance: id.clone(),
                 is_quiet: facts.read_only_default,
@@ -115,7 +123,8 @@ fn standby(
     if facts.status.io_thread_running {
         let source = facts.source.as_ref();
         let source = source.and_then(|source| cluster.at(&source.address));
-        if cluster.told.contains(id) && source == cluster.primary.as_ref() {
+        let is_noted = cluster.told.contains_key(id) || cluster.strays.contains(id);
+        if is_noted && source == cluster.primary.as_ref() {
             let instance = id.clone();
             plan.proposals.push(SqlChange::Observe {
                 order: state.order(),
@@ -188,7 +197,7 @@ fn commits(
     let weaker = recorded.or(&seen);
     let rule = match (weaker == *recorded, seen == *recorded) {
         (true, true) => return,
-        (true, false) if is_steady => seen,
+        (true, false) if is_steady && state.handover.is_none() => seen,
         (true, false) => return,
         (false, _) => weaker,
     };

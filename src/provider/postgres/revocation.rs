@@ -58,7 +58,13 @@ impl Postgres {
                 ask(&call, &session, "SELECT pg_wal_replay_resume()", RESUME).await?;
             }
             without_receivers(&call, &session).await?;
-            let is_exact = is_exact(&call, &session).await?;
+            if !is_exact(&call, &session).await? {
+                // Paused here it would never come to the end of it.
+                return Err(ProviderError::Precondition(
+                    "it still replays what is on its disk, and where that ends is not known yet"
+                        .to_owned(),
+                ));
+            }
             ask(&call, &session, "SELECT pg_wal_replay_pause()", PAUSE).await?;
             let is_paused = |seen: &Snapshot| {
                 must_be_standby(seen)?;
@@ -73,7 +79,7 @@ impl Postgres {
                 ));
             }
             self.keep(of, session);
-            Ok(seen.received_at().filter(|_| is_exact))
+            Ok(seen.received_at())
         })
         .await
     }

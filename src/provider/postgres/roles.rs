@@ -221,10 +221,33 @@ impl Postgres {
             let since = since.first().and_then(|row| row.get(0));
             let since = since.unwrap_or("now").to_owned();
             end_sessions(&call, &session, &since).await?;
+            all_is_written(&call, &session).await?;
             self.keep(of, session);
             Ok(Outcome::Applied)
         })
         .await
+    }
+}
+
+/// Waits until all that was acknowledged is on the disk: with `synchronous_commit = off` it was before it is, and is sent to
+/// nobody until then. In front of the first record of a page there is a header of up to 40 bytes, which nobody writes alone.
+async fn all_is_written(call: &Call, session: &Session) -> Result<()> {
+    let inserted = session
+        .ask(call, "SELECT pg_current_wal_insert_lsn()")
+        .await?;
+    let inserted = inserted.first().and_then(|row| row.get(0)).unwrap_or("0/0");
+    let statement = format!(
+        "SELECT missing <= 0 OR missing <= 40 AND flushed % current_setting('wal_block_size')::int = 0 \
+           FROM (SELECT {}::pg_lsn - pg_current_wal_flush_lsn() AS missing, \
+                        pg_current_wal_flush_lsn() - '0/0'::pg_lsn AS flushed) AS wal",
+        literal(inserted)
+    );
+    loop {
+        let rows = session.ask(call, &statement).await?;
+        if rows.first().and_then(|row| row.get(0)) == Some("t") {
+            return Ok(());
+        }
+        sleep(AGAIN).await;
     }
 }
 

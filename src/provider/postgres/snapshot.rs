@@ -193,7 +193,10 @@ impl Snapshot {
         };
         Some(SourceFacts {
             address,
-            application_name: option("application_name"),
+            // A standby of `pg_basebackup -R` has none of its own: its server's name, or that of every receiver.
+            application_name: Some(option("application_name"))
+                .filter(|name| !name.is_empty())
+                .unwrap_or_else(|| option("fallback_application_name")),
             user: option("user"),
             slot: Some(self.slot.clone()).filter(|slot| !slot.is_empty()),
         })

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::proof::SqlProof;
-use crate::model::{InstanceId, Lineage, WalPosition};
+use crate::model::{InstanceId, Lineage, SyncRule, WalPosition};
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,8 @@ pub enum SqlEvidence {
         candidate: InstanceId,
         /// Why it may be.
         proof: SqlProof,
+        /// Whose flush its commits will wait for.
+        serves: SyncRule,
     },
     /// It was seen out of recovery.
     Promoted {

@@ -12,6 +12,7 @@ pub mod evidence;
 pub mod next;
 pub mod proof;
 pub mod reason;
+pub mod rule;
 pub mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,10 +23,11 @@ pub use evidence::SqlEvidence;
 pub use next::SqlNext;
 pub use proof::SqlProof;
 pub use reason::SqlReason;
+pub use rule::rule_of;
 pub use step::{SqlAction, SqlStep};
 
 use super::Rejection;
-use crate::model::{InstanceId, SqlCluster, WalPosition};
+use crate::model::{InstanceId, SqlCluster, SyncRule, WalPosition};
 
 /// One change of primary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +63,8 @@ pub enum SqlPhase {
         proof: SqlProof,
         /// Who else was revoked and is no further, and so can follow.
         followers: BTreeSet<InstanceId>,
+        /// Whose flush its commits will wait for.
+        serves: SyncRule,
     },
     /// The others are pointed at the new primary, which serves already.
     Repointing {
@@ -80,6 +84,17 @@ impl SqlHandover {
             SqlPhase::Promoting { .. } => "promoting",
             SqlPhase::Repointing { .. } => "repointing",
             SqlPhase::Done => "done",
+        }
+    }
+
+    /// Whose flush the commits of a candidate that is being promoted will wait for.
+    pub fn serves(&self) -> Option<&SyncRule> {
+        match &self.phase {
+            SqlPhase::Promoting { serves, .. } => Some(serves),
+            SqlPhase::Quieting { .. }
+            | SqlPhase::Revoking { .. }
+            | SqlPhase::Repointing { .. }
+            | SqlPhase::Done => None,
         }
     }
 
@@ -113,7 +128,14 @@ impl SqlHandover {
                 ends.insert(instance.clone(), *position);
                 with(P::Revoking { ends })
             }
-            (P::Revoking { ends }, E::Elected { candidate, proof }) => {
+            (
+                P::Revoking { ends },
+                E::Elected {
+                    candidate,
+                    proof,
+                    serves,
+                },
+            ) => {
                 let position = proof::check(cluster, &ends, candidate, proof)?;
                 let can_follow =
                     |at: WalPosition| at.timeline == position.timeline && at <= position;
@@ -126,6 +148,7 @@ impl SqlHandover {
                     position,
                     proof: proof.clone(),
                     followers,
+                    serves: serves.clone(),
                 })
             }
             (

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::proof::{self, SqlProof};
-use super::{SqlAction, SqlEvidence, SqlHandover, SqlPhase, SqlReason, SqlStep};
+use super::{SqlAction, SqlEvidence, SqlHandover, SqlPhase, SqlReason, SqlStep, rule_of};
 use crate::broken;
 use crate::model::sql_only::end_of;
 use crate::model::{
-    InstanceFacts, InstanceId, Lineage, Opinion, Order, Role, SqlCluster, SqlView, SyncPolicy,
-    SyncRule, WalPosition,
+    Address, InstanceFacts, InstanceId, Lineage, Opinion, Order, Role, SqlCluster, SqlView,
+    SyncPolicy, SyncRule, WalPosition,
 };
 use crate::recovery::RETRY_AFTER;
 
@@ -152,7 +152,7 @@ impl SqlHandover {
         match proof::elect(cluster, self.named.as_ref(), ends, view) {
             Ok((candidate, proof)) => match self.undecided(cluster, Some(&candidate), view) {
                 Some(instance) => SqlNext::Wait(SqlReason::Undecided { instance }),
-                None => SqlNext::Record(SqlEvidence::Elected { candidate, proof }),
+                None => elected(cluster, candidate, proof, view),
             },
             // With the old primary quiet, nobody waits for others to come back.
             Err(reason) if self.named.is_some() => SqlNext::GiveUp(reason),
@@ -161,6 +161,12 @@ impl SqlHandover {
                 SqlNext::Wait(why.unwrap_or(reason))
             }
         }
+    }
+
+    /// Where the old primary answers, if it was asked to be quiet.
+    fn beside(&self, cluster: &SqlCluster) -> Option<Address> {
+        let from = self.from.as_ref().filter(|_| self.named.is_some())?;
+        cluster.members.get(from).map(|it| it.address.clone())
     }
 
     /// Whoever may receive from the old primary or be counted by it, and can be reached.
@@ -213,7 +219,7 @@ impl SqlHandover {
         let voters = cluster.rule.voters();
         let seen = |id: &&InstanceId| {
             let is_revoked = |it: &InstanceFacts| {
-                it.role == Role::Detached && it.status.receiver_silent_for_ms.is_none()
+                proof::has_no_source(it) && it.status.receiver_silent_for_ms.is_none()
             };
             voters.contains(*id) && view.fresh(id).is_some_and(is_revoked)
         };
@@ -232,9 +238,30 @@ impl SqlHandover {
         let action = SqlAction::Promote {
             at_least: position,
             sync: sync_of(cluster, candidate, facts),
+            beside: self.beside(cluster),
         };
         one(candidate, order, action)
     }
+}
+
+fn elected(
+    cluster: &SqlCluster,
+    candidate: InstanceId,
+    proof: SqlProof,
+    view: &SqlView,
+) -> SqlNext {
+    let Some(facts) = view.fresh(&candidate) else {
+        return SqlNext::Wait(SqlReason::Asking);
+    };
+    let serves = match sync_of(cluster, &candidate, facts) {
+        Some(_) => cluster.rule.clone(),
+        None => rule_of(&cluster.members, &candidate, facts),
+    };
+    SqlNext::Record(SqlEvidence::Elected {
+        candidate,
+        proof,
+        serves,
+    })
 }
 
 fn step(instance: &InstanceId, order: Order, action: SqlAction) -> SqlStep {
@@ -338,13 +365,24 @@ fn repointing(
     SqlNext::Run(steps.collect())
 }
 
-/// What is known of the branches of a primary that nobody here promoted.
-pub fn lineage_of(before: &Lineage, facts: &InstanceFacts) -> Option<Lineage> {
+/// What is known of the branches of a primary that was not seen to be promoted. `told` is the position of one that was told
+/// to be.
+pub fn lineage_of(
+    before: &Lineage,
+    told: Option<&WalPosition>,
+    facts: &InstanceFacts,
+) -> Option<Lineage> {
     let current = facts.timeline?;
-    Some(match current == before.current {
-        true => before.clone(),
+    Some(match (current == before.current, told) {
+        (true, _) => before.clone(),
+        (false, Some(at)) if at.timeline == before.current => {
+            let mut lineage = before.clone();
+            lineage.left_at.insert(at.timeline, at.lsn);
+            lineage.current = current;
+            lineage
+        }
         // Where it left the others is not to be seen.
-        false => Lineage {
+        (false, _) => Lineage {
             current,
             left_at: BTreeMap::new(),
         },

@@ -57,9 +57,18 @@ pub fn needed(rule: &SyncRule) -> Option<usize> {
     }
 }
 
+/// Whether it is in recovery and has nobody to receive from: it was taken away, or there never was one.
+pub fn has_no_source(facts: &InstanceFacts) -> bool {
+    match facts.role {
+        Role::Detached => true,
+        Role::Standby => facts.source.is_none(),
+        Role::Primary => false,
+    }
+}
+
 /// Whether it is seen to receive nothing and to end there.
 pub fn is_revoked(facts: &InstanceFacts, at: WalPosition) -> bool {
-    facts.role == Role::Detached
+    has_no_source(facts)
         && facts.status.receiver_silent_for_ms.is_none()
         && facts.status.apply_paused
         && end_of(facts) == Some(at)

@@ -38,6 +38,8 @@ pub enum SqlAction {
         at_least: WalPosition,
         /// To be in force before its first commit; none to leave what it has.
         sync: Option<SyncPolicy>,
+        /// Where the old primary answers, in a change that was asked for: nobody is promoted unless it is quiet still.
+        beside: Option<Address>,
     },
     /// Have a standby follow this one, and apply.
     Repoint {

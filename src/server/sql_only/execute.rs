@@ -12,6 +12,7 @@ use crate::model::{
     Address, ClusterName, Failure, InstanceId, Position, Role, Timestamp, WalPosition,
 };
 use crate::provider::{DatabaseProvider, Extent, Operation, Provider, ProviderError};
+use crate::recovery::sql_only::proof::has_no_source;
 use crate::recovery::sql_only::{SqlAction, SqlEvidence, SqlStep};
 use crate::server::Peer;
 use crate::state::SqlChange;
@@ -242,7 +243,14 @@ impl Hand<'_> {
                 };
                 Ok(End::Evidence(SqlEvidence::Revoked { instance, position }))
             }
-            SqlAction::Promote { at_least, sync } => {
+            SqlAction::Promote {
+                at_least,
+                sync,
+                beside,
+            } => {
+                if let Some(why) = self.is_not_quiet(beside.as_ref()).await {
+                    return Ok(End::Evidence(SqlEvidence::CannotPromote { instance, why }));
+                }
                 if let Some(why) = self.cannot_promote(*at_least).await? {
                     return Ok(End::Evidence(SqlEvidence::CannotPromote { instance, why }));
                 }
@@ -293,19 +301,33 @@ impl Hand<'_> {
         }
     }
 
+    /// Why the old primary, which was asked to be quiet, may accept writes; none if it does not.
+    async fn is_not_quiet(&self, beside: Option<&Address>) -> Option<String> {
+        let beside = beside?;
+        match self.provider.discover(beside, READ_WITHIN).await {
+            Ok(seen) if seen.role != Role::Primary || seen.read_only_default => None,
+            Ok(_) => Some(format!("the primary at {beside} accepts writes again")),
+            Err(error) => Some(format!(
+                "whether {beside} is quiet still is not known: {error}"
+            )),
+        }
+    }
+
     /// Why it is not who was elected; none if it is, or is the primary already.
     async fn cannot_promote(&self, at_least: WalPosition) -> Result<Option<String>, Stuck> {
         let seen = self.provider.discover(self.of, READ_WITHIN).await?;
         let end = end_of(&seen);
         Ok(match (seen.role, end) {
             (Role::Primary, _) => None,
-            (Role::Standby, _) => Some("somebody had it receive again".to_owned()),
-            (Role::Detached, Some(end))
+            (Role::Standby, _) if !has_no_source(&seen) => {
+                Some("somebody had it receive again".to_owned())
+            }
+            (Role::Standby | Role::Detached, Some(end))
                 if end.timeline == at_least.timeline && end.lsn >= at_least.lsn =>
             {
                 None
             }
-            (Role::Detached, _) => Some(format!(
+            (Role::Standby | Role::Detached, _) => Some(format!(
                 "it ends at {}, and was elected at {at_least}",
                 end.map_or("a place that is not known".to_owned(), |end| end
                     .to_string())

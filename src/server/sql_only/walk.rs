@@ -11,7 +11,7 @@ use super::Access;
 use crate::clock;
 use crate::decision::discovery::{Asked, Topology, Walk, WalkNext};
 use crate::decision::sql_only::adoption::{application_name, name_of};
-use crate::model::{Address, ClusterName, SqlMember, Timestamp};
+use crate::model::{Address, ClusterName, InstanceFacts, SqlMember, Timestamp};
 use crate::provider::{DatabaseProvider, Postgres};
 use crate::server::{Peer, expect_no_panic};
 use crate::state::{Observed, SqlChange};
@@ -90,10 +90,17 @@ pub(super) async fn again(peer: Arc<Peer>, cluster: ClusterName) {
         let all = topology.aliases.get(address);
         all.is_some_and(|all| all.iter().any(|it| members.contains(it)))
     };
-    let new = topology
-        .instances
-        .iter()
-        .find(|(address, _)| !is_known(address));
+    // A copy of the data that follows nobody, or somebody unknown, is somebody else's.
+    let leads_to = |source: &Address| {
+        let all = topology.aliases.values().find(|all| all.contains(source));
+        members.contains(source) || all.is_some_and(|all| all.iter().any(|it| members.contains(it)))
+    };
+    let is_fed = |facts: &InstanceFacts| {
+        let source = facts.source.as_ref();
+        facts.role.is_in_recovery() && source.is_some_and(|it| leads_to(&it.address))
+    };
+    let mut others = topology.instances.iter();
+    let new = others.find(|(address, facts)| !is_known(address) && is_fed(facts));
     let Some((address, facts)) = new else {
         return;
     };

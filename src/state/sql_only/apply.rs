@@ -107,7 +107,8 @@ impl SqlState {
                 lineage: new.lineage,
                 primary: Some(new.primary),
                 suspects: BTreeSet::new(),
-                told: BTreeSet::new(),
+                told: BTreeMap::new(),
+                strays: BTreeSet::new(),
             },
             adopted_at: at,
             number: 1,
@@ -129,6 +130,11 @@ impl SqlState {
         if self.cluster.fence == FenceDemand::Required {
             let why = "fence is \"required\": only agents may change the primary";
             return Err(Rejection::Invalid(why.to_owned()));
+        }
+        if let (Some(_), Some(quieted)) = (&named, &self.quieted) {
+            return Err(Rejection::Invalid(format!(
+                "{quieted} was asked to be quiet and does not accept writes again yet; try again in a moment"
+            )));
         }
         let from = self.cluster.primary.take();
         if let Some(named) = &named {
@@ -175,7 +181,9 @@ impl SqlState {
                 self.cluster.primary = handover.from;
             }
             // What became of the candidate is found out.
-            SqlPhase::Promoting { .. } => {}
+            SqlPhase::Promoting { serves, .. } => {
+                self.cluster.rule = self.cluster.rule.or(&serves);
+            }
             SqlPhase::Repointing { .. } | SqlPhase::Done => {}
         }
         if let Some(record) = self.history.handover() {
@@ -208,8 +216,19 @@ impl SqlState {
                 | SqlPhase::Done => Err(Rejection::WrongPhase),
             };
         }
+        let before = handover.serves().cloned();
         let handover = handover.record(&self.cluster, evidence)?;
         self.take_over(evidence);
+        if let SqlPhase::Promoting {
+            candidate,
+            position,
+            ..
+        } = &handover.phase
+        {
+            self.cluster.told.insert(candidate.clone(), *position);
+        } else if let Some(serves) = before {
+            self.cluster.rule = self.cluster.rule.or(&serves);
+        }
         self.number += 1;
         let (event, detail, to) = in_words(evidence);
         if let Some(record) = self.history.handover() {
@@ -230,10 +249,10 @@ impl SqlState {
             SqlEvidence::Revoked { instance, .. } => {
                 self.cluster.suspects.remove(instance);
                 self.cluster.told.remove(instance);
+                self.cluster.strays.remove(instance);
             }
             SqlEvidence::Elected { candidate, .. } => {
                 self.cluster.suspects.insert(candidate.clone());
-                self.cluster.told.insert(candidate.clone());
             }
             SqlEvidence::Promoted { instance, lineage } => {
                 self.cluster.suspects.clear();
@@ -271,16 +290,27 @@ impl SqlState {
                 self.cluster.members.insert(instance, member);
             }
             Observed::Rule { rule } => {
-                if self.handover.is_some() {
+                // What is weaker counts from now on, whatever is under way.
+                if self.handover.is_some() && self.cluster.rule.or(&rule) != rule {
                     return Err(Rejection::WrongPhase);
                 }
                 self.cluster.rule = rule;
             }
             Observed::Standby { instance } => {
                 let is_primary = self.cluster.primary.as_ref() == Some(&instance);
-                if self.handover.is_some() || is_primary || !self.cluster.told.remove(&instance) {
+                if self.handover.is_some() || is_primary {
                     return Err(Rejection::WrongPhase);
                 }
+                self.cluster.told.remove(&instance);
+                self.cluster.strays.remove(&instance);
+            }
+            Observed::Stray { instance } => {
+                let is_primary = self.cluster.primary.as_ref() == Some(&instance);
+                let is_member = self.cluster.members.contains_key(&instance);
+                if self.handover.is_some() || is_primary || !is_member {
+                    return Err(Rejection::WrongPhase);
+                }
+                self.cluster.strays.insert(instance);
             }
             Observed::Primary { instance, lineage } => {
                 if self.handover.is_some() || !self.cluster.members.contains_key(&instance) {
@@ -290,9 +320,10 @@ impl SqlState {
                 self.cluster.epoch = self.cluster.epoch.next();
                 self.cluster.suspects.clear();
                 self.cluster.told.remove(&instance);
+                self.cluster.strays.remove(&instance);
                 self.cluster.lineage = lineage;
                 self.number = 0;
-                self.quieted = None;
+                self.quieted.take_if(|it| *it != instance);
                 let cause = "it was found to be the primary";
                 let epoch = self.cluster.epoch;
                 self.history
@@ -332,7 +363,9 @@ fn in_words(evidence: &SqlEvidence) -> (&'static str, String, Option<&InstanceId
             let detail = format!("{instance} receives nothing more, its WAL ends at {at}");
             ("fenced", detail, None)
         }
-        SqlEvidence::Elected { candidate, proof } => {
+        SqlEvidence::Elected {
+            candidate, proof, ..
+        } => {
             let names: Vec<_> = proof.counted().iter().map(InstanceId::as_str).collect();
             let names = names.join(" and ");
             let detail = match proof {

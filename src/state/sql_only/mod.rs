@@ -120,8 +120,13 @@ pub enum Observed {
         /// As it may be counted on.
         rule: SyncRule,
     },
-    /// One that was told to become the primary is a standby of the one that is.
+    /// One that was told to become the primary, or a stray, is a standby of the one that is.
     Standby {
+        /// Who.
+        instance: InstanceId,
+    },
+    /// One runs as a primary beside the one that serves.
+    Stray {
         /// Who.
         instance: InstanceId,
     },

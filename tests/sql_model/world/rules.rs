@@ -54,7 +54,7 @@ impl World {
         let cluster = &self.record().cluster;
         let is_deposed = |it: usize| {
             let another = cluster.primary.as_ref().is_some_and(|id| number(id) != it);
-            another && cluster.told.contains(&id(it))
+            another && cluster.told.contains_key(&id(it))
         };
         let is_short = |it: &usize| {
             let server = &self.servers[*it];
