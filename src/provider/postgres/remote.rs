@@ -238,10 +238,8 @@ impl DatabaseProvider for Postgres {
     }
 
     async fn hung_up(&self, of: &Address) {
-        let kept = self.known().get(of).and_then(|known| {
-            let session = known.session.as_ref()?;
-            session.end_of_lasting()
-        });
+        let of_kept = |known: &Known| known.session.as_ref()?.end_of_lasting();
+        let kept = self.known().get(of).and_then(of_kept);
         match kept {
             Some(end) => end.cancelled().await,
             None => std::future::pending().await,
