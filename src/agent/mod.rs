@@ -22,6 +22,7 @@ pub mod report;
 pub mod running;
 pub mod session;
 pub mod start;
+pub mod takeover;
 pub mod worker;
 
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use super::chain;
 use super::hands::Hands;
 use super::lane::{Hung, Lane};
 use super::leash::LeashKeeper;
-use crate::duty::{Act, Local, Outcome};
+use crate::duty::{Act, How, Local, Outcome};
 use crate::gate::Admission;
 use crate::provider::{LocalPostgres, LocalServer};
 use crate::recovery::{Evidence, Promise};
@@ -38,6 +38,7 @@ pub fn is_droppable(act: &Act) -> bool {
         | Act::ConfigurePrimary { .. }
         | Act::Plant { .. }
         | Act::Settle { .. } => true,
+        Act::TakeIn(_) | Act::ProveWaiting => false,
         Act::StopAll
         | Act::PauseReplay
         | Act::ResumeReplay
@@ -59,6 +60,7 @@ pub fn runs_processes(act: &Act) -> bool {
             | Act::Initialise { .. }
             | Act::Settle { .. }
             | Act::StartStandby { .. }
+            | Act::TakeIn(How::Stopped)
     )
 }
 
@@ -137,6 +139,10 @@ pub async fn perform(
             })
             .await?;
         }
+        Act::TakeIn(how) => {
+            take_in(tools, by, how, within).await?;
+        }
+        Act::ProveWaiting => provider.prove_waiting(&by, within.sql).await.map_err(sql)?,
         // That a promotion was asked for is on disk by now.
         Act::AskPromotion => provider.promote(&by, within.sql).await.map_err(sql)?,
         Act::Initialise { incarnation } => {
@@ -157,6 +163,30 @@ pub async fn perform(
         Act::Look | Act::Renew | Act::Finish(_) => {}
     }
     Ok(None)
+}
+
+/// The note of which filling it is comes last: until then nothing of it is ours.
+async fn take_in(
+    tools: &Tools,
+    by: Arc<Admission>,
+    how: How,
+    within: Patience,
+) -> Result<(), String> {
+    let hands = &tools.hands;
+    match &how {
+        How::Standby { .. } => {}
+        How::Primary { .. } => {
+            let statements = hands.role_statements().map_err(|error| chain(&error))?;
+            let made = tools.provider.make_roles(&by, &statements, within.sql);
+            made.await.map_err(|error| chain(&error))?;
+        }
+        How::Stopped => {
+            let made = hands.make_roles_at_rest(&by).await;
+            made.map_err(|error| chain(&error))?;
+        }
+    }
+    let files = (hands, &tools.changes);
+    on_disk(files, within.files, move |hands| hands.take_in(&by, &how)).await
 }
 
 /// Work on files goes on when nobody waits for it any more; see [`Lane`].

@@ -59,6 +59,7 @@ impl Known {
                 incarnation,
                 ..
             }) => (Some(*identity), *incarnation),
+            Some(Data::Offered(offer)) => (Some(offer.identity), None),
             Some(Data::Empty | Data::Foreign { .. }) | None => (None, None),
         };
         Report {

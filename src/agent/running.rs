@@ -116,7 +116,7 @@ impl Running {
     pub fn progressed(&mut self, now: Timestamp) {
         if matches!(
             self.action,
-            Action::Rebuild { .. } | Action::Initialise { .. }
+            Action::Rebuild { .. } | Action::Initialise { .. } | Action::TakeOver
         ) {
             self.deadline = now.after(patience(&self.action));
         }
@@ -137,7 +137,11 @@ impl Running {
 
     /// Whether an act must wait a moment because the same was done just before.
     pub fn must_pause(&mut self, act: &Act, now: Timestamp) -> bool {
-        if !matches!(act, Act::StartStandby { .. } | Act::Settle { .. }) {
+        let repeats = matches!(
+            act,
+            Act::StartStandby { .. } | Act::Settle { .. } | Act::TakeIn(_)
+        );
+        if !repeats {
             return false;
         }
         let kind = std::mem::discriminant(act);
@@ -155,7 +159,9 @@ impl Running {
 fn patience(action: &Action) -> Duration {
     match action {
         Action::Follow { .. } => Duration::from_secs(8),
-        Action::Rebuild { .. } | Action::Initialise { .. } => Duration::from_secs(60),
+        Action::Rebuild { .. } | Action::Initialise { .. } | Action::TakeOver => {
+            Duration::from_secs(60)
+        }
         Action::Promote { .. } => Duration::from_secs(9),
         Action::Ask { .. } | Action::Fence | Action::Configure { .. } | Action::Locate { .. } => {
             action.timeout().mul_f32(0.9)

@@ -1,7 +1,5 @@
 //! Clusters without agents: adopted after a look at the plan, forgotten, switched over.
 
-use std::io::{IsTerminal, Write, stderr, stdin};
-
 use bytes::Bytes;
 use hyper::Method;
 
@@ -13,6 +11,7 @@ use crate::output;
 use super::api::Api;
 use super::arguments::Adopt;
 use super::database::address;
+use super::question::confirmed;
 use super::{Exit, Failure};
 
 pub(super) async fn adopt(api: Api, asked: Adopt) -> Result<(), Failure> {
@@ -32,7 +31,7 @@ pub(super) async fn adopt(api: Api, asked: Adopt) -> Result<(), Failure> {
     if asked.dry_run {
         return Ok(());
     }
-    if !asked.yes && !confirmed()? {
+    if !asked.yes && !confirmed("Record it?")? {
         return Err(Failure::new(Exit::Refused, "nothing was recorded"));
     }
     body.dry_run = false;
@@ -42,23 +41,6 @@ pub(super) async fn adopt(api: Api, asked: Adopt) -> Result<(), Failure> {
         "{} is looked after over SQL; no database was changed",
         done.name
     ))?)
-}
-
-/// Asks once. Whoever cannot be asked says `--yes`.
-fn confirmed() -> Result<bool, Failure> {
-    if !stdin().is_terminal() {
-        return Err(Failure {
-            exit: Exit::Usage,
-            text: "nobody can be asked whether this is right".to_owned(),
-            hint: Some("look at the plan, and add --yes".to_owned()),
-        });
-    }
-    let failed = |error: std::io::Error| Failure::new(Exit::Failed, error.to_string());
-    write!(stderr(), "Record it? [y/N] ").map_err(failed)?;
-    stderr().flush().map_err(failed)?;
-    let mut answer = String::new();
-    stdin().read_line(&mut answer).map_err(failed)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 pub(super) async fn forget(api: Api, cluster: &str) -> Result<(), Failure> {

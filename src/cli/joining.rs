@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::agent::AgentConfig;
 use crate::clock;
 use crate::http::invitations::{GuestBody, GuestKind};
 use crate::http::views::GuestView;
@@ -73,7 +72,7 @@ pub(super) fn server(verb: ServerVerb) -> Result<(), Failure> {
 }
 
 /// The configuration as if the token stood in it, before any table.
-fn with_join(token: &str, text: &str, path: &Path) -> Result<String, Failure> {
+pub(super) fn with_join(token: &str, text: &str, path: &Path) -> Result<String, Failure> {
     let token = token.trim();
     // What cannot be read is refused by who reads it next, in better words.
     let mut object: Option<serde_json::Map<String, serde_json::Value>> =
@@ -92,21 +91,6 @@ fn with_join(token: &str, text: &str, path: &Path) -> Result<String, Failure> {
             serde_json::to_string(object).expect("it was read as JSON")
         }
         None => format!("join = \"{token}\"\n{text}"),
-    })
-}
-
-pub(super) fn agent(token: &str, path: &Path) -> Result<(), Failure> {
-    let text = configuration(path, "an agent's")?;
-    let text = with_join(token, &text, path)?;
-    let config = AgentConfig::parse(&text).map_err(|error| refused(path, error))?;
-    asked(async {
-        let enrolled = crate::agent::enrol(&config).await;
-        enrolled.map_err(|error| refused(path, error))?;
-        Ok(output::line(format_args!(
-            "its certificate is in {}; start it: primacy agent --config {}",
-            config.tls_folder().display(),
-            path.display()
-        ))?)
     })
 }
 

@@ -12,9 +12,11 @@ mod database;
 mod joining;
 #[cfg(feature = "mutants")]
 mod mutant;
+mod offering;
 mod owner;
 mod peers;
 mod problems;
+mod question;
 mod render;
 mod snapshot;
 mod token;
@@ -163,9 +165,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             verb: Some(verb), ..
         } => joining::server(verb),
         Verb::Agent {
-            verb: Some(AgentVerb::Join { token, config }),
+            verb: Some(AgentVerb::Join { token, config, yes }),
             ..
-        } => joining::agent(&token, &config),
+        } => offering::agent(token.as_deref(), &config, yes),
         Verb::Server { verb: None, config } => daemons::server(&named(config)?),
         Verb::Agent { verb: None, config } => daemons::agent(&named(config)?),
         Verb::Invite { guest, output } => {

@@ -69,7 +69,9 @@ impl Following {
 fn no_cluster(data: &Data) -> String {
     match data {
         Data::Foreign { why } => why.clone(),
-        Data::Empty | Data::Cluster { .. } => "there is no database in its data folder".to_owned(),
+        Data::Empty | Data::Offered(_) | Data::Cluster { .. } => {
+            "there is no database in its data folder".to_owned()
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::takeover::Offer;
 use crate::model::{
     Address, Epoch, Incarnation, InstanceId, Lineage, SystemIdentifier, Timeline, Timestamp,
     WalPosition,
@@ -40,6 +41,8 @@ pub enum Data {
         /// In words.
         why: String,
     },
+    /// A database that no agent made and that somebody offered; nothing of it is ours yet.
+    Offered(Offer),
     /// A database.
     Cluster {
         /// Its history.
@@ -109,7 +112,7 @@ impl Local {
     pub fn incarnation(&self) -> Option<Incarnation> {
         match &self.data {
             Data::Cluster { incarnation, .. } => *incarnation,
-            Data::Empty | Data::Foreign { .. } => None,
+            Data::Empty | Data::Foreign { .. } | Data::Offered(_) => None,
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod local;
 pub mod probe;
 pub mod promote;
 pub mod rebuild;
+pub mod takeover;
 pub mod tenure;
 pub mod watch;
 
@@ -29,6 +30,7 @@ pub use local::{Data, Local, Replay, Session, SourceSeen};
 pub use probe::WriteProbe;
 pub use promote::Promoting;
 pub use rebuild::Rebuilding;
+pub use takeover::{How, Offer, TakingOver};
 pub use tenure::Tenure;
 
 /// One thing to do on the host now. Each is idempotent.
@@ -97,6 +99,11 @@ pub enum Act {
         /// Whom it will follow.
         source: Source,
     },
+    /// Make the database that was offered this agent's: roles, settings, who may connect, and last the note of which filling
+    /// it is. A server that runs goes on.
+    TakeIn(How),
+    /// Prove that commits wait for standbys: that the names are in force for every session, those of before included.
+    ProveWaiting,
     /// The command is carried out.
     Finish(Outcome),
 }
@@ -133,6 +140,8 @@ pub enum Duty {
     Initialise(rebuild::Initialising),
     /// Keep these names in force.
     Configure(promote::Configuring),
+    /// Say what the cluster begins with.
+    TakeOver(TakingOver),
 }
 
 impl Duty {
@@ -151,6 +160,7 @@ impl Duty {
                 asked_at: None,
                 failing: None,
                 failed: None,
+                waiting: promote::Waiting::Unknown,
                 members: members.clone(),
                 timeline: *timeline,
                 at_least: *at_least,
@@ -174,11 +184,15 @@ impl Duty {
                 synchronous_standby_names: synchronous_standby_names.clone(),
                 members: members.clone(),
             }),
+            Action::TakeOver => Duty::TakeOver(TakingOver),
         })
     }
 
     /// The one thing to do now.
     pub fn next(&mut self, local: &Local) -> Act {
+        if let Some(act) = takeover::about(self, local) {
+            return act;
+        }
         match self {
             Duty::Fence(duty) => duty.next(local),
             Duty::Promote(duty) => duty.next(local),
@@ -186,6 +200,7 @@ impl Duty {
             Duty::Rebuild(duty) => duty.next(local),
             Duty::Initialise(duty) => duty.next(local),
             Duty::Configure(duty) => duty.next(local),
+            Duty::TakeOver(duty) => duty.next(local),
         }
     }
 
@@ -200,6 +215,11 @@ impl Duty {
             }
             Duty::Rebuild(_) if matches!(act, Act::Settle { .. }) => None,
             Duty::Rebuild(duty) => Some(Outcome::Failed(duty.failure(why))),
+            Duty::Promote(duty) if *act == Act::ProveWaiting => {
+                duty.note_not_waiting();
+                None
+            }
+            Duty::Promote(_) if matches!(act, Act::TakeIn(_)) => None,
             Duty::Promote(duty) => {
                 duty.note_failure(why);
                 None

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::broken;
+use crate::model::cluster::is_only_nobody;
 use crate::model::{InstanceId, Order, Timeline, Timestamp, WalPosition};
 use crate::recovery::{Evidence, RETRY_AFTER};
 
@@ -36,6 +37,22 @@ pub struct Promoting {
     pub failing: Option<(Timestamp, Timestamp)>,
     /// The words of a failure after which no look was taken yet.
     pub failed: Option<String>,
+    /// Whether commits were seen to wait on a server that this duty did not promote.
+    pub waiting: Waiting,
+}
+
+/// Whether commits wait for standbys on a server that was open before: its sessions may be older than the names in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Waiting {
+    /// Not known.
+    #[default]
+    Unknown,
+    /// A proof was begun.
+    Asked,
+    /// They did not yet.
+    NotYet,
+    /// They do.
+    Proven,
 }
 
 impl Promoting {
@@ -43,6 +60,41 @@ impl Promoting {
     pub(super) fn note_failure(&mut self, why: &str) {
         self.failed = Some(why.to_owned());
         self.asked_at = None;
+    }
+
+    /// Commits did not wait yet. That is asked again for as long as it takes: nobody else could be primary.
+    pub(super) fn note_not_waiting(&mut self) {
+        self.waiting = Waiting::NotYet;
+    }
+
+    /// Whether it serves already and only its proof is missing: to give it up would be to stop it.
+    pub fn only_waits(&self) -> bool {
+        match self.waiting {
+            Waiting::Asked | Waiting::NotYet => true,
+            Waiting::Unknown | Waiting::Proven => false,
+        }
+    }
+
+    /// What a server that was open before still lacks: it is primary only once its commits obey the record.
+    fn opened_before(&mut self, session: &Session) -> Option<Act> {
+        if self.asked_at.is_some() {
+            return None;
+        }
+        if !self.is_configured(session) {
+            self.waiting = Waiting::Unknown;
+            return Some(Act::ConfigurePrimary {
+                synchronous_standby_names: self.synchronous_standby_names.clone(),
+                members: self.members.clone(),
+            });
+        }
+        if !is_only_nobody(&self.synchronous_standby_names) {
+            return None;
+        }
+        self.waiting = match self.waiting {
+            Waiting::Unknown | Waiting::NotYet => Waiting::Asked,
+            Waiting::Asked | Waiting::Proven => Waiting::Proven,
+        };
+        (self.waiting == Waiting::Asked).then_some(Act::ProveWaiting)
     }
 
     pub(super) fn next(&mut self, local: &Local) -> Act {
@@ -100,6 +152,9 @@ impl Promoting {
             if lineage.current != session.position.timeline {
                 // Its own history file is not there yet, or the look at the folder is older.
                 return Act::Look;
+            }
+            if let Some(act) = self.opened_before(session) {
+                return act;
             }
             let instance = local.instance.clone();
             let lineage = lineage.clone();
@@ -184,199 +239,4 @@ impl Configuring {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::duty::Duty;
-    use crate::duty::local::example::{running_standby, standby_session};
-    use crate::model::example::{at, order};
-    use crate::model::{Epoch, Lsn};
-
-    const NAMES: &str = "ANY 1 (\"a_1_4\")";
-
-    fn promoting() -> Promoting {
-        Promoting {
-            order: order(4, 3),
-            timeline: Timeline(5),
-            at_least: at(2, 50),
-            synchronous_standby_names: NAMES.to_owned(),
-            asked_at: None,
-            failing: None,
-            failed: None,
-            members: BTreeSet::new(),
-        }
-    }
-
-    /// Fenced, and ready but for what `change` does.
-    fn candidate(change: impl FnOnce(&mut Local)) -> Local {
-        let mut local = running_standby();
-        local.lease = Some(Epoch(4));
-        local.session = Some(Session {
-            source: None,
-            synchronous_standby_names: NAMES.to_owned(),
-            ..standby_session()
-        });
-        if let Data::Cluster {
-            highest_timeline, ..
-        } = &mut local.data
-        {
-            *highest_timeline = Timeline(4);
-        }
-        change(&mut local);
-        local
-    }
-
-    fn cannot(act: &Act) -> bool {
-        matches!(
-            act,
-            Act::Finish(Outcome::Evidence(Evidence::CannotPromote { .. }))
-        )
-    }
-
-    #[test]
-    fn every_precondition_comes_before_the_promotion() {
-        let mut duty = promoting();
-        let configure = Act::ConfigurePrimary {
-            synchronous_standby_names: NAMES.to_owned(),
-            members: BTreeSet::new(),
-        };
-        let session =
-            |change: fn(&mut Session)| candidate(|local| change(local.session.as_mut().unwrap()));
-        assert_eq!(promoting().next(&candidate(|_| {})), Act::AskPromotion);
-        let forgotten = candidate(|local| local.promotion_asked = true);
-        assert_eq!(promoting().next(&forgotten), Act::AskPromotion);
-        assert_eq!(
-            duty.next(&candidate(|local| local.lease = None)),
-            Act::Renew
-        );
-        assert_eq!(
-            duty.next(&candidate(|local| local.lease = Some(Epoch(3)))),
-            Act::Renew
-        );
-        assert_eq!(
-            duty.next(&session(|s| s.synchronous_standby_names.clear())),
-            configure
-        );
-        assert_eq!(duty.next(&session(|s| s.commits_wait = false)), configure);
-        assert_eq!(
-            duty.next(&session(|s| s.read_only_default = true)),
-            configure
-        );
-        assert_eq!(
-            duty.next(&session(|s| s.source = standby_session().source)),
-            configure
-        );
-        assert_eq!(duty.next(&candidate(|_| {})), Act::AskPromotion);
-        assert_eq!(duty.next(&candidate(|_| {})), Act::Look);
-        assert_eq!(
-            duty.next(&candidate(|local| local.now.0 += 6_000)),
-            Act::StopAll
-        );
-    }
-
-    #[test]
-    fn it_takes_exactly_the_allocated_timeline() {
-        let highest = |timeline| {
-            candidate(|local| {
-                if let Data::Cluster {
-                    highest_timeline, ..
-                } = &mut local.data
-                {
-                    *highest_timeline = Timeline(timeline);
-                }
-            })
-        };
-        assert_eq!(
-            promoting().next(&highest(2)),
-            Act::Plant { below: Timeline(5) }
-        );
-        assert!(
-            cannot(&promoting().next(&highest(5))),
-            "the number is taken"
-        );
-        let open = |timeline, known| {
-            candidate(|local| {
-                let session = local.session.as_mut().unwrap();
-                session.in_recovery = false;
-                session.position = at(timeline, 60);
-                if let Data::Cluster { lineage, .. } = &mut local.data {
-                    lineage.current = Timeline(known);
-                }
-            })
-        };
-        assert!(cannot(&promoting().next(&open(3, 3))));
-        assert_eq!(
-            promoting().next(&open(5, 2)),
-            Act::Look,
-            "its fork is not known yet"
-        );
-        let Act::Finish(Outcome::Evidence(Evidence::Promoted { lineage, .. })) =
-            promoting().next(&open(5, 5))
-        else {
-            panic!("it is promoted")
-        };
-        assert_eq!(lineage.current, Timeline(5));
-        assert_eq!(lineage.left_at[&Timeline(1)], Lsn(5));
-    }
-
-    #[test]
-    fn a_stopped_candidate_starts_as_a_standby_unless_it_lost_wal() {
-        let stopped = |end| {
-            candidate(|local| {
-                local.is_running = false;
-                local.session = None;
-                if let Data::Cluster { ends_at, .. } = &mut local.data {
-                    *ends_at = Some(end);
-                }
-            })
-        };
-        assert_eq!(
-            promoting().next(&stopped(at(2, 50))),
-            Act::StartStandby { source: None }
-        );
-        assert!(cannot(&promoting().next(&stopped(at(2, 49)))));
-    }
-
-    #[test]
-    fn a_promotion_that_goes_on_failing_makes_way_for_another() {
-        let mut duty = Duty::Promote(promoting());
-        let unset = |after: u64| {
-            candidate(|local| {
-                local.now.0 += after;
-                let session = local.session.as_mut().unwrap();
-                session.synchronous_standby_names.clear();
-            })
-        };
-        let mut tried = 0;
-        for after in (0..5_000).step_by(100) {
-            match duty.next(&unset(after)) {
-                Act::Look => {}
-                act @ Act::ConfigurePrimary { .. } => {
-                    tried += 1;
-                    assert_eq!(duty.failed(&act, "no space left"), None);
-                }
-                other => panic!("{other:?} after {after} ms"),
-            }
-        }
-        assert!((5..=10).contains(&tried), "tried {tried} times");
-        let act = duty.next(&unset(5_400));
-        assert_eq!(duty.failed(&act, "no space left"), None);
-        let Act::Finish(Outcome::Evidence(Evidence::CannotPromote { why, .. })) =
-            duty.next(&unset(5_500))
-        else {
-            panic!("it tries for ever");
-        };
-        assert!(why.contains("no space left"), "{why}");
-    }
-
-    #[test]
-    fn a_promotion_that_failed_once_goes_on() {
-        let mut duty = Duty::Promote(promoting());
-        let later = |after: u64| candidate(|local| local.now.0 += after);
-        assert_eq!(duty.next(&later(0)), Act::AskPromotion);
-        assert_eq!(duty.failed(&Act::AskPromotion, "no answer"), None);
-        assert_eq!(duty.next(&later(100)), Act::Look);
-        assert_eq!(duty.next(&later(700)), Act::AskPromotion);
-        assert_eq!(duty.next(&later(800)), Act::Look);
-        assert_eq!(duty.next(&later(6_000)), Act::StopAll);
-    }
-}
+mod tests;

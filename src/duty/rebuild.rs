@@ -93,6 +93,7 @@ impl Rebuilding {
                 source: self.source.clone(),
             },
             Data::Cluster { .. } | Data::Empty => self.replace(local),
+            Data::Offered(_) => failed("its database was not taken over"),
         }
     }
 
@@ -112,9 +113,11 @@ impl Rebuilding {
             } if self.may_rewind && self.has_left(*ends_at) => Act::Rewind {
                 source: self.source.clone(),
             },
-            Data::Cluster { .. } | Data::Empty | Data::Foreign { .. } => Act::Clone {
-                source: self.source.clone(),
-            },
+            Data::Cluster { .. } | Data::Empty | Data::Foreign { .. } | Data::Offered(_) => {
+                Act::Clone {
+                    source: self.source.clone(),
+                }
+            }
         }
     }
 }
@@ -145,6 +148,7 @@ impl Initialising {
                     .to_owned(),
             ),
             Data::Foreign { why } => failed(why.clone()),
+            Data::Offered(_) => failed("a database was offered in its data folder".to_owned()),
         }
     }
 }

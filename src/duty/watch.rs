@@ -16,10 +16,14 @@ pub fn must_stop(local: &Local) -> Option<&'static str> {
     if local.lease.is_some() || broken!(LeaseEnd) {
         return None;
     }
+    if let Data::Offered(_) = &local.data {
+        // It ran before anybody looked after it, and nobody else is primary before it was taken in.
+        return None;
+    }
     let is_standby = match (&local.session, &local.data) {
         (Some(session), _) => session.in_recovery,
         (None, Data::Cluster { standby_signal, .. }) => *standby_signal,
-        (None, Data::Empty | Data::Foreign { .. }) => false,
+        (None, Data::Empty | Data::Foreign { .. } | Data::Offered(_)) => false,
     };
     if !is_standby {
         return Some("it runs as a primary without a live lease");

@@ -182,6 +182,8 @@ pub struct Postmaster {
     pub pid: i32,
     /// Line 4: its TCP port; none before the server has written it.
     pub port: Option<u16>,
+    /// Line 5: the folder of its first Unix socket; none if it has none.
+    pub socket_folder: Option<PathBuf>,
     /// Line 8: `starting`, `stopping`, `ready`, or `standby` (accepts read-only sessions).
     /// Empty before the server has written it.
     pub status: String,
@@ -208,6 +210,7 @@ pub(crate) fn in_lock_file(text: &str) -> Option<Postmaster> {
     Some(Postmaster {
         pid,
         port: line(4).parse().ok(),
+        socket_folder: Some(line(5)).filter(|it| !it.is_empty()).map(PathBuf::from),
         status: line(8).to_owned(),
     })
 }

@@ -130,6 +130,34 @@ pub fn write_hba(data: &Path, rules: &[String]) -> Result<()> {
     durable::write(&data.join("pg_hba.conf"), text.as_bytes())
 }
 
+/// What stands around rules of ours in a `pg_hba.conf` whose other rules are the user's.
+const HBA_BEGIN: &str =
+    "# Written by primacy, down to the next line of this kind; changes made here are lost.";
+const HBA_END: &str = "# End of what primacy wrote; what follows is kept.";
+
+/// Whether `pg_hba.conf` has rules of the user's that are kept. Errors: [`Error::File`].
+pub fn keeps_hba(data: &Path) -> Result<bool> {
+    let text = durable::read(&data.join("pg_hba.conf"))?.unwrap_or_default();
+    Ok(text.lines().next() == Some(HBA_BEGIN))
+}
+
+/// Writes whole lines before all others of `pg_hba.conf`, in place of those that were written so before. They apply from
+/// the next reload. Errors: [`Error::File`].
+pub fn write_hba_before(data: &Path, rules: &[String]) -> Result<()> {
+    let path = data.join("pg_hba.conf");
+    let text = durable::read(&path)?.unwrap_or_default();
+    let kept = match text.split_once(&format!("{HBA_END}\n")) {
+        Some((_, kept)) if text.starts_with(HBA_BEGIN) => kept,
+        _ => &text,
+    };
+    let rules: String = rules.iter().map(|rule| format!("{rule}\n")).collect();
+    let changed = format!("{HBA_BEGIN}\n{rules}{HBA_END}\n{kept}");
+    match changed == text {
+        true => Ok(()),
+        false => durable::write(&path, changed.as_bytes()),
+    }
+}
+
 fn include_last(data: &Path) -> Result<()> {
     let path = data.join("postgresql.conf");
     let Some(text) = durable::read(&path)? else {
@@ -316,6 +344,23 @@ mod tests {
             std::fs::remove_file(data.join(name)).unwrap();
             std::fs::write(data.join(name), "").unwrap();
         }
+    }
+
+    #[test]
+    fn the_users_rules_are_kept_below_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pg_hba.conf");
+        let theirs = "# mine\nlocal all all peer\n";
+        std::fs::write(&path, theirs).unwrap();
+        assert!(!keeps_hba(folder.path()).unwrap());
+        for rule in ["host a", "host b"] {
+            write_hba_before(folder.path(), &[rule.to_owned()]).unwrap();
+            assert!(keeps_hba(folder.path()).unwrap());
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text, format!("{HBA_BEGIN}\n{rule}\n{HBA_END}\n{theirs}"));
+        }
+        write_hba(folder.path(), &[]).unwrap();
+        assert!(!keeps_hba(folder.path()).unwrap());
     }
 
     #[test]

@@ -20,6 +20,20 @@ use super::processes;
 use super::programs::{Binaries, Line, run};
 use super::settings;
 
+/// What the configuration in a data folder says about a setting, while no server runs there. Takes at most `within`.
+/// Errors: [`Error::Program`] if it cannot be read.
+pub async fn setting(
+    binaries: &Binaries,
+    data: &Path,
+    name: &str,
+    within: Duration,
+) -> Result<String> {
+    let mut command = binaries.command("postgres");
+    command.arg("-D").arg(data).args(["-C", name]);
+    let said = run(command, within, |_| Line::Words).await?;
+    Ok(said.trim_end().to_owned())
+}
+
 /// Initialises a new database system: data checksums, UTF-8, `peer` over the Unix socket and
 /// `scram-sha-256` over TCP. `data` must be an empty folder of the user that runs the programs. May be called
 /// only under the permit for a new cluster.

@@ -203,7 +203,7 @@ impl Cluster {
         if names.len() < usize::from(standbys) {
             // PostgreSQL warns when k exceeds the names and then waits for ever: just what strict means.
             let missing = usize::from(standbys) - names.len();
-            let nobody = (0..missing).map(|n| format!("\"primacy_waits_for_a_standby_{n}\""));
+            let nobody = (0..missing).map(|n| format!("\"{NOBODY}{n}\""));
             let listed: Vec<_> = names
                 .iter()
                 .map(|n| format!("\"{n}\""))
@@ -214,6 +214,17 @@ impl Cluster {
         let quoted: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
         format!("ANY {standbys} ({})", quoted.join(", "))
     }
+}
+
+/// How the names begin that nobody can carry.
+const NOBODY: &str = "primacy_waits_for_a_standby_";
+
+/// Whether no standby can acknowledge a commit under these `synchronous_standby_names`, because none can carry one of
+/// them.
+pub fn is_only_nobody(names: &str) -> bool {
+    let quoted = names.split('"').skip(1).step_by(2);
+    let mut listed = quoted.peekable();
+    listed.peek().is_some() && listed.all(|name| name.starts_with(NOBODY))
 }
 
 /// The `application_name` under which a standby streams: `<instance>_<incarnation>_<epoch of the primary>`.

@@ -143,6 +143,11 @@ impl fmt::Display for Order {
 pub struct Incarnation(pub u32);
 
 impl Incarnation {
+    /// What the first data of a cluster is.
+    pub const FIRST: Incarnation = Incarnation(1);
+    /// What is recorded of an instance that was never filled, and so the data of a standby that no agent made.
+    pub const NEVER_FILLED: Incarnation = Incarnation(0);
+
     /// The incarnation after this one.
     pub fn next(self) -> Incarnation {
         Incarnation(self.0 + 1)

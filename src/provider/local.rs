@@ -67,6 +67,20 @@ pub trait LocalServer: Send + Sync + 'static {
         slots: &[String],
         within: Duration,
     ) -> impl Future<Output = Result<()>> + Send;
+    /// Makes roles of ours, in statements that hold passwords: none of them is logged, and they wait for no standby.
+    fn make_roles(
+        &self,
+        by: &Admission,
+        statements: &str,
+        within: Duration,
+    ) -> impl Future<Output = Result<()>> + Send;
+    /// Proves that a commit waits for standbys, with names in force that none can carry: an empty one is seen to wait, and
+    /// given up. Errors: [`super::ProviderError::Precondition`] if it does not wait yet.
+    fn prove_waiting(
+        &self,
+        by: &Admission,
+        within: Duration,
+    ) -> impl Future<Output = Result<()>> + Send;
     /// Writes a checkpoint and returns when it is complete.
     fn checkpoint(&self, within: Duration) -> impl Future<Output = Result<()>> + Send;
     /// Commits a message that waits for the synchronous standbys, for as long as that takes. Returns an

@@ -129,6 +129,17 @@ pub enum Evidence {
         /// What it has flushed.
         flushed: WalPosition,
     },
+    /// The cluster begins with a database that was there before.
+    TakenOver {
+        /// Where.
+        instance: InstanceId,
+        /// Its history.
+        identity: SystemIdentifier,
+        /// Where its WAL ends, or how far it had come by then.
+        position: WalPosition,
+        /// Whether it runs as a primary: then it goes on where it is, and is not promoted.
+        serves: bool,
+    },
 }
 
 /// The most bytes of an agent's words that are recorded: every peer keeps them, and every snapshot holds them.
@@ -140,6 +151,7 @@ impl Evidence {
     pub fn answers(&self, step: &Step) -> bool {
         match (&step.action, self) {
             (Action::Initialise { .. }, Evidence::Initialised { instance, .. })
+            | (Action::TakeOver, Evidence::TakenOver { instance, .. })
             | (Action::Fence, Evidence::Promised { instance, .. })
             | (
                 Action::Promote { .. },
@@ -180,6 +192,7 @@ impl Evidence {
             | Evidence::Located { instance, .. }
             | Evidence::Admitted { instance, .. } => Some(instance),
             Evidence::Initialised { .. }
+            | Evidence::TakenOver { .. }
             | Evidence::Promised { .. }
             | Evidence::Elected { .. }
             | Evidence::Promoted { .. }

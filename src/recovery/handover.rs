@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::broken;
 use crate::model::cluster::application_name;
-use crate::model::{Cluster, Database, InstanceId, Order, Report, Standing, View, WalPosition};
+use crate::model::{
+    Cluster, Database, InstanceId, Order, Receiver, Report, Standing, View, WalPosition,
+};
 
 use super::evidence::{Evidence, Promise, Rejection};
 use super::proof::{self, FenceProof};
@@ -62,21 +64,24 @@ impl Handover {
     /// What to do now.
     pub fn next(&self, cluster: &Cluster, order: Order, view: &View) -> Next {
         match self {
-            Handover::Creating { instance } => {
-                let incarnation = cluster.members[instance].incarnation;
-                one(view, instance, order, Action::Initialise { incarnation })
-            }
+            Handover::Creating { instance } => creating(cluster, instance, order, view),
             Handover::Fencing { promises } => fencing(cluster, order, promises, view),
             Handover::Promoting {
                 candidate,
                 position,
                 followers,
-                ..
+                proof,
             } => {
                 if view.fresh(candidate).is_none() {
-                    return Next::GiveUp(Reason::Silent {
-                        instance: candidate.clone(),
-                    });
+                    let instance = candidate.clone();
+                    let silent = Reason::Silent { instance };
+                    // Nobody else has data, and what was taken over would be stopped by a fence.
+                    return match proof {
+                        FenceProof::Created => Next::Wait(silent),
+                        FenceProof::Quorum { .. }
+                        | FenceProof::OldPrimaryPromised
+                        | FenceProof::LeaseLapsed => Next::GiveUp(silent),
+                    };
                 }
                 if let Some(why) = makes_way(candidate, *position, followers, view) {
                     let instance = candidate.clone();
@@ -102,6 +107,11 @@ impl Handover {
             (
                 Handover::Creating { instance },
                 E::Initialised {
+                    instance: who,
+                    position,
+                    ..
+                }
+                | E::TakenOver {
                     instance: who,
                     position,
                     ..
@@ -178,6 +188,50 @@ impl Handover {
             other => other,
         }
     }
+}
+
+/// The first data is made, unless there is a database that was offered. An agent whose folder no agent filled runs only
+/// if that was agreed to.
+fn creating(cluster: &Cluster, first: &InstanceId, order: Order, view: &View) -> Next {
+    let offered = |report: &Report| {
+        report
+            .incarnation
+            .is_none()
+            .then_some(report.identity)
+            .flatten()
+    };
+    let Some(identity) = view.fresh(first).and_then(offered) else {
+        let with_data = |id: &&InstanceId| view.fresh(id).and_then(offered).is_some();
+        if let Some(instance) = cluster.members.keys().find(with_data)
+            && view.fresh(first).is_some()
+        {
+            return Next::Wait(Reason::OfferedElsewhere {
+                instance: instance.clone(),
+                first: first.clone(),
+            });
+        }
+        let incarnation = cluster.members[first].incarnation;
+        return one(view, first, order, Action::Initialise { incarnation });
+    };
+    let needed = cluster.durability.standby_acks();
+    let streams = |report: &Report| match &report.database {
+        Database::Standby { receiver, .. } => matches!(receiver, Receiver::Streaming { .. }),
+        Database::Absent
+        | Database::Stopped(_)
+        | Database::Starting
+        | Database::Unresponsive { .. }
+        | Database::Primary { .. } => false,
+    };
+    let is_its_standby = |id: &&InstanceId| {
+        let report = view.fresh(id);
+        report.is_some_and(|report| offered(report) == Some(identity) && streams(report))
+    };
+    let serves = |report: &Report| matches!(report.database, Database::Primary { .. });
+    let offered = cluster.members.keys().filter(is_its_standby).count();
+    if view.fresh(first).is_some_and(serves) && offered < needed {
+        return Next::Wait(Reason::StandbysNotOffered { offered, needed });
+    }
+    one(view, first, order, Action::TakeOver)
 }
 
 /// One step for one instance, unless it is silent or failed a moment ago.

@@ -77,6 +77,20 @@ pub enum Reason {
     },
     /// There is no primary that could be followed.
     NoPrimary,
+    /// Commits would wait for standbys, and too few of those that stream from the database were offered with it.
+    StandbysNotOffered {
+        /// How many were.
+        offered: usize,
+        /// W.
+        needed: usize,
+    },
+    /// A database was offered for another member than the one with which the cluster begins.
+    OfferedElsewhere {
+        /// For which.
+        instance: InstanceId,
+        /// With which it begins.
+        first: InstanceId,
+    },
 }
 
 impl fmt::Display for Reason {
@@ -133,6 +147,14 @@ impl fmt::Display for Reason {
                 write!(f, "{instance} cannot be promoted: {why}")
             }
             Reason::NoPrimary => f.write_str("there is no primary to follow"),
+            Reason::StandbysNotOffered { offered, needed } => write!(
+                f,
+                "commits would wait: {offered} of {needed} standbys needed stream from it and are offered to be taken over; run primacy agent join on their hosts"
+            ),
+            Reason::OfferedElsewhere { instance, first } => write!(
+                f,
+                "{instance} is offered with a database, and the cluster was created to begin with {first}, which has none"
+            ),
         }
     }
 }

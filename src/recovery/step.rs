@@ -74,6 +74,9 @@ pub enum Action {
         /// The instance that must catch up.
         rejoining: InstanceId,
     },
+    /// Say what the database that was offered to be taken over holds, so that the cluster begins with it. The permit is
+    /// recorded in Raft. A server that runs is not touched yet.
+    TakeOver,
 }
 
 /// Whom to follow.
@@ -103,6 +106,8 @@ impl Action {
                 Duration::from_secs(2)
             }
             Action::Promote { .. } | Action::Follow { .. } => Duration::from_secs(10),
+            // One that does not run may have to recover from a crash first.
+            Action::TakeOver => Duration::from_secs(600),
             // One read of a terabyte; a clone under way is never started twice.
             Action::Initialise { .. } | Action::Rebuild { .. } => Duration::from_secs(3600),
         }
@@ -119,6 +124,7 @@ impl Action {
             Action::Rebuild { .. } => "rebuild",
             Action::Configure { .. } => "configure",
             Action::Locate { .. } => "locate",
+            Action::TakeOver => "take over",
         }
     }
 }

@@ -26,7 +26,8 @@ pub(super) fn key(step: &Step) -> Key {
         | Action::Fence
         | Action::Promote { .. }
         | Action::Follow { .. }
-        | Action::Rebuild { .. } => None,
+        | Action::Rebuild { .. }
+        | Action::TakeOver => None,
     };
     (
         step.instance.clone(),

@@ -42,6 +42,9 @@ impl State {
             self.clusters.insert(name, state);
             return Ok(order);
         }
+        if let Change::Record { evidence, .. } = &change {
+            self.check_unknown(&name, evidence)?;
+        }
         let known = self.clusters.get_mut(&name);
         let state = known.ok_or_else(|| Rejection::Unknown(format!("cluster {name}")))?;
         match change {
@@ -228,6 +231,31 @@ impl ClusterState {
                     Some(instance),
                 );
                 self.cluster.identity = Some(*identity);
+                // The first primary is promoted like every other.
+                self.cluster.timeline = position.timeline.next();
+                self.elect(instance.clone(), *position);
+            }
+            (
+                _,
+                Evidence::TakenOver {
+                    instance,
+                    identity,
+                    position,
+                    serves,
+                },
+            ) => {
+                let how = if *serves { "runs" } else { "does not run" };
+                note(
+                    "taken_over",
+                    format!("system identifier {identity}, {position}; it {how}"),
+                    Some(instance),
+                );
+                self.cluster.identity = Some(*identity);
+                // What it has written so far is the branch of the first epoch; all later ones come from here.
+                self.cluster.timeline = match serves {
+                    true => position.timeline,
+                    false => position.timeline.next(),
+                };
                 self.elect(instance.clone(), *position);
             }
             (_, Evidence::Promised { instance, promise }) => {

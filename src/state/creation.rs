@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     Cluster, ClusterName, Epoch, Incarnation, InstanceId, Lineage, Member, Order, Standing,
-    Timeline,
+    SystemIdentifier, Timeline,
 };
-use crate::recovery::{Handover, Rejection};
+use crate::recovery::{Evidence, Handover, Rejection};
 
 use super::history::{History, Kind};
 use super::{ClusterState, NewCluster, State};
@@ -27,11 +27,40 @@ impl State {
             for (name, state) in &self.sql {
                 if let Some(other) = state.cluster.at(&member.address) {
                     return Err(Rejection::Invalid(format!(
-                        "members.{id}: {other} of cluster {name}, which has no agents, has the address {} too",
+                        "members.{id}: {other} of cluster {name}, which has no agents, has the address {} too; run primacy cluster forget {name} first",
                         member.address
                     )));
                 }
             }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// A database history belongs to one cluster: what is taken over must not be looked after already.
+    pub(super) fn check_unknown(
+        &self,
+        name: &ClusterName,
+        evidence: &Evidence,
+    ) -> Result<(), Rejection> {
+        let Evidence::TakenOver { identity, .. } = evidence else {
+            return Ok(());
+        };
+        let is_its = |found: Option<SystemIdentifier>| found == Some(*identity);
+        let mut known = self.clusters.iter();
+        if let Some((other, _)) =
+            known.find(|(other, state)| *other != name && is_its(state.cluster.identity))
+        {
+            return Err(Rejection::Invalid(format!(
+                "database system {identity} is that of cluster {other}"
+            )));
+        }
+        let mut known = self.sql.iter();
+        if let Some((other, _)) = known.find(|(_, state)| state.cluster.system == *identity) {
+            return Err(Rejection::Invalid(format!(
+                "database system {identity} is that of cluster {other}, which has no agents; run primacy cluster forget {other} first"
+            )));
         }
         Ok(())
     }
@@ -57,9 +86,9 @@ impl ClusterState {
                     health: member.health,
                     zone: member.zone,
                     incarnation: if is_first {
-                        Incarnation(1)
+                        Incarnation::FIRST
                     } else {
-                        Incarnation(0)
+                        Incarnation::NEVER_FILLED
                     },
                     standing: if is_first {
                         Standing::Voter

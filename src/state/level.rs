@@ -9,11 +9,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, State};
+use super::{Change, Entry, State};
+use crate::recovery::Evidence;
 
 /// The highest level that this build speaks. Raise it with the first entry that older builds cannot read, give that
 /// entry its level in [`Entry::level`], and keep the old number where older entries stand.
-const HIGHEST: u32 = 2;
+const HIGHEST: u32 = 3;
+/// From this level on, a cluster may begin with a database that was there before.
+const TAKING_OVER: u32 = 3;
 
 #[cfg(feature = "mutants")]
 static PRETENDED: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
@@ -92,13 +95,40 @@ impl Entry {
     /// From which level on every member understands it.
     pub fn level(&self) -> FeatureLevel {
         match self {
-            Entry::Cluster(_) | Entry::Peers(_) | Entry::Access(_) | Entry::Raise(_) => {
-                FeatureLevel(1)
-            }
+            Entry::Cluster(command) => match &command.change {
+                Change::Record { evidence, .. } => of_evidence(evidence),
+                Change::Create(_)
+                | Change::Begin { .. }
+                | Change::Abandon { .. }
+                | Change::BeginRejoin { .. }
+                | Change::EndRejoin { .. }
+                | Change::PlanStop { .. }
+                | Change::EndStop { .. } => FeatureLevel(1),
+            },
+            Entry::Peers(_) | Entry::Access(_) | Entry::Raise(_) => FeatureLevel(1),
             Entry::Sql(_) => FeatureLevel(super::record::SQL_ONLY),
             #[cfg(feature = "mutants")]
             Entry::Trial(level) => *level,
         }
+    }
+}
+
+fn of_evidence(evidence: &Evidence) -> FeatureLevel {
+    match evidence {
+        Evidence::TakenOver { .. } => FeatureLevel(TAKING_OVER),
+        Evidence::Initialised { .. }
+        | Evidence::Promised { .. }
+        | Evidence::Elected { .. }
+        | Evidence::Promoted { .. }
+        | Evidence::CannotPromote { .. }
+        | Evidence::Following { .. }
+        | Evidence::CannotFollow { .. }
+        | Evidence::LeftBehind { .. }
+        | Evidence::FirstCommit { .. }
+        | Evidence::RebuildPermitted { .. }
+        | Evidence::Rebuilt { .. }
+        | Evidence::Located { .. }
+        | Evidence::Admitted { .. } => FeatureLevel(1),
     }
 }
 
@@ -126,7 +156,7 @@ mod tests {
         };
         check(&[Some(1), Some(1)], Some(1));
         // This build speaks no more.
-        check(&[Some(5), Some(7)], Some(2));
+        check(&[Some(5), Some(7)], Some(3));
         check(&[Some(1), None], None);
         check(&[Some(1), Some(0)], None);
         check(&[], None);
@@ -139,7 +169,7 @@ mod tests {
         let error = raft::unseal::<FeatureLevel>(&record, 64).unwrap_err();
         let told = format!("{error}: {}", std::error::Error::source(&error).unwrap());
         assert!(
-            told.contains("feature level 3, this version speaks up to 2"),
+            told.contains("feature level 4, this version speaks up to 3"),
             "{told}"
         );
     }

@@ -274,3 +274,75 @@ fn a_planned_stop_stands_until_it_is_ended_or_another_is_elected() {
     elect(&mut state, "b", &["b", "c"]).unwrap();
     assert_eq!(recorded(&state), None);
 }
+
+/// A cluster that is being created with `a`, and `b`.
+fn creating(state: &mut State, name: &str, port: u16) {
+    let address = |port| Address {
+        host: name.to_owned(),
+        port,
+    };
+    let member = |port| NewMember {
+        address: address(port),
+        health: address(8008),
+        zone: Zone::new("z").unwrap(),
+    };
+    let new = NewCluster {
+        durability: Durability::Async,
+        reads: Reads::Fast,
+        members: [(id("a"), member(port)), (id("b"), member(port + 1))].into(),
+        first: id("a"),
+    };
+    let command = Command {
+        cluster: ClusterName::new(name).unwrap(),
+        at: 0,
+        change: Change::Create(new),
+    };
+    state.apply(command).unwrap();
+}
+
+fn take_over(state: &mut State, name: &str, serves: bool) -> Reply {
+    let cluster = ClusterName::new(name).unwrap();
+    let order = state.clusters[&cluster].order();
+    let evidence = Evidence::TakenOver {
+        instance: id("a"),
+        identity: SystemIdentifier(9),
+        position: at(5, 50),
+        serves,
+    };
+    let change = Change::Record { order, evidence };
+    state.apply(Command {
+        cluster,
+        at: 0,
+        change,
+    })
+}
+
+#[test]
+fn a_database_that_serves_goes_on_where_it_is_and_one_at_rest_is_promoted() {
+    for (serves, timeline) in [(true, 5), (false, 6)] {
+        let mut state = State::default();
+        creating(&mut state, "x", 1);
+        take_over(&mut state, "x", serves).unwrap();
+        let cluster = &state.clusters.values().next().unwrap().cluster;
+        assert_eq!(cluster.timeline, Timeline(timeline));
+        assert_eq!(cluster.identity, Some(SystemIdentifier(9)));
+        assert_eq!(cluster.primary, Some(id("a")));
+        // Nobody else counts before it holds what the primary has.
+        let voters = cluster.members.iter();
+        let voters = voters.filter(|(_, it)| it.standing == Standing::Voter);
+        assert_eq!(
+            voters.map(|(id, _)| id.clone()).collect::<Vec<_>>(),
+            [id("a")]
+        );
+    }
+}
+
+#[test]
+fn a_database_belongs_to_one_cluster() {
+    let mut state = State::default();
+    creating(&mut state, "x", 1);
+    creating(&mut state, "y", 1);
+    take_over(&mut state, "x", true).unwrap();
+    let refused = take_over(&mut state, "y", true).unwrap_err().to_string();
+    assert!(refused.contains("that of cluster x"), "{refused}");
+}

@@ -4,9 +4,22 @@
 
 mod addresses;
 mod deposed;
+#[path = "../sql_only/group.rs"]
+#[allow(dead_code, reason = "other tests do more with it")]
+mod group;
 mod planned_stop;
 mod problems;
 mod restore;
+#[path = "../provider/servers.rs"]
+#[allow(dead_code, reason = "other tests do more with them")]
+mod servers;
+mod takeover;
+
+/// What `servers` and `group` ask of the crate that they are a part of.
+mod stage {
+    /// How long anything may take.
+    pub const LONG: std::time::Duration = std::time::Duration::from_secs(30);
+}
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

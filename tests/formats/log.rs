@@ -153,6 +153,15 @@ fn changes() -> Vec<(&'static str, Change)> {
             }),
         ),
         (
+            "taken_over",
+            record(Evidence::TakenOver {
+                instance: b(),
+                identity: SystemIdentifier(9),
+                position,
+                serves: true,
+            }),
+        ),
+        (
             "abandon",
             Change::Abandon {
                 epoch: Epoch(7),

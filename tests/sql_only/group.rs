@@ -83,10 +83,10 @@ impl Group {
             });
         }
         group
-            .until("at level 2", "/api/v1/peers", |peers| {
+            .until("at level 3", "/api/v1/peers", |peers| {
                 let all = peers.as_array();
                 all.is_some_and(|all| {
-                    all.len() == 3 && all.iter().all(|it| it["feature_level"] == 2)
+                    all.len() == 3 && all.iter().all(|it| it["feature_level"] == 3)
                 })
             })
             .await;

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use super::{Done, Hands};
+use super::{Done, Hands, identity_in};
 use crate::broken;
 use crate::gate::Admission;
 use crate::host::settings::{self, Listen, Settings};
-use crate::host::{durable, processes};
+use crate::host::{data_folder, durable, processes};
 use crate::model::cluster::slot_name;
 use crate::recovery::Source;
 
@@ -27,7 +27,7 @@ impl Hands {
         Ok(())
     }
 
-    fn reload(&self) {
+    pub(super) fn reload(&self) {
         if let Ok(Some(postmaster)) = processes::postmaster(self.place()) {
             processes::signal(self.place(), postmaster.pid, Signal::HUP);
         }
@@ -42,7 +42,7 @@ impl Hands {
         let listen = Listen {
             addresses: self.config.listen().to_owned(),
             port: self.config.port,
-            socket_folder: self.config.socket_folder().display().to_string(),
+            socket_folder: self.socket_folders(),
         };
         let conninfo = source.map_or_else(String::new, |source| {
             format!(
@@ -76,8 +76,33 @@ impl Hands {
         )
     }
 
+    /// Where PostgreSQL's sockets are: the agent's own, and where they were before it was taken over.
+    fn socket_folders(&self) -> String {
+        let own = self.config.socket_folder().display().to_string();
+        let before = self.consent.iter().flat_map(|it| &it.socket_folders);
+        // One that is missing, as after a boot, would keep PostgreSQL from starting.
+        let there = before.filter(|folder| **folder != own && Path::new(folder).is_dir());
+        let all: Vec<_> = std::iter::once(&own).chain(there).cloned().collect();
+        all.join(", ")
+    }
+
+    /// Who may connect to a database that was taken over: whoever could before, and its standbys.
+    fn access_of_standbys(&self) -> Vec<String> {
+        let replication = &self.config.replication.user;
+        let rules = |from: &String| {
+            ["replication", "postgres"]
+                .map(|database| format!("host {database} \"{replication}\" {from} scram-sha-256"))
+        };
+        self.config.access.iter().flat_map(rules).collect()
+    }
+
     /// Who may connect: the agent over the socket, roles with passwords over the network.
     pub(super) fn write_access(&self, data: &Path) -> Done {
+        let is_offered = self.consent.is_some() && data_folder::read_filling(data)?.is_none();
+        let is_first = is_offered && identity_in(&self.config.folder)?.is_none();
+        if is_first || settings::keeps_hba(data)? {
+            return settings::write_hba_before(data, &self.access_of_standbys());
+        }
         let superuser = &self.config.superuser;
         let replication = &self.config.replication.user;
         let mut rules = vec![

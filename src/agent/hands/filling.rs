@@ -87,17 +87,7 @@ impl Hands {
             "CREATE ROLE {role} LOGIN REPLICATION PASSWORD {};\n",
             literal(&password(&self.config.replication)?)
         );
-        // What pg_rewind calls.
-        for function in [
-            "pg_ls_dir(text, boolean, boolean)",
-            "pg_stat_file(text, boolean)",
-            "pg_read_binary_file(text)",
-            "pg_read_binary_file(text, bigint, bigint, boolean)",
-        ] {
-            statements.push_str(&format!(
-                "GRANT EXECUTE ON FUNCTION {function} TO {role};\n"
-            ));
-        }
+        statements.push_str(&grants(&role));
         if let Some(application) = &self.config.application {
             let owner = name(&application.user);
             statements.push_str(&format!(
@@ -109,7 +99,7 @@ impl Hands {
     }
 
     /// Runs statements in single-user mode: nobody else can connect.
-    async fn alone(&self, data: &Path, statements: &str) -> Done {
+    pub(super) async fn alone(&self, data: &Path, statements: &str) -> Done {
         let path = self.config.folder.join("statements.sql");
         let input = block_in_place(|| {
             durable::write(&path, statements.as_bytes())?;
@@ -209,7 +199,7 @@ impl Hands {
         durable::remove(&self.config.folder.join(REWINDING)).map(drop)
     }
 
-    fn filling(&self, by: &Admission, incarnation: Incarnation) -> Filling {
+    pub(super) fn filling(&self, by: &Admission, incarnation: Incarnation) -> Filling {
         Filling {
             group: by.group().to_owned(),
             cluster: self.config.cluster.clone(),
@@ -219,8 +209,21 @@ impl Hands {
     }
 
     /// Notes outside the data folder which database system it is about to hold.
-    fn note_identity(&self, system: SystemIdentifier) -> Done {
+    pub(super) fn note_identity(&self, system: SystemIdentifier) -> Done {
         let text = format!("{system}\n");
         durable::write(&self.config.folder.join(IDENTITY), text.as_bytes())
     }
+}
+
+/// What pg_rewind calls as this role.
+pub(super) fn grants(role: &str) -> String {
+    let functions = [
+        "pg_ls_dir(text, boolean, boolean)",
+        "pg_stat_file(text, boolean)",
+        "pg_read_binary_file(text)",
+        "pg_read_binary_file(text, bigint, bigint, boolean)",
+    ];
+    functions
+        .map(|function| format!("GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {role};\n"))
+        .concat()
 }

@@ -6,13 +6,13 @@ use std::sync::PoisonError;
 
 use super::{Done, Hands, REWINDING};
 use crate::agent::chain;
-use crate::duty::{Data, Session};
+use crate::duty::{Data, Offer, Session};
 use crate::host::control_file::{self, ControlFile};
 use crate::host::data_folder::{self, Content, Filling};
 use crate::host::history::{self, History};
 use crate::host::wal_page::Wal;
 use crate::host::{Error, durable, processes, server, wal_scan};
-use crate::model::{Lineage, Timeline, WalPosition};
+use crate::model::{Lineage, SystemIdentifier, Timeline, WalPosition};
 
 /// The processes of the instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -101,6 +101,7 @@ impl Hands {
         let is_ours = |filling: &Filling| {
             filling.cluster == self.config.cluster && filling.instance == self.config.instance
         };
+        let has_filling = filling.is_some();
         let incarnation = filling.filter(is_ours).map(|filling| filling.incarnation);
         let control = control_file::read(data)?;
         let histories = history::read_all(&self.pg_wal())?;
@@ -122,6 +123,16 @@ impl Hands {
         } else {
             None
         };
+        let is_offered = incarnation.is_none() && self.is_offered(control.system)?;
+        if is_offered && !has_filling {
+            return Ok(Data::Offered(Offer {
+                identity: control.system,
+                standby_signal: data_folder::has_standby_signal(data)?,
+                ends_at,
+                lineage,
+                highest_timeline,
+            }));
+        }
         Ok(Data::Cluster {
             identity: control.system,
             incarnation,
@@ -131,6 +142,14 @@ impl Hands {
             highest_timeline,
             interrupted: durable::exists(&self.config.folder.join(REWINDING))?,
         })
+    }
+
+    /// Whether a database of this system that no agent filled was offered, and not taken in yet. Blocks.
+    fn is_offered(&self, system: SystemIdentifier) -> Done<bool> {
+        let offered = self.consent.as_ref().is_some_and(|it| it.system == system);
+        Ok(offered
+            && super::identity_in(&self.config.folder)?.is_none()
+            && !durable::exists(&self.config.folder.join(REWINDING))?)
     }
 
     /// Where valid WAL ends, read from the files; none if that cannot be told. The instance must be

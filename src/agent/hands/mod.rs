@@ -7,6 +7,7 @@ mod configuration;
 mod filling;
 mod inventory;
 mod starting;
+mod taking;
 
 use std::ffi::OsString;
 use std::fs;
@@ -20,6 +21,7 @@ use std::time::{Duration, SystemTime};
 use super::config::{AgentConfig, InvalidConfig};
 use super::lane::Lane;
 use super::observe::blocking;
+use super::takeover::consent::{self, Consent};
 use crate::gate::Admission;
 use crate::host::{Account, Binaries, Error, Place, data_folder, durable, history, processes};
 use crate::model::{InstanceId, Lsn, SystemIdentifier, Timeline, WalPosition};
@@ -58,6 +60,8 @@ pub struct Hands {
     pub looks: Lane,
     /// Scans for the end of the WAL of a fenced instance.
     pub scans: Lane,
+    /// What was agreed to about a database that no agent made.
+    consent: Option<Consent>,
     /// Removals of the `promote` file.
     tidying: Lane,
     /// Starts of the server.
@@ -96,6 +100,7 @@ impl Hands {
         }
         let hands = Hands {
             place: Mutex::new(place),
+            consent: consent::read(&config.folder).map_err(explain)?,
             config,
             binaries,
             newborn: Mutex::new(None),
@@ -114,6 +119,7 @@ impl Hands {
             .own_folder(&hands.config.folder)
             .and_then(|()| hands.own_folder(&hands.config.socket_folder()))
             .and_then(|()| durable::write(&hands.passfile(), line.as_bytes()))
+            .and_then(|()| consent::link_socket(&hands.config))
             .map_err(explain)?;
         Ok(hands)
     }

@@ -1,11 +1,12 @@
-//! Whether the data folder is this instance's: absent, empty, or filled by its own agent. Whatever else is
-//! there is left alone.
+//! Whether the data folder is this instance's: absent, empty, filled by its own agent, or offered to be taken over.
+//! Whatever else is there is left alone.
 
 use std::path::Path;
 
 use super::{in_words, refuse};
 use crate::agent::config::{AgentConfig, InvalidConfig};
 use crate::agent::hands::{REWINDING, identity_in};
+use crate::agent::takeover::consent::{self, Consent};
 use crate::host::data_folder::{self, Content, Filling};
 use crate::host::{Binaries, control_file, durable};
 use crate::model::SystemIdentifier;
@@ -21,23 +22,49 @@ pub(super) fn check_is_folder(data: &Path) -> Result<(), InvalidConfig> {
     Ok(())
 }
 
-/// Looks at the data folder, and returns the Raft group under which it was filled. `obeyed` is that of the
+/// Whose a data folder is that may be worked on, or about which somebody may be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// It is not there, or empty.
+    Nobodys,
+    /// This instance's, or offered to be.
+    Ours {
+        /// The Raft group under which it was filled.
+        group: Option<String>,
+    },
+    /// Of a database that no agent filled.
+    Unfilled(SystemIdentifier),
+}
+
+/// The words about a database that no agent filled, for an agent that is about to work.
+pub(super) fn refuse_unfilled<T>(
+    config: &AgentConfig,
+    system: SystemIdentifier,
+) -> Result<T, InvalidConfig> {
+    refuse(format!(
+        "`data` {} holds database system {system}, which no agent filled for {}; it is never wiped: have it taken over with primacy agent join, move it away, or correct the path",
+        config.data.display(),
+        config.instance
+    ))
+}
+
+/// Looks at the data folder. `obeyed` is that of the
 /// promise. Blocks on the disk. Errors: one sentence.
 pub(super) fn check(
     config: &AgentConfig,
     binaries: &Binaries,
     obeyed: Option<&str>,
-) -> Result<Option<String>, InvalidConfig> {
+) -> Result<Whose, InvalidConfig> {
     let data = config.data.as_path();
     let shown = data.display();
     let host = in_words("data");
     let content = data_folder::inspect(data).map_err(&host)?;
     if content == Content::Absent {
-        return Ok(None);
+        return Ok(Whose::Nobodys);
     }
     data_folder::check_owner(data, binaries.account).map_err(&host)?;
     match content {
-        Content::Absent | Content::Empty => Ok(None),
+        Content::Absent | Content::Empty => Ok(Whose::Nobodys),
         Content::NotEmptyNoCluster => refuse(format!(
             "`data` {shown} holds files that are no database, and is never initialised or wiped; move them away or choose an empty folder"
         )),
@@ -52,13 +79,13 @@ pub(super) fn check(
                 filling: data_folder::read_filling(data).map_err(&host)?,
                 known: identity_in(&config.folder).map_err(in_words("folder"))?,
                 is_rewinding: is_rewinding(&config.folder)?,
+                consent: consent::read(&config.folder).map_err(in_words("folder"))?,
             };
             found.belongs_to(config, obeyed).map_err(|why| {
                 InvalidConfig(format!(
                     "`data` {shown} {why}; it is never wiped: move it away or correct the path"
                 ))
-            })?;
-            Ok(found.filling.map(|filling| filling.group))
+            })
         }
     }
 }
@@ -75,10 +102,12 @@ struct Found {
     known: Option<SystemIdentifier>,
     /// A rewind was interrupted: the note may be the source's.
     is_rewinding: bool,
+    /// What somebody agreed to have taken over here.
+    consent: Option<Consent>,
 }
 
 impl Found {
-    fn belongs_to(&self, config: &AgentConfig, obeyed: Option<&str>) -> Result<(), String> {
+    fn belongs_to(&self, config: &AgentConfig, obeyed: Option<&str>) -> Result<Whose, String> {
         if let Some(filling) = &self.filling
             && let Some(obeyed) = obeyed
             && filling.group != obeyed
@@ -107,14 +136,24 @@ impl Found {
                     filling.instance, config.instance
                 ))
             }
-            Some(_) => Ok(()),
+            Some(filling) => Ok(Whose::Ours {
+                group: Some(filling.group.clone()),
+            }),
             // Its agent ended between the copy and the note.
-            None if self.known.is_some() => Ok(()),
-            None => Err(format!(
-                "holds database system {}, which no agent filled for {}",
-                self.system, config.instance
-            )),
+            None if self.known.is_some() => Ok(Whose::Ours { group: None }),
+            None if self.is_offered(config) => Ok(Whose::Ours { group: None }),
+            None => Ok(Whose::Unfilled(self.system)),
         }
+    }
+}
+
+impl Found {
+    fn is_offered(&self, config: &AgentConfig) -> bool {
+        let agreed = |it: &Consent| {
+            (&it.cluster, &it.instance, it.system)
+                == (&config.cluster, &config.instance, self.system)
+        };
+        self.consent.as_ref().is_some_and(agreed)
     }
 }
 
@@ -147,6 +186,7 @@ mod tests {
             }),
             known: None,
             is_rewinding: false,
+            consent: None,
         }
     }
 
@@ -160,6 +200,15 @@ mod tests {
         let unnoted = || Found {
             filling: None,
             ..filled("main", "pg-a")
+        };
+        let offered = |found: Found, system| Found {
+            consent: Some(Consent {
+                cluster: config.cluster.clone(),
+                instance: config.instance.clone(),
+                system: SystemIdentifier(system),
+                socket_folders: vec![],
+            }),
+            ..found
         };
         let rewinding = |instance| Found {
             is_rewinding: true,
@@ -177,11 +226,13 @@ mod tests {
             (filled("main", "pg-b"), None, Some("instance pg-b")),
             (known(filled("main", "pg-a"), 8), None, Some("system 7")),
             (known(unnoted(), 8), None, Some("system 7")),
-            (unnoted(), None, Some("no agent filled")),
+            (offered(unnoted(), 7), None, None),
+            (unnoted(), None, Some("unfilled")),
+            (offered(unnoted(), 8), None, Some("unfilled")),
         ] {
             let answer = found.belongs_to(&config, obeyed);
             match (answer, refusal) {
-                (Ok(()), None) => {}
+                (Ok(Whose::Ours { .. }), None) | (Ok(Whose::Unfilled(_)), Some("unfilled")) => {}
                 (Err(why), Some(words)) => assert!(why.contains(words), "{why}"),
                 (answer, refusal) => panic!("{answer:?}, not {refusal:?}"),
             }

@@ -24,6 +24,8 @@ use super::observe::blocking;
 use crate::gate::{self, FolderLock, GateError};
 use crate::host::data_folder::{self, Content};
 use crate::host::{Account, Binaries, Error, Place, processes};
+use crate::model::SystemIdentifier;
+use data::Whose;
 pub use folders::DataLock;
 
 /// How long the names in `listen` may take to resolve.
@@ -49,6 +51,17 @@ pub struct Fit {
     pub listener: TcpListener,
     /// The Raft group that is obeyed: of the promise, or else of the data folder.
     pub group: Option<String>,
+    /// What the data folder holds if no agent filled it, and nobody has agreed to have it taken over.
+    pub unfilled: Option<SystemIdentifier>,
+}
+
+/// For what it is checked that an agent can work here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// It is about to.
+    Run,
+    /// Somebody will be asked whether it may take over what is in the data folder.
+    Join,
 }
 
 /// Why an agent is refused, in one sentence.
@@ -65,6 +78,11 @@ pub enum Refused {
 /// Checks that an agent can work here. Changes nothing on disk.
 /// Errors: [`Refused`], the first reason found.
 pub async fn check(config: &AgentConfig) -> Result<Fit, Refused> {
+    check_for(config, Purpose::Run).await
+}
+
+/// The same for this purpose. Errors: [`Refused`], the first reason found.
+pub async fn check_for(config: &AgentConfig, purpose: Purpose) -> Result<Fit, Refused> {
     config.validate()?;
     let of = config.clone();
     let state = in_time("folder", &config.folder, move || {
@@ -94,16 +112,23 @@ pub async fn check(config: &AgentConfig) -> Result<Fit, Refused> {
     let looked = in_time("data", &config.data, move || {
         let binaries = binaries(&of, account)?;
         let obeyed = gate::group_in(&of.folder);
-        let filled = data::check(&of, &binaries, obeyed.as_deref())?;
-        Ok((binaries, obeyed.or(filled)))
+        let whose = data::check(&of, &binaries, obeyed.as_deref())?;
+        let (filled, unfilled) = match whose {
+            Whose::Nobodys => (None, None),
+            Whose::Ours { group } => (group, None),
+            Whose::Unfilled(system) if purpose == Purpose::Join => (None, Some(system)),
+            Whose::Unfilled(system) => return Ok(data::refuse_unfilled(&of, system)?),
+        };
+        Ok((binaries, obeyed.or(filled), unfilled))
     });
-    let (binaries, group) = looked.await?;
+    let (binaries, group, unfilled) = looked.await?;
     Ok(Fit {
         binaries,
         lock,
         data,
         listener,
         group,
+        unfilled,
     })
 }
 

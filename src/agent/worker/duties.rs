@@ -7,7 +7,7 @@ use crate::agent::chain;
 use crate::agent::perform::perform;
 use crate::agent::running::Failed;
 use crate::clock;
-use crate::duty::{Act, Local, Outcome};
+use crate::duty::{Act, How, Local, Outcome};
 use crate::model::Stopped;
 use crate::recovery::Action;
 
@@ -43,6 +43,13 @@ impl Worker {
                 tracing::debug!(?act, order = %running.admission.order(), "act");
                 if act == Act::AskPromotion
                     && let Err(error) = self.promise.note_promotion(true).await
+                {
+                    self.finish(Outcome::Failed(chain(&error)));
+                    return;
+                }
+                // Without a promise of before it is not known that no agent asked for one. None ever worked on these data.
+                if let Act::TakeIn(How::Standby { .. }) = &act
+                    && let Err(error) = self.promise.note_promotion(false).await
                 {
                     self.finish(Outcome::Failed(chain(&error)));
                     return;

@@ -8,7 +8,7 @@ use super::{FOLDER_WITHIN, Worker};
 use crate::agent::hands::Hands;
 use crate::agent::observe::blocking;
 use crate::agent::running::Running;
-use crate::duty::{Duty, Outcome};
+use crate::duty::{Data, Duty, Outcome};
 use crate::model::Timestamp;
 use crate::recovery::{Action, Evidence};
 
@@ -44,6 +44,8 @@ impl Worker {
             let why = format!("{name} got nowhere for {took:.1} s; {why}");
             let instance = self.tools.hands.instance().clone();
             let outcome = match &running.action {
+                // It serves as it did before, and would be stopped for another try.
+                Action::Promote { .. } if self.serves_already() => Outcome::Failed(why),
                 Action::Promote { .. } => {
                     Outcome::Evidence(Evidence::CannotPromote { instance, why })
                 }
@@ -55,6 +57,13 @@ impl Worker {
             };
             self.finish(outcome);
         }
+    }
+
+    /// Whether the candidate is a server that runs, and is not taken in or not proven yet.
+    fn serves_already(&self) -> bool {
+        let is_offered = matches!(self.known.data, Some(Data::Offered(_)));
+        let duty = self.running.as_ref().map(|running| &running.duty);
+        is_offered || matches!(duty, Some(Duty::Promote(duty)) if duty.only_waits())
     }
 
     /// Whether a rebuild that cannot stream replaces the data once more, in which case it gets new time.

@@ -198,7 +198,8 @@ impl Worker {
             | Action::Promote { .. }
             | Action::Initialise { .. }
             | Action::Configure { .. }
-            | Action::Locate { .. } => 0,
+            | Action::Locate { .. }
+            | Action::TakeOver => 0,
         };
         self.commands += 1;
         self.running = Running::new(action, admission, waiter, now, self.looks + 1, log_from);

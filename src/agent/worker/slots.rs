@@ -37,7 +37,8 @@ impl Worker {
             Action::Ask { .. }
             | Action::Initialise { .. }
             | Action::Fence
-            | Action::Locate { .. } => return,
+            | Action::Locate { .. }
+            | Action::TakeOver => return,
         };
         let others = members
             .iter()

@@ -53,14 +53,26 @@ pub(in crate::cli) enum ServerVerb {
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum AgentVerb {
-    /// Get the certificate of the agent with its join token, without starting it
+    /// Get the certificate of the agent with its join token, without starting it; and have a PostgreSQL taken over that is
+    /// there already: shows what would be done, and asks
+    ///
+    /// PostgreSQL is not restarted, and no data is copied. A primary begins the cluster that was created with it as --first, a
+    /// standby that streams from it keeps its data. Run it on the host of the primary first, then on those of its standbys,
+    /// and start the agents.
+    #[command(before_long_help = "Examples:
+  primacy agent join TOKEN --config /etc/primacy/agent.toml
+  primacy agent join --config /etc/primacy/agent.toml --yes      it has a certificate; have its database taken over")]
     Join {
-        /// The token; `-` reads it from the standard input, so that no list of processes shows it
+        /// The token; `-` reads it from the standard input, so that no list of processes shows it. Needed once, unless the
+        /// configuration names certificates of your own
         #[arg(value_parser = token)]
-        token: String,
+        token: Option<String>,
         /// Its configuration
         #[arg(long)]
         config: PathBuf,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
 }
 

@@ -347,6 +347,8 @@ fn code(reason: &Reason) -> &'static str {
         Reason::Superseded => "superseded",
         Reason::CannotPromote { .. } => "cannot_promote",
         Reason::NoPrimary => "no_primary",
+        Reason::StandbysNotOffered { .. } => "standbys_not_offered",
+        Reason::OfferedElsewhere { .. } => "offered_elsewhere",
     }
 }
 

@@ -4,12 +4,19 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use super::call::Call;
 use super::reading;
 use super::session::Session;
 use crate::gate::Admission;
 use crate::model::{Epoch, Lsn};
 use crate::provider::{LocalServer, ProviderError, Reading, Result};
+
+/// How often it is looked whether a commit waits.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// A commit that did not wait is tried again after this: the checkpointer, which puts the names in force, may be busy.
+const PROVEN_AGAIN: Duration = Duration::from_millis(100);
 
 /// Where the local server answers.
 #[derive(Debug, Clone)]
@@ -108,6 +115,61 @@ impl LocalServer for LocalPostgres {
              WHERE name NOT IN (SELECT slot_name FROM pg_replication_slots)"
         );
         self.run("keep slots", &statements, within).await
+    }
+
+    async fn make_roles(&self, _by: &Admission, statements: &str, within: Duration) -> Result<()> {
+        let quiet = "SET synchronous_commit = local; SET default_transaction_read_only = off; \
+             SET log_statement = 'none'; SET log_min_duration_statement = -1; \
+             SET log_min_error_statement = 'panic'; SET password_encryption = 'scram-sha-256';";
+        let call = Call::begin("make roles", within);
+        let work = async {
+            let session = Session::beside(&self.endpoint, Some(within)).await?;
+            // By themselves: settings count from the next message on.
+            session.rows(quiet).await?;
+            call.changes();
+            session.rows(statements).await.map(drop)
+        };
+        call.run(work).await
+    }
+
+    async fn prove_waiting(&self, _by: &Admission, within: Duration) -> Result<()> {
+        let work = async {
+            let session = Session::beside(&self.endpoint, None).await?;
+            let rows = session
+                .rows(
+                    "SET synchronous_commit = on; SET default_transaction_read_only = off; \
+                     SELECT pg_backend_pid()",
+                )
+                .await?;
+            let pid = rows.first().and_then(|row| row.get(0)).unwrap_or("0");
+            let waits =
+                format!("SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = {pid}");
+            let watcher = Session::beside(&self.endpoint, Some(within)).await?;
+            let seen = async {
+                loop {
+                    let rows = watcher.rows(&waits).await?;
+                    if rows.first().and_then(|row| row.get(0)) == Some("t") {
+                        break Ok(());
+                    }
+                    sleep(LOOK_AGAIN).await;
+                }
+            };
+            tokio::select! {
+                committed = session.rows("SELECT pg_logical_emit_message(true, 'primacy', 'waits')") => {
+                    committed?;
+                    sleep(PROVEN_AGAIN).await;
+                    Err(ProviderError::Precondition(
+                        "commits do not wait for standbys yet".to_owned(),
+                    ))
+                }
+                seen = seen => {
+                    let ended = format!("SELECT pg_terminate_backend({pid})");
+                    watcher.rows(&ended).await?;
+                    seen
+                }
+            }
+        };
+        Call::begin("prove waiting", within).run(work).await
     }
 
     async fn checkpoint(&self, within: Duration) -> Result<()> {

@@ -12,7 +12,7 @@
 //! | `settings`, `roles`, `sources`, `synchronous` | what is changed |
 //! | `revocation` | a standby that receives nothing more, proven |
 //! | `grants`, `preflight` | the rights that all of this needs, and what is missing |
-//! | `local`, `reading` | [`LocalPostgres`]: the server beside an agent |
+//! | `local`, `reading`, `survey` | [`LocalPostgres`]: the server beside an agent |
 
 mod call;
 mod catalogue;
@@ -34,6 +34,7 @@ mod session;
 mod settings;
 mod snapshot;
 mod sources;
+mod survey;
 pub(crate) mod synchronous;
 
 pub use crate::security::Password;
@@ -41,3 +42,4 @@ pub use local::{Endpoint, LocalPostgres};
 pub use login::Login;
 pub use preflight::{Lack, Receiver};
 pub use remote::Postgres;
+pub use survey::{Setting, Survey};

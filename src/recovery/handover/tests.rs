@@ -81,3 +81,71 @@ fn repointing_ends_with_its_primary_and_says_how() {
     let instance = id("a");
     assert_eq!(next(&view), Next::GiveUp(Reason::Silent { instance }));
 }
+
+/// A cluster that begins with `a`, which offers a database, and what the members say.
+fn created(durability: Durability) -> Cluster {
+    let mut cluster = cluster(&["a", "b", "c"], durability);
+    (cluster.identity, cluster.primary) = (None, None);
+    cluster
+}
+
+fn offered(mut report: Report) -> Report {
+    report.incarnation = None;
+    report
+}
+
+#[test]
+fn a_cluster_begins_with_the_database_that_was_offered() {
+    let quorum = created(Durability::Quorum { standbys: 1 });
+    let handover = Handover::Creating { instance: id("a") };
+    let next = |view: &View| handover.next(&quorum, order(1, 0), view);
+    let does = |next: Next, action: &str| match next {
+        Next::Run(steps) => assert_eq!(steps[0].action.name(), action),
+        other => panic!("{other:?}"),
+    };
+    let mut empty = report(Database::Absent);
+    (empty.identity, empty.incarnation) = (None, None);
+    does(next(&view([("a", empty.clone())])), "initialise");
+    let a = || offered(primary(&quorum, "a"));
+    let b = || offered(standby(&quorum, "b", at(2, 50)));
+    let waits = next(&view([("a", a())]));
+    let missing = Reason::StandbysNotOffered {
+        offered: 0,
+        needed: 1,
+    };
+    assert_eq!(waits, Next::Wait(missing), "commits would wait");
+    does(next(&view([("a", a()), ("b", b())])), "take over");
+    let mut other = b();
+    other.identity = Some(crate::model::SystemIdentifier(7));
+    assert!(matches!(
+        next(&view([("a", a()), ("b", other)])),
+        Next::Wait(_)
+    ));
+    // What does not run starts under the rule anyway.
+    let stopped = offered(report(Database::Stopped(crate::model::Stopped::Found)));
+    does(next(&view([("a", stopped)])), "take over");
+    let asynchronous = created(Durability::Async);
+    let alone = handover.next(&asynchronous, order(1, 0), &view([("a", a())]));
+    does(alone, "take over");
+    let elsewhere = next(&view([("a", empty), ("b", b())]));
+    assert!(matches!(
+        elsewhere,
+        Next::Wait(Reason::OfferedElsewhere { .. })
+    ));
+}
+
+#[test]
+fn the_first_primary_is_waited_for() {
+    let cluster = created(Durability::Async);
+    let handover = Handover::Promoting {
+        candidate: id("a"),
+        position: at(2, 50),
+        proof: FenceProof::Created,
+        followers: BTreeSet::new(),
+    };
+    let silent = handover.next(&cluster, order(1, 1), &view([]));
+    assert!(
+        matches!(silent, Next::Wait(Reason::Silent { .. })),
+        "{silent:?}"
+    );
+}

@@ -34,7 +34,8 @@ impl Host {
             return Err("the disk takes no writes");
         }
         match act {
-            Act::Look | Act::Finish(_) | Act::Renew => {}
+            // Every database is made by its agent here, and names are in force at once.
+            Act::Look | Act::Finish(_) | Act::Renew | Act::TakeIn(_) | Act::ProveWaiting => {}
             Act::StopAll => {
                 let ran = self.agent.as_ref().and_then(|it| it.known.as_ref());
                 let ran = ran.is_some_and(|known| known.local.is_running);
@@ -201,7 +202,8 @@ fn writes_files(act: &Act) -> bool {
         | Act::Initialise { .. }
         | Act::Rewind { .. }
         | Act::Clone { .. }
-        | Act::Settle { .. } => true,
+        | Act::Settle { .. }
+        | Act::TakeIn(_) => true,
         Act::Look
         | Act::StopAll
         | Act::PauseReplay
@@ -210,6 +212,7 @@ fn writes_files(act: &Act) -> bool {
         | Act::ScanThenPromise
         | Act::Renew
         | Act::AskPromotion
+        | Act::ProveWaiting
         | Act::Finish(_) => false,
     }
 }

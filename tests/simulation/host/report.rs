@@ -43,6 +43,7 @@ impl Host {
         };
         let identity = match &local.data {
             Data::Cluster { identity, .. } => Some(*identity),
+            Data::Offered(offer) => Some(offer.identity),
             Data::Empty | Data::Foreign { .. } => None,
         };
         Some(Report {
