@@ -13,7 +13,7 @@ use super::{Entry, State};
 
 /// The highest level that this build speaks. Raise it with the first entry that older builds cannot read, give that
 /// entry its level in [`Entry::level`], and keep the old number where older entries stand.
-const HIGHEST: u32 = 2;
+const HIGHEST: u32 = 3;
 
 #[cfg(feature = "mutants")]
 static PRETENDED: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
@@ -96,6 +96,7 @@ impl Entry {
                 FeatureLevel(1)
             }
             Entry::Sql(_) => FeatureLevel(super::record::SQL_ONLY),
+            Entry::Directive(_) => FeatureLevel(super::record::DIRECTIVES),
             #[cfg(feature = "mutants")]
             Entry::Trial(level) => *level,
         }
@@ -126,7 +127,7 @@ mod tests {
         };
         check(&[Some(1), Some(1)], Some(1));
         // This build speaks no more.
-        check(&[Some(5), Some(7)], Some(2));
+        check(&[Some(5), Some(7)], Some(3));
         check(&[Some(1), None], None);
         check(&[Some(1), Some(0)], None);
         check(&[], None);
@@ -139,7 +140,7 @@ mod tests {
         let error = raft::unseal::<FeatureLevel>(&record, 64).unwrap_err();
         let told = format!("{error}: {}", std::error::Error::source(&error).unwrap());
         assert!(
-            told.contains("feature level 3, this version speaks up to 2"),
+            told.contains("feature level 4, this version speaks up to 3"),
             "{told}"
         );
     }

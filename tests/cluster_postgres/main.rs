@@ -4,6 +4,7 @@
 
 mod addresses;
 mod deposed;
+mod operating;
 mod planned_stop;
 mod problems;
 mod restore;

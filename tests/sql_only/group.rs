@@ -86,7 +86,7 @@ impl Group {
             .until("at level 2", "/api/v1/peers", |peers| {
                 let all = peers.as_array();
                 all.is_some_and(|all| {
-                    all.len() == 3 && all.iter().all(|it| it["feature_level"] == 2)
+                    all.len() == 3 && all.iter().all(|it| it["feature_level"].as_u64() >= Some(2))
                 })
             })
             .await;
