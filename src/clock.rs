@@ -1,7 +1,7 @@
 //! The only place that reads clocks. Everything else is handed its `now`.
 //!
-//! Leases are counted on [`boottime`], which keeps running while the machine sleeps; the wall clock
-//! is for people's eyes only and never takes part in a decision.
+//! Leases are counted on [`boottime`], which keeps running while the machine sleeps. The wall clock is for what people
+//! say and see: when a token ends, or a pause. It never takes part in a lease, a fence or a proof.
 //!
 //! The wall clock is asked of the C library, which the fault suite can make lie (libfaketime). The monotonic clocks
 //! are asked of the kernel: no kernel lets them jump, and libfaketime takes a timer on CLOCK_BOOTTIME for one on the

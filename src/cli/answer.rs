@@ -145,6 +145,8 @@ fn refused(response: &Response<Bytes>) -> (Failure, Option<&'static str>) {
 fn hint(problem: &Problem) -> Option<String> {
     let typed = match &*problem.code {
         "unknown-cluster" => "primacy status lists the clusters",
+        "nothing-to-acknowledge" => "primacy status shows what is blocked",
+        "unknown-instance" => "primacy status lists the instances of each cluster",
         "no-primary" => "primacy status says what is waited for",
         "no-leader" => {
             "primacy peers says who answers; a new leader is elected within seconds if a majority does"

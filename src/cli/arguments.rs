@@ -8,9 +8,13 @@ use crate::dev::DevVerb;
 
 mod adopting;
 mod joining;
+mod operating;
+mod peers;
 
 pub(super) use adopting::Adopt;
 pub(super) use joining::{AgentVerb, CertVerb, GuestVerb, Issue, ServerVerb, TokenVerb};
+pub(super) use operating::{BlockPeriod, Hold, InstanceVerb, Pause};
+pub(super) use peers::{ChangePeers, PeersVerb, SnapshotVerb};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -145,6 +149,47 @@ pub(super) enum Verb {
         #[arg(long)]
         to: String,
     },
+    /// Begin nothing by itself until it ends, in one cluster or in all: problems are found and shown, and that is all
+    ///
+    /// What has begun goes on, and so do leases and fencing: a primary that loses its lease stops all the same. What somebody
+    /// asks for is done.
+    #[command(before_long_help = "Examples:
+  primacy pause orders --for 2h --reason \"kernel patch\"
+  primacy pause --for 30m --reason \"network work\"          every cluster")]
+    Pause(Pause),
+    /// End the pause of a cluster; the one of all clusters if none is named
+    Resume {
+        /// Which
+        cluster: Option<String>,
+    },
+    /// Let a failover of a cluster keep another one off for so long, unless somebody acknowledges it with primacy ack
+    ///
+    /// What somebody asks for is not kept off. At the beginning nothing is: a failover with a quorum loses nothing.
+    #[command(before_long_help = "Examples:
+  primacy block orders --for 1h
+  primacy block orders --off")]
+    Block {
+        /// Which
+        cluster: String,
+        #[command(flatten)]
+        period: BlockPeriod,
+    },
+    /// Acknowledge the last failover of a cluster, so that another one may follow within the block period
+    #[command(before_long_help = "Examples:
+  primacy ack orders --comment \"the switch of rack 4 was rebooted\"")]
+    Ack {
+        /// Which
+        cluster: String,
+        /// What of it; kept in its history
+        #[arg(long)]
+        comment: String,
+        /// Who says so
+        #[arg(long, env = "USER", default_value = "somebody")]
+        owner: String,
+    },
+    /// Put an instance into downtime, or say whether it shall be promoted
+    #[command(subcommand)]
+    Instance(InstanceVerb),
     /// Three peers and three PostgreSQL servers on this machine, to try and to break
     #[command(subcommand)]
     Dev(DevVerb),
@@ -265,55 +310,6 @@ pub(super) struct Preflight {
     pub ssl_key: Option<PathBuf>,
 }
 
-#[derive(Debug, Subcommand)]
-pub(super) enum PeersVerb {
-    /// The recorded state in a file
-    #[command(subcommand)]
-    Snapshot(SnapshotVerb),
-    #[command(flatten)]
-    Change(ChangePeers),
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum SnapshotVerb {
-    /// Save what a stopped peer knows, down to the last entry of its log
-    #[command(before_long_help = "Examples:
-  primacy peers snapshot save /backup/peers-1 --folder /var/lib/primacy/peer")]
-    Save {
-        /// Where to; a file that is there is left alone
-        file: PathBuf,
-        /// The `folder` of the peer's configuration
-        #[arg(long)]
-        folder: PathBuf,
-    },
-    /// Begin the group anew with this peer alone: the last resort when a majority of the peers is gone for good
-    #[command(
-        before_long_help = "Stop all peers that still run first, for good: they would go on as the old group.\n\n\
-Every epoch rises above all that was granted before, so every cluster elects its primary anew. Changes that this\n\
-peer did not know are lost. The others come back as new peers: empty their folders, and let each join with a token\n\
-of `primacy peers add`.\n\n\
-Examples:
-  primacy peers snapshot restore --force-new-cluster --config /etc/primacy/server.toml
-  primacy peers snapshot restore /backup/peers-1 --config /etc/primacy/server.toml"
-    )]
-    Restore {
-        /// What was saved; the `folder` of the configuration must hold no peer
-        #[arg(required_unless_present = "force_new_cluster")]
-        file: Option<PathBuf>,
-        /// Begin with what this stopped peer knows itself; its files are put aside
-        #[arg(long, conflicts_with = "file")]
-        force_new_cluster: bool,
-        /// The peer's configuration
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-    },
-    /// Check a saved file, and show what is in it
-    Verify {
-        /// The file
-        file: PathBuf,
-    },
-}
-
 #[derive(Debug, Args)]
 pub(super) struct LeashArguments {
     /// The Unix socket to listen on
@@ -335,30 +331,6 @@ impl From<LeashArguments> for crate::leash::Args {
             deadline: arguments.deadline.map(crate::model::Timestamp),
         }
     }
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum ChangePeers {
-    /// Invite a new peer: print the token with which it joins, once, within an hour
-    Add {
-        /// Where it will answer, host:port, as the other peers reach it
-        address: String,
-    },
-    /// Give a peer that has caught up a vote
-    Promote {
-        /// Its number
-        peer: u64,
-    },
-    /// Remove a peer for ever, or withdraw an invitation; refused if the others could not go on
-    Remove {
-        /// Its number
-        peer: u64,
-    },
-    /// Have another peer lead
-    TransferLeader {
-        /// Its number; the one that is most up to date if left out
-        peer: Option<u64>,
-    },
 }
 
 #[derive(Debug, Subcommand)]

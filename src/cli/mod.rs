@@ -13,6 +13,7 @@ mod joining;
 #[cfg(feature = "mutants")]
 mod mutant;
 mod offering;
+mod operate;
 mod owner;
 mod peers;
 mod problems;
@@ -224,6 +225,20 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Verb::Cluster(ClusterVerb::Forget { name }) => {
             asked(adopt::forget(api::Api::find(reach)?, &name))
         }
+        Verb::Pause(pause) => asked(operate::pause(api::Api::find(reach)?, pause)),
+        Verb::Resume { cluster } => asked(operate::resume(api::Api::find(reach)?, cluster)),
+        Verb::Block { cluster, period } => {
+            asked(operate::block(api::Api::find(reach)?, &cluster, &period))
+        }
+        Verb::Ack {
+            cluster,
+            comment,
+            owner,
+        } => {
+            let api = api::Api::find(reach)?;
+            asked(operate::acknowledge(api, &cluster, owner, comment))
+        }
+        Verb::Instance(verb) => asked(operate::instance(api::Api::find(reach)?, verb)),
         Verb::Switchover { cluster, to } => {
             asked(adopt::switchover(api::Api::find(reach)?, &cluster, to))
         }

@@ -102,11 +102,34 @@ pub fn cluster(view: &ClusterView) -> String {
             );
         }
     }
+    if let Some(pause) = &view.pause {
+        let what = if pause.everywhere {
+            "every cluster"
+        } else {
+            &view.name
+        };
+        let _ = writeln!(
+            text,
+            "PAUSE {what} until {} by {}: {}",
+            pause.until, pause.owner, pause.reason
+        );
+    }
+    if let Some(blocked) = &view.blocked {
+        let _ = writeln!(
+            text,
+            "BLOCK another failover is kept off until {}, unless that of epoch {} is acknowledged (primacy ack)",
+            blocked.until, blocked.epoch
+        );
+    }
+    for instance in &view.instances {
+        text.push_str(&said(instance));
+    }
     // With agents it is what everybody expects.
     if !matches!(view.fence.as_str(), "" | "agents") {
         let _ = writeln!(text, "NOTE  fence: {}; {}", view.fence, view.guarantee);
     }
-    for finding in &view.findings {
+    // The pause has its own line.
+    for finding in view.findings.iter().filter(|it| it.code != PAUSED) {
         let _ = writeln!(text, "WARN  {}: {}", finding.code, finding.text);
     }
     for wait in &view.waiting {
@@ -119,12 +142,35 @@ pub fn cluster(view: &ClusterView) -> String {
     text
 }
 
+/// The finding that automation is switched off: nothing is wrong.
+const PAUSED: &str = "Paused";
+
+/// What operators said of an instance.
+fn said(instance: &InstanceView) -> String {
+    let name = &instance.name;
+    let mut text = String::new();
+    if let Some(hold) = &instance.downtime {
+        let _ = writeln!(
+            text,
+            "DOWN  {name} in downtime until {} by {}: {}",
+            hold.until, hold.owner, hold.reason
+        );
+    }
+    if !matches!(instance.promotion_rule.as_str(), "" | "neutral") {
+        let until = instance.promotion_rule_until.as_ref();
+        let until = until.map_or(String::new(), |until| format!(" until {until}"));
+        let rule = &instance.promotion_rule;
+        let _ = writeln!(text, "RULE  {name}: {rule}{until}");
+    }
+    text
+}
+
 /// In a word or two: whether the cluster serves, and what a handover is at.
 fn health(view: &ClusterView) -> String {
     let is_primary = |instance: &&InstanceView| view.primary.as_ref() == Some(&instance.name);
     let primary = view.instances.iter().find(is_primary);
     match (view.phase.as_str(), primary) {
-        ("serving", _) if view.findings.is_empty() => "HEALTHY".to_owned(),
+        ("serving", _) if view.findings.iter().all(|it| it.code == PAUSED) => "HEALTHY".to_owned(),
         ("serving", Some(primary)) if primary.role == "primary" => "DEGRADED".to_owned(),
         ("serving", Some(primary)) => format!("PRIMARY {}", primary.state.to_uppercase()),
         (phase, _) => phase.replace('_', " ").to_uppercase(),

@@ -5,7 +5,7 @@
 use crate::broken;
 use crate::model::view::{ANSWER_STALE_AFTER, SILENT_AFTER};
 use crate::model::{Durability, InstanceId, Standing, Timestamp, View};
-use crate::recovery::proof::promises_needed;
+use crate::recovery::proof::{may_be_chosen, promises_needed};
 use crate::recovery::{Action, Reason, Step};
 use crate::state::{Change, ClusterState};
 
@@ -138,8 +138,9 @@ impl<'a> Poll<'a> {
     fn proves(&self) -> bool {
         let cluster = &self.state.cluster;
         let living = self.finding.living_primary();
-        if living.is_some() && self.promising.iter().all(|id| living == Some(*id)) {
-            // Nobody else could take its place.
+        let is_open = |id: &&InstanceId| living != Some(*id) && may_be_chosen(id, self.view);
+        if (living.is_some() || !self.promising.is_empty()) && !self.promising.iter().any(is_open) {
+            // Nobody could take its place.
             return false;
         }
         match cluster.durability {
@@ -184,6 +185,12 @@ impl<'a> Poll<'a> {
         failure.at > due && self.view.now.since(failure.at) <= SILENT_AFTER
     }
 
+    /// Whether operators said of all who would promise that they must not be promoted.
+    fn are_all_forbidden(&self) -> bool {
+        let mut promising = self.promising.iter();
+        !self.promising.is_empty() && promising.all(|id| !may_be_chosen(id, self.view))
+    }
+
     /// None if nothing stands in the way.
     fn waits_for(&self, veto: &Veto) -> Option<Reason> {
         let proves = self.proves();
@@ -203,6 +210,11 @@ impl<'a> Poll<'a> {
             // Who cannot be asked may still hear the primary, until its lease has ended.
             let by = self.state.cluster.holders.iter().cloned().collect();
             Reason::LeaseMayBeHeld { by }
+        } else if self.are_all_forbidden() {
+            let forbidden = self.promising.iter().map(|id| (*id).clone());
+            Reason::MustNot {
+                instances: forbidden.collect(),
+            }
         } else {
             let all = self.state.cluster.members.keys();
             let missing = all.filter(|id| !self.promising.contains(id));

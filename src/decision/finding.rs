@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::analyze::counts::Counts;
-use crate::model::{InstanceId, View, WalPosition};
+use crate::model::{Epoch, InstanceId, View, WalPosition};
 
 /// What is wrong with a cluster, and how that is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +137,20 @@ pub enum Finding {
         /// Whose, and by which setting.
         settings: Vec<String>,
     },
+    /// A failover is due and not begun, because the last one is too young and not acknowledged.
+    FailoverBlocked {
+        /// The epoch of the last one.
+        epoch: Epoch,
+    },
+    /// Automation is switched off: nothing is begun by itself.
+    Paused {
+        /// Whether for all clusters.
+        everywhere: bool,
+        /// Who said so.
+        owner: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// How it is known that a primary is dead.
@@ -200,6 +214,8 @@ impl Finding {
             Finding::DivergedStandby { .. } => "DivergedStandby",
             Finding::StandbyBehindBeyondLimit { .. } => "StandbyBehindBeyondLimit",
             Finding::WeakCommits { .. } => "WeakCommits",
+            Finding::FailoverBlocked { .. } => "FailoverBlocked",
+            Finding::Paused { .. } => "Paused",
         }
     }
 
@@ -221,7 +237,9 @@ impl Finding {
             Finding::NoPrimary
             | Finding::MultiplePrimaries { .. }
             | Finding::AllStandbyNotReplicating { .. }
-            | Finding::StandbyNotReplicating { .. } => None,
+            | Finding::StandbyNotReplicating { .. }
+            | Finding::FailoverBlocked { .. }
+            | Finding::Paused { .. } => None,
             Finding::DeadPrimary { instance, .. }
             | Finding::DeadPrimaryAndSomeStandbys { instance, .. }
             | Finding::DeadPrimaryWithoutStandbys { instance, .. }
@@ -255,7 +273,9 @@ impl Finding {
             | Finding::StandbyNotReplicating { .. }
             | Finding::DivergedStandby { .. }
             | Finding::StandbyBehindBeyondLimit { .. }
-            | Finding::WeakCommits { .. } => false,
+            | Finding::WeakCommits { .. }
+            | Finding::FailoverBlocked { .. }
+            | Finding::Paused { .. } => false,
         }
     }
 
@@ -279,6 +299,7 @@ impl Finding {
             Finding::WeakCommits { .. }
                 | Finding::PrimaryReadOnly { .. }
                 | Finding::StandbyBehindBeyondLimit { .. }
+                | Finding::Paused { .. }
         )
     }
 
@@ -300,7 +321,9 @@ impl Finding {
             | Finding::StandbyNotReplicating { .. }
             | Finding::DivergedStandby { .. }
             | Finding::StandbyBehindBeyondLimit { .. }
-            | Finding::WeakCommits { .. } => None,
+            | Finding::WeakCommits { .. }
+            | Finding::FailoverBlocked { .. }
+            | Finding::Paused { .. } => None,
         }
     }
 
@@ -329,7 +352,9 @@ impl Finding {
             | Finding::StandbyNotReplicating { .. }
             | Finding::DivergedStandby { .. }
             | Finding::StandbyBehindBeyondLimit { .. }
-            | Finding::WeakCommits { .. } => false,
+            | Finding::WeakCommits { .. }
+            | Finding::FailoverBlocked { .. }
+            | Finding::Paused { .. } => false,
         }
     }
 

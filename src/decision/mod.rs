@@ -12,7 +12,8 @@ pub mod sql_only;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::{Database, InstanceId, Standing, View};
+use crate::broken;
+use crate::model::{Database, Held, InstanceId, Standing, View};
 use crate::recovery::{Action, Evidence, Handover, Next, Reason, Rejoin, Step};
 use crate::state::{Change, ClusterState};
 
@@ -82,7 +83,16 @@ pub fn decide(state: &ClusterState, view: &View) -> Plan {
         .cloned();
     // One that only repoints gives up by itself when its primary is dead.
     if let (Some(finding), None) = (&dead, &state.handover) {
-        begin::prepare(&mut plan, state, view, finding);
+        let held = view.directives.holds_failover(state.cluster.of_failover());
+        match held.filter(|_| !broken!(Held)) {
+            Some(held) => {
+                if let (true, &Held::Blocked { epoch }) = (finding.is_actionable(), &held) {
+                    plan.findings.push(Finding::FailoverBlocked { epoch });
+                }
+                plan.waiting.push((None, Reason::Held(held)));
+            }
+            None => begin::prepare(&mut plan, state, view, finding),
+        }
     }
     // Whom a living primary feeds may be the one who is missing to replace it.
     let lives = |finding: &Finding| finding.living_primary().is_some();
@@ -188,6 +198,12 @@ fn rejoin(plan: &mut Plan, state: &ClusterState, view: &View) {
         let is_pending = matches!(&state.handover, Some(Handover::Repointing { pending }) if pending.contains(instance));
         let is_settled = member.standing == Standing::Voter && view.streams(cluster, instance);
         if primary_serves && !is_pending && !is_settled && view.fresh(instance).is_some() {
+            let held = view.directives.holds(Some(instance));
+            if let Some(held) = held.filter(|_| !broken!(Held)) {
+                plan.waiting
+                    .push((Some(instance.clone()), Reason::Held(held)));
+                continue;
+            }
             plan.proposals.push(Change::BeginRejoin {
                 epoch: cluster.epoch,
                 instance: instance.clone(),

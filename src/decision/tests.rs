@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::model::example::{at, cluster, id, order, primary, report, standby, view};
-use crate::model::{Answer, Durability, Incarnation, PlannedStop, Stopped, Timestamp};
+use crate::model::{
+    Answer, Blocked, Durability, Epoch, Hold, Incarnation, Paused, PlannedStop, Stopped, Timestamp,
+};
 use crate::recovery::{Promise, RETRY_AFTER};
 use crate::state::example::at_rest;
 
@@ -214,4 +216,106 @@ fn a_promise_that_does_not_count_is_asked_for_again() {
     let b = view.instances.get_mut(&id("b")).unwrap();
     b.report.incarnation = None;
     assert!(decide(&state, &view).steps.is_empty());
+}
+
+fn hold() -> Hold {
+    Hold {
+        since: 0,
+        until: 1,
+        owner: "ana".to_owned(),
+        reason: "patch".to_owned(),
+    }
+}
+
+fn waits(plan: &Plan) -> Vec<(Option<InstanceId>, &'static str)> {
+    let waiting = plan.waiting.iter();
+    waiting
+        .map(|(who, why)| (who.clone(), why.code()))
+        .collect()
+}
+
+#[test]
+fn a31_while_paused_a_death_is_found_and_nothing_is_begun() {
+    let state = state();
+    let mut view = healthy(&state);
+    view.directives.paused = Some(Paused {
+        hold: hold(),
+        everywhere: true,
+    });
+    let quiet = decide(&state, &view);
+    assert_eq!(
+        (quiet.findings.len(), quiet.findings[0].code()),
+        (1, "Paused")
+    );
+    view.instances.get_mut(&id("a")).unwrap().report = report(Database::Stopped(Stopped::Died));
+    for name in ["b", "c"] {
+        answer(&mut view, name, false);
+    }
+    let plan = decide(&state, &view);
+    assert_eq!(plan.findings[0].code(), "DeadPrimary");
+    assert!(
+        plan.proposals.is_empty() && plan.steps.is_empty(),
+        "{plan:?}"
+    );
+    assert_eq!(waits(&plan), [(None, "paused")]);
+    view.directives.paused = None;
+    assert!(begins(&decide(&state, &view)));
+}
+
+#[test]
+fn a28_what_is_in_downtime_is_neither_replaced_nor_brought_back() {
+    let state = state();
+    let mut view = healthy(&state);
+    view.directives.downtime.insert(id("b"), hold());
+    view.instances.get_mut(&id("b")).unwrap().report = report(Database::Stopped(Stopped::Died));
+    let plan = decide(&state, &view);
+    assert_eq!(plan.findings[0].code(), "StandbyNotReplicating");
+    assert_eq!(plan.proposals, []);
+    assert_eq!(waits(&plan), [(Some(id("b")), "downtime")]);
+    view.directives.downtime.clear();
+    let plan = decide(&state, &view);
+    assert!(matches!(plan.proposals[..], [Change::BeginRejoin { .. }]));
+
+    let mut view = healthy(&state);
+    view.directives.downtime.insert(id("a"), hold());
+    view.instances.get_mut(&id("a")).unwrap().report = report(Database::Stopped(Stopped::Died));
+    for name in ["b", "c"] {
+        answer(&mut view, name, false);
+    }
+    let plan = decide(&state, &view);
+    assert_eq!(plan.findings[0].code(), "DeadPrimary");
+    assert!(!begins(&plan));
+    assert_eq!(waits(&plan), [(None, "downtime")]);
+}
+
+#[test]
+fn a27_a_second_failover_within_the_block_period_is_blocked_and_listed() {
+    let state = state();
+    let mut view = healthy(&state);
+    view.directives.blocked = Some(Blocked {
+        epoch: Epoch(1),
+        until: 1,
+    });
+    assert_eq!(decide(&state, &view), Plan::default(), "nothing is due");
+    view.instances.get_mut(&id("a")).unwrap().report = report(Database::Stopped(Stopped::Died));
+    for name in ["b", "c"] {
+        answer(&mut view, name, false);
+    }
+    let plan = decide(&state, &view);
+    let codes: Vec<_> = plan.findings.iter().map(Finding::code).collect();
+    assert_eq!(codes, ["DeadPrimary", "FailoverBlocked"]);
+    assert!(!begins(&plan));
+    assert_eq!(waits(&plan), [(None, "blocked")]);
+    view.directives.blocked = None;
+    assert!(begins(&decide(&state, &view)));
+
+    // It keeps no standby from coming back.
+    let mut view = healthy(&state);
+    view.directives.blocked = Some(Blocked {
+        epoch: Epoch(1),
+        until: 1,
+    });
+    view.instances.get_mut(&id("b")).unwrap().report = report(Database::Stopped(Stopped::Died));
+    let plan = decide(&state, &view);
+    assert!(matches!(plan.proposals[..], [Change::BeginRejoin { .. }]));
 }

@@ -24,6 +24,7 @@ use crate::security::bearer::{BearerToken, Denied, authorize};
 use crate::security::{Caller, Who};
 use crate::server::Peer;
 
+use super::directives::{ACKNOWLEDGE, BLOCK, DOWNTIME, RULE};
 use super::forward;
 use super::problem::Problem;
 
@@ -59,6 +60,7 @@ use AccessRole::{Admin, Operator, Viewer};
 use Rule::{Agents, Cluster, FormerPeers, Holders, Installation, Listed, Open, Peers};
 
 const SWITCHOVER: &str = "/api/v1/clusters/{cluster}/switchover";
+const PAUSE: &str = "/api/v1/clusters/{cluster}/pause";
 
 /// Methods, path and rule. `get` is HEAD too; `any` is every method.
 pub const RULES: &[(&str, &str, Rule)] = &[
@@ -79,6 +81,7 @@ pub const RULES: &[(&str, &str, Rule)] = &[
     ("any", "/api/health", Open),
     ("any", "/api/lb-check", Open),
     ("any", "/api/_ping", Open),
+    ("any", "/api/check-global-recoveries", Open),
     ("get", "/api/v1/openapi.json", Installation(Viewer)),
     ("get", "/api/v1/leader", Installation(Viewer)),
     ("post", "/api/v1/leader/transfer", Installation(Admin)),
@@ -91,12 +94,22 @@ pub const RULES: &[(&str, &str, Rule)] = &[
     ("post", "/api/v1/tokens", Installation(Admin)),
     ("delete", "/api/v1/tokens/{name}", Installation(Admin)),
     ("post", "/api/v1/invitations", Installation(Admin)),
+    ("get", "/api/v1/pause", Installation(Viewer)),
+    ("post", "/api/v1/pause", Installation(Operator)),
+    ("delete", "/api/v1/pause", Installation(Operator)),
     ("get", "/api/v1/problems", Listed(Viewer)),
     ("get", "/api/v1/clusters", Listed(Viewer)),
     ("post", "/api/v1/clusters", Installation(Admin)),
     ("get", "/api/v1/clusters/{cluster}", Cluster(Viewer)),
     ("delete", "/api/v1/clusters/{cluster}", Installation(Admin)),
     ("post", SWITCHOVER, Cluster(Operator)),
+    ("post", PAUSE, Cluster(Operator)),
+    ("delete", PAUSE, Cluster(Operator)),
+    ("post", BLOCK, Cluster(Operator)),
+    ("post", ACKNOWLEDGE, Cluster(Operator)),
+    ("post", DOWNTIME, Cluster(Operator)),
+    ("delete", DOWNTIME, Cluster(Operator)),
+    ("post", RULE, Cluster(Operator)),
     ("post", "/api/v1/adoptions", Installation(Admin)),
     ("get", "/api/v1/clusters/{cluster}/primary", Cluster(Viewer)),
     (

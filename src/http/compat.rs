@@ -17,12 +17,15 @@ use axum::routing::any;
 use axum::{Json, Router};
 use raft::Role;
 
+use crate::clock;
 use crate::model::address::host;
 use crate::server::{Config, Peer};
 
 use super::health::{CONFIRM, is_part_of_group};
 use super::views::OrchestratorAnswerView;
-use super::views::{OrchestratorHealthView, OrchestratorNodeView, OrchestratorRaftView};
+use super::views::{
+    OrchestratorHealthView, OrchestratorNodeView, OrchestratorRaftView, OrchestratorSwitchView,
+};
 
 const LEADER_CHECK: &str = "/api/leader-check";
 
@@ -97,6 +100,21 @@ fn told(passes: bool, otherwise: StatusCode) -> Response {
 pub(super) async fn not_leader(code: Option<Path<String>>) -> Response {
     let code = code.map_or(StatusCode::NOT_FOUND, |Path(code)| chosen(&code));
     told(false, code)
+}
+
+/// Whether recoveries begin by themselves, as this peer has heard last.
+pub(super) async fn check_global_recoveries(State(peer): State<Arc<Peer>>) -> Response {
+    let now = clock::wall_millis();
+    let is_paused = peer
+        .consensus
+        .read(|state| state.directives.pause(now).is_some());
+    let details = if is_paused { "disabled" } else { "enabled" };
+    Json(OrchestratorSwitchView {
+        code: "OK".to_owned(),
+        message: format!("Global recoveries {details}"),
+        details: details.to_owned(),
+    })
+    .into_response()
 }
 
 /// What a peer knows of its part in the group.

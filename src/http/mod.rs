@@ -13,6 +13,7 @@ mod bounds;
 pub(crate) mod change;
 pub mod clusters;
 mod compat;
+pub mod directives;
 mod enrol;
 mod forward;
 mod health;
@@ -84,6 +85,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/health"),
     ("get", "/api/lb-check"),
     ("get", "/api/_ping"),
+    ("get", "/api/check-global-recoveries"),
     ("get", "/api/v1/openapi.json"),
     ("get", "/api/v1/leader"),
     ("post", TRANSFER),
@@ -96,12 +98,22 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("post", "/api/v1/tokens"),
     ("delete", "/api/v1/tokens/{name}"),
     ("post", "/api/v1/invitations"),
+    ("get", "/api/v1/pause"),
+    ("post", "/api/v1/pause"),
+    ("delete", "/api/v1/pause"),
     ("get", "/api/v1/problems"),
     ("get", "/api/v1/clusters"),
     ("post", "/api/v1/clusters"),
     ("get", "/api/v1/clusters/{cluster}"),
     ("delete", "/api/v1/clusters/{cluster}"),
     ("post", "/api/v1/clusters/{cluster}/switchover"),
+    ("post", "/api/v1/clusters/{cluster}/pause"),
+    ("delete", "/api/v1/clusters/{cluster}/pause"),
+    ("post", directives::BLOCK),
+    ("post", directives::ACKNOWLEDGE),
+    ("post", directives::DOWNTIME),
+    ("delete", directives::DOWNTIME),
+    ("post", directives::RULE),
     ("post", "/api/v1/adoptions"),
     ("get", "/api/v1/clusters/{cluster}/primary"),
     ("get", "/api/v1/clusters/{cluster}/instances"),
@@ -135,6 +147,7 @@ pub fn router(peer: Arc<Peer>) -> Router {
         .route("/api/v1/invitations", post(invitations::invite))
         .route(ENROL_PATH, post(enrol::enrol))
         .route("/api/v1/problems", get(problems::list))
+        .merge(directives::routes())
         .route(
             "/api/v1/clusters",
             get(clusters::list).post(clusters::create),
@@ -220,6 +233,10 @@ fn checks() -> Router<Arc<Peer>> {
         .route("/readyz", any(health::ready))
         .route("/api/lb-check", any(health::alive))
         .route("/api/_ping", any(health::alive))
+        .route(
+            "/api/check-global-recoveries",
+            any(compat::check_global_recoveries),
+        )
         .route("/api/leader-check", any(compat::leader_check))
         .route("/api/leader-check/{code}", any(compat::leader_check_or))
         .route("/api/routed-leader-check", any(compat::routed_leader_check))

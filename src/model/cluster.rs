@@ -177,6 +177,11 @@ impl Cluster {
         holders.next().filter(|_| holders.next().is_none())
     }
 
+    /// Whom a failover would replace: the primary, else who was it last.
+    pub fn of_failover(&self) -> Option<&InstanceId> {
+        self.primary.as_ref().or_else(|| self.last_holder())
+    }
+
     /// N, the size of V.
     pub fn voters(&self) -> usize {
         self.members.len()

@@ -118,6 +118,7 @@ pub fn view(reports: impl IntoIterator<Item = (&'static str, Report)>) -> View {
         awake_since: Timestamp(0),
         leases_lapse_at: now.after(Duration::from_secs(10)),
         stop_is_over: false,
+        directives: InForce::default(),
         instances: reports
             .into_iter()
             .map(|(name, report)| (id(name), sighting(report)))

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod address;
 pub mod cluster;
+pub mod directive;
 #[cfg(test)]
 pub mod example;
 pub mod ids;
@@ -18,6 +19,7 @@ pub use access::{
     AccessRole, Action, Forbidden, Scope, SecretHash, Subject, TokenRecord, UnknownRole, permits,
 };
 pub use cluster::{Address, Cluster, Durability, Member, PlannedStop, Reads, Standing};
+pub use directive::{Blocked, Held, Hold, InForce, Paused, PromotionRule, Ruled};
 pub use ids::{
     ClusterName, Epoch, Incarnation, InstanceId, InvalidName, Order, PeerId, SystemIdentifier, Zone,
 };

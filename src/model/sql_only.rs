@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::cluster::Address;
+use super::directive::InForce;
 use super::ids::{ClusterName, Epoch, InstanceId, SystemIdentifier};
 use super::replication::{InstanceFacts, Position, Role};
 use super::time::Timestamp;
@@ -279,6 +280,8 @@ pub struct SqlView {
     pub now: Timestamp,
     /// How many voters there are among the peers, this one included.
     pub peers: usize,
+    /// What operators said and is in force, by this peer's wall clock.
+    pub directives: InForce,
     /// This peer's own sightings.
     pub instances: BTreeMap<InstanceId, SqlSighting>,
     /// How many of the other voters said that an instance is gone, and when they were asked.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::cluster::Cluster;
+use super::directive::InForce;
 use super::ids::{Epoch, Incarnation, InstanceId, Order};
 use super::report::{Database, DiskTrouble, Receiver, Report};
 use super::time::Timestamp;
@@ -30,6 +31,8 @@ pub struct View {
     pub leases_lapse_at: Timestamp,
     /// Whether nobody holds the longer lease of the recorded planned stop any more, nor ever will.
     pub stop_is_over: bool,
+    /// What operators said and is in force, by this peer's wall clock.
+    pub directives: InForce,
     /// The readings, by instance; none for an instance that was never heard.
     pub instances: BTreeMap<InstanceId, Sighting>,
     /// How many peers there are, this one included.

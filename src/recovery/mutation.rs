@@ -50,6 +50,10 @@ pub enum Mutation {
     BestCandidate,
     /// The longer lease of a planned stop is granted without a record of it.
     RecordedStop,
+    /// Recoveries begin although somebody switched automation off.
+    Held,
+    /// An instance is promoted although operators said that it must not be.
+    PromotionRule,
     /// Over SQL, one peer that finds the primary gone is enough.
     SqlMajority,
     /// Over SQL, standbys that still hear the primary do not stop a failover.
@@ -75,7 +79,7 @@ static EVERYWHERE: std::sync::OnceLock<Mutation> = std::sync::OnceLock::new();
 #[cfg(feature = "mutants")]
 impl Mutation {
     /// Every rule that the simulator breaks.
-    pub const ALL: [Mutation; 16] = [
+    pub const ALL: [Mutation; 18] = [
         Mutation::QuorumTest,
         Mutation::Gate,
         Mutation::GateOrder,
@@ -92,6 +96,8 @@ impl Mutation {
         Mutation::OwnSynchronousNames,
         Mutation::LeashKillsAll,
         Mutation::RecordedStop,
+        Mutation::Held,
+        Mutation::PromotionRule,
     ];
 
     /// The rules that are broken in the real binary alone, most of them because they live in its shell.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::broken;
-use crate::model::{Cluster, Durability, InstanceId, Standing, View, WalPosition};
+use crate::model::{Cluster, Durability, InstanceId, PromotionRule, Standing, View, WalPosition};
 
 use super::evidence::{Promise, Rejection};
 use super::reason::Reason;
@@ -98,13 +98,20 @@ fn may_hold(cluster: &Cluster, promises: &BTreeMap<InstanceId, Promise>) -> Vec<
     holders.filter(|id| !gave_it_up(id)).cloned().collect()
 }
 
-/// The best position; among equals one whose disk takes writes, a running instance, then the first name.
+/// Whether the instance may be promoted at all, as far as operators say.
+pub fn may_be_chosen(id: &InstanceId, view: &View) -> bool {
+    view.directives.rule(id) != PromotionRule::MustNot || broken!(PromotionRule)
+}
+
+/// The best position; among equals one whose disk takes writes, whom operators prefer, a running instance, then the
+/// first name.
 fn best(of: &Counted<'_>, view: &View) -> Option<InstanceId> {
     let rank = |(id, (position, running)): &(&&InstanceId, &(WalPosition, bool))| {
         let writes = view.disk_trouble(id).is_none();
         (
             *position,
             writes,
+            std::cmp::Reverse(view.directives.rule(id)),
             *running,
             std::cmp::Reverse((**id).clone()),
         )
@@ -132,10 +139,18 @@ pub fn elect(
         .filter(|(id, _)| !cluster.holders.contains(**id))
         .map(|(id, p)| (*id, *p))
         .collect();
-    let not_proven = || Reason::NotProven {
-        promised: all.len(),
-        needed,
-        missing: missing(cluster, promises),
+    let not_proven = || {
+        let forbidden = all.keys().filter(|id| !may_be_chosen(id, view));
+        let instances: Vec<_> = forbidden.map(|id| (*id).clone()).collect();
+        let is_enough = all.len() >= needed || cluster.durability == Durability::Async;
+        if is_enough && everybody_had_a_chance && !instances.is_empty() {
+            return Reason::MustNot { instances };
+        }
+        Reason::NotProven {
+            promised: all.len(),
+            needed,
+            missing: missing(cluster, promises),
+        }
     };
     let may_hold = may_hold(cluster, promises);
     let leases_ended = may_hold.is_empty() || view.now > view.leases_lapse_at;
@@ -149,20 +164,29 @@ pub fn elect(
         let fails = |id: &InstanceId| cluster.holders.contains(id) && view.disk_fails(id);
         let whole = all.iter().filter(|(id, _)| !fails(id));
         let whole: Counted<'_> = whole.map(|(id, p)| (*id, *p)).collect();
-        best(&whole, view)
-            .or_else(|| best(&all, view))
-            .filter(|_| everybody_had_a_chance)
+        let is_sent_more = |candidate: &InstanceId| {
+            let mut others = all.iter().filter(|(id, _)| !cluster.holders.contains(**id));
+            others.any(|(_, (position, _))| *position > all[candidate].0)
+        };
+        best(&open(&whole, view), view)
+            .or_else(|| best(&open(&all, view), view))
+            .filter(|it| everybody_had_a_chance && (!is_sent_more(it) || broken!(BestCandidate)))
             .map(|candidate| (candidate, proof))
-    } else if standbys.len() >= needed {
-        quorum(&standbys, view)
-    } else if all.len() >= needed && everybody_had_a_chance {
-        quorum(&all, view)
     } else {
-        last_primary(cluster, &all)
-            .filter(|candidate| {
-                everybody_had_a_chance && best(&all, view).as_ref() == Some(candidate)
-            })
-            .map(|candidate| (candidate, FenceProof::OldPrimaryPromised))
+        let early = (standbys.len() >= needed).then(|| quorum(needed, &standbys, view));
+        let late = || {
+            let is_enough = all.len() >= needed && everybody_had_a_chance;
+            is_enough.then(|| quorum(needed, &all, view)).flatten()
+        };
+        let last = || {
+            let last = last_primary(cluster, &all).filter(|candidate| {
+                everybody_had_a_chance
+                    && may_be_chosen(candidate, view)
+                    && best(&all, view).as_ref() == Some(candidate)
+            });
+            last.map(|candidate| (candidate, FenceProof::OldPrimaryPromised))
+        };
+        early.flatten().or_else(late).or_else(last)
     };
     match elected {
         Some(_) if cluster.failover_waits_for_leases() && !leases_ended => {
@@ -172,9 +196,25 @@ pub fn elect(
     }
 }
 
-fn quorum(of: &Counted<'_>, view: &View) -> Option<(InstanceId, FenceProof)> {
-    let counted = of.keys().map(|id| (*id).clone()).collect();
-    best(of, view).map(|candidate| (candidate, FenceProof::Quorum { counted }))
+/// Those of them that may be promoted.
+fn open<'a>(of: &Counted<'a>, view: &View) -> Counted<'a> {
+    let open = of.iter().filter(|(id, _)| may_be_chosen(id, view));
+    open.map(|(id, p)| (*id, *p)).collect()
+}
+
+/// The best of them that may be promoted. One that must not be is left out of the count where the others are enough to
+/// hold every acknowledged commit; where they are not, nobody takes its place who holds less.
+fn quorum(needed: usize, of: &Counted<'_>, view: &View) -> Option<(InstanceId, FenceProof)> {
+    let open = open(of, view);
+    let counted = if open.len() >= needed { &open } else { of };
+    let candidate = best(&open, view)?;
+    let position = open[&candidate].0;
+    let is_passed_over = counted.values().any(|(other, _)| *other > position);
+    if is_passed_over && !broken!(BestCandidate) {
+        return None;
+    }
+    let counted = counted.keys().map(|id| (*id).clone()).collect();
+    Some((candidate, FenceProof::Quorum { counted }))
 }
 
 fn missing(

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{InstanceId, WalPosition};
+use crate::model::{Held, InstanceId, WalPosition};
 
 /// Why a procedure waits or gives up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +91,38 @@ pub enum Reason {
         /// With which it begins.
         first: InstanceId,
     },
+    /// Somebody switched automation off.
+    Held(Held),
+    /// Whoever could be promoted must not be, by a promotion rule.
+    MustNot {
+        /// Who.
+        instances: Vec<InstanceId>,
+    },
+}
+
+impl Reason {
+    /// A stable word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Reason::Silent { .. } => "silent",
+            Reason::Failed { .. } => "failed",
+            Reason::NotProven { .. } => "not_proven",
+            Reason::Vetoed { .. } => "vetoed",
+            Reason::HeardByPeers { .. } => "heard_by_peers",
+            Reason::LeaseMayBeHeld { .. } => "lease_may_be_held",
+            Reason::NotCopiedYet { .. } => "not_copied_yet",
+            Reason::CatchingUp { .. } => "catching_up",
+            Reason::Asking => "asking",
+            Reason::NobodyReachable => "nobody_reachable",
+            Reason::Superseded => "superseded",
+            Reason::CannotPromote { .. } => "cannot_promote",
+            Reason::NoPrimary => "no_primary",
+            Reason::StandbysNotOffered { .. } => "standbys_not_offered",
+            Reason::OfferedElsewhere { .. } => "offered_elsewhere",
+            Reason::Held(held) => held.code(),
+            Reason::MustNot { .. } => "must_not",
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -154,6 +186,12 @@ impl fmt::Display for Reason {
             Reason::OfferedElsewhere { instance, first } => write!(
                 f,
                 "{instance} is offered with a database, and the cluster was created to begin with {first}, which has none"
+            ),
+            Reason::Held(held) => held.fmt(f),
+            Reason::MustNot { instances } => write!(
+                f,
+                "by its promotion rule {} must not be promoted, and nobody else holds as much",
+                list(instances)
             ),
         }
     }

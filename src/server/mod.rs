@@ -15,6 +15,7 @@ pub mod lease;
 pub mod leaving;
 pub mod limits;
 mod listen;
+mod look;
 mod machine;
 pub mod observe;
 pub mod propose;
@@ -37,9 +38,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::decision::{self, Plan};
-use crate::model::{ClusterName, PeerId, View};
-use crate::state::{ClusterState, State};
+use crate::model::{ClusterName, PeerId};
+use crate::state::State;
 
 pub use config::{Config, ConfigError, TopologyLogin};
 pub use credentials::issuer;
@@ -174,34 +174,6 @@ impl Peer {
             }
             is_new
         });
-    }
-
-    /// The readings of one cluster now.
-    pub fn view(&self, state: &ClusterState) -> View {
-        let cluster = &state.cluster;
-        let lapse_at = self.leases.lapse_at(cluster);
-        let peers = self.voters().len();
-        let now = clock::monotonic();
-        let awake = (now, self.vigil.since(now));
-        View {
-            stop_is_over: self.leases.stop_is_over(cluster, now),
-            ..self.board.view(&cluster.name, awake, lapse_at, peers)
-        }
-    }
-
-    /// Looks at one recorded cluster together with this peer's view of it and what follows from both.
-    pub fn look<R>(
-        &self,
-        cluster: &ClusterName,
-        look: impl FnOnce(&ClusterState, &View, &Plan) -> R,
-    ) -> Option<R> {
-        self.consensus.read(|state| {
-            let state = state.clusters.get(cluster)?;
-            // The view is built after the record is held: see `lease::renew`.
-            let view = self.view(state);
-            let plan = decision::decide(state, &view);
-            Some(look(state, &view, &plan))
-        })
     }
 
     /// The commands under way, in words: instance, action and order.

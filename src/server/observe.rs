@@ -6,7 +6,9 @@ use std::sync::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::model::view::SILENT_AFTER;
-use crate::model::{Answer, ClusterName, Failure, InstanceId, Report, Sighting, Timestamp, View};
+use crate::model::{
+    Answer, ClusterName, Failure, InForce, InstanceId, Report, Sighting, Timestamp, View,
+};
 
 /// Everything this peer has seen. A short lock that is never held across an await.
 #[derive(Default)]
@@ -201,6 +203,7 @@ impl Board {
             awake_since,
             leases_lapse_at,
             stop_is_over: false,
+            directives: InForce::default(),
             instances: seen.instances.iter().filter_map(sighting).collect(),
             peers,
             looks: looks(&seen.looks),

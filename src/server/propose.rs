@@ -7,9 +7,11 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::clock;
 use crate::model::{ClusterName, PeerId};
+use crate::recovery::Rejection;
 use crate::state::{
-    AccessChange, AccessCommand, AccessRefusal, Answer, Change, Command, Entry, FeatureLevel,
-    PeersChange, PeersCommand, PeersRefusal, Reply, SqlChange, SqlCommand,
+    AccessChange, AccessCommand, AccessRefusal, Answer, Change, Command, Directive,
+    DirectiveCommand, Entry, FeatureLevel, PeersChange, PeersCommand, PeersRefusal, Reply,
+    SqlChange, SqlCommand,
 };
 
 use super::Peer;
@@ -100,7 +102,7 @@ impl Peer {
     pub(super) async fn raise(&self, level: FeatureLevel) -> Result<FeatureLevel, NotRecorded> {
         match self.record(self.own_origin(), Entry::Raise(level)).await? {
             Answer::Raised(level) => Ok(level),
-            Answer::Cluster(_) | Answer::Peers(_) | Answer::Access(_) => {
+            Answer::Cluster(_) | Answer::Peers(_) | Answer::Access(_) | Answer::Directed(_) => {
                 Err(NotRecorded::KeyReused)
             }
         }
@@ -140,7 +142,9 @@ impl Peer {
         };
         match self.record(origin, Entry::Cluster(command)).await? {
             Answer::Cluster(reply) => Ok(reply),
-            Answer::Peers(_) | Answer::Access(_) | Answer::Raised(_) => Err(NotRecorded::KeyReused),
+            Answer::Peers(_) | Answer::Access(_) | Answer::Raised(_) | Answer::Directed(_) => {
+                Err(NotRecorded::KeyReused)
+            }
         }
     }
 
@@ -169,7 +173,9 @@ impl Peer {
         };
         match self.record(origin, Entry::Sql(command)).await? {
             Answer::Cluster(reply) => Ok(reply),
-            Answer::Peers(_) | Answer::Access(_) | Answer::Raised(_) => Err(NotRecorded::KeyReused),
+            Answer::Peers(_) | Answer::Access(_) | Answer::Raised(_) | Answer::Directed(_) => {
+                Err(NotRecorded::KeyReused)
+            }
         }
     }
 
@@ -183,7 +189,7 @@ impl Peer {
         let command = PeersCommand { at, change };
         match self.record(origin, Entry::Peers(command)).await? {
             Answer::Peers(reply) => Ok(reply),
-            Answer::Cluster(_) | Answer::Access(_) | Answer::Raised(_) => {
+            Answer::Cluster(_) | Answer::Access(_) | Answer::Raised(_) | Answer::Directed(_) => {
                 Err(NotRecorded::KeyReused)
             }
         }
@@ -199,7 +205,23 @@ impl Peer {
         let command = AccessCommand { at, change };
         match self.record(origin, Entry::Access(command)).await? {
             Answer::Access(reply) => Ok(reply),
-            Answer::Cluster(_) | Answer::Peers(_) | Answer::Raised(_) => {
+            Answer::Cluster(_) | Answer::Peers(_) | Answer::Raised(_) | Answer::Directed(_) => {
+                Err(NotRecorded::KeyReused)
+            }
+        }
+    }
+
+    /// Has what an operator says recorded, once however often it is proposed.
+    pub async fn propose_directive(
+        &self,
+        origin: Origin,
+        change: Directive,
+    ) -> Result<Result<(), Rejection>, NotRecorded> {
+        let at = clock::wall_millis();
+        let command = DirectiveCommand { at, change };
+        match self.record(origin, Entry::Directive(command)).await? {
+            Answer::Directed(reply) => Ok(reply),
+            Answer::Cluster(_) | Answer::Peers(_) | Answer::Access(_) | Answer::Raised(_) => {
                 Err(NotRecorded::KeyReused)
             }
         }

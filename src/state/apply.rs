@@ -7,6 +7,7 @@ use crate::model::{Durability, Epoch, InstanceId, Lineage, Member, Order, Standi
 use crate::recovery::proof::promises_needed;
 use crate::recovery::{Evidence, FenceProof, Handover, Rejection, Rejoin};
 
+use super::directives::{may_begin, may_elect};
 use super::history::{IN_TOTAL, Kind};
 use super::{ActiveRejoin, Change, ClusterState, Command, Reply, State};
 
@@ -45,18 +46,35 @@ impl State {
         if let Change::Record { evidence, .. } = &change {
             self.check_unknown(&name, evidence)?;
         }
+        let directives = self.directives.in_force(&name, at);
         let known = self.clusters.get_mut(&name);
         let state = known.ok_or_else(|| Rejection::Unknown(format!("cluster {name}")))?;
         match change {
             Change::Create(_) => Err(Rejection::WrongPhase),
-            Change::Begin { seen, cause } => state.begin(seen, &cause, at),
-            Change::Record { order, evidence } => state.record(order, &evidence, at),
+            Change::Begin { seen, cause } => {
+                may_begin(directives.holds_failover(state.cluster.of_failover()))?;
+                state.begin(seen, &cause, at)
+            }
+            Change::Record { order, evidence } => {
+                may_elect(&directives, &evidence)?;
+                let is_failover = state.fails_over(&evidence);
+                let recorded = state.record(order, &evidence, at);
+                // One that was promoted from other data than elected it ends without a primary.
+                if is_failover && recorded.is_ok() && state.is_established() {
+                    let epoch = state.cluster.epoch;
+                    self.directives.note_failover(&name, epoch, at);
+                }
+                recorded
+            }
             Change::Abandon { epoch, reason } => state.abandon(epoch, &reason.to_string(), at),
             Change::BeginRejoin {
                 epoch,
                 instance,
                 cause,
-            } => state.begin_rejoin(epoch, instance, &cause, at),
+            } => {
+                may_begin(directives.holds(Some(&instance)))?;
+                state.begin_rejoin(epoch, instance, &cause, at)
+            }
             Change::EndRejoin {
                 order,
                 instance,
@@ -94,6 +112,18 @@ impl ClusterState {
         self.history
             .begin(at, Kind::Handover, self.cluster.epoch, from, None, cause);
         Ok(self.order())
+    }
+
+    /// Whether this promotion is the end of a failover.
+    fn fails_over(&self, evidence: &Evidence) -> bool {
+        let is_first = matches!(
+            &self.handover,
+            Some(Handover::Promoting {
+                proof: FenceProof::Created,
+                ..
+            })
+        );
+        matches!(evidence, Evidence::Promoted { .. }) && !is_first
     }
 
     fn abandon(&mut self, epoch: Epoch, why: &str, at: u64) -> Reply {

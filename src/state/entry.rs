@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::PeerId;
+use crate::recovery::Rejection;
 
 use super::{
-    AccessCommand, AccessRefusal, Command, FeatureLevel, PeersCommand, PeersRefusal, Reply,
-    SqlCommand, State,
+    AccessCommand, AccessRefusal, Command, DirectiveCommand, FeatureLevel, PeersCommand,
+    PeersRefusal, Reply, SqlCommand, State,
 };
 
 /// One entry of the log. Variants are only ever added at the end.
@@ -22,6 +23,8 @@ pub enum Entry {
     Raise(FeatureLevel),
     /// About one cluster without agents.
     Sql(SqlCommand),
+    /// What an operator says of automation.
+    Directive(DirectiveCommand),
     /// Something that older builds cannot read.
     #[cfg(feature = "mutants")]
     Trial(FeatureLevel),
@@ -38,6 +41,8 @@ pub enum Answer {
     Access(Result<(), AccessRefusal>),
     /// To [`Entry::Raise`]: the level now.
     Raised(FeatureLevel),
+    /// To [`Entry::Directive`].
+    Directed(Result<(), Rejection>),
 }
 
 impl State {
@@ -49,6 +54,7 @@ impl State {
             Entry::Access(command) => Answer::Access(self.access.apply(command)),
             Entry::Raise(level) => Answer::Raised(self.raise(level)),
             Entry::Sql(command) => Answer::Cluster(self.apply_sql(command)),
+            Entry::Directive(command) => Answer::Directed(self.direct(command)),
             #[cfg(feature = "mutants")]
             Entry::Trial(_) => Answer::Raised(self.level),
         }

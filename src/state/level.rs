@@ -107,6 +107,7 @@ impl Entry {
             },
             Entry::Peers(_) | Entry::Access(_) | Entry::Raise(_) => FeatureLevel(1),
             Entry::Sql(_) => FeatureLevel(super::record::SQL_ONLY),
+            Entry::Directive(_) => FeatureLevel(super::record::DIRECTIVES),
             #[cfg(feature = "mutants")]
             Entry::Trial(level) => *level,
         }

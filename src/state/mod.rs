@@ -6,6 +6,7 @@ mod anew;
 pub mod apply;
 pub mod command;
 mod creation;
+pub mod directives;
 pub mod entry;
 #[cfg(test)]
 pub mod example;
@@ -27,6 +28,7 @@ use crate::recovery::{Handover, Rejoin};
 
 pub use access::{Access, AccessChange, AccessCommand, AccessRefusal, Guest, GuestInvitation};
 pub use command::{Change, Command, NewCluster, Reply};
+pub use directives::{Directive, DirectiveCommand, Directives, NewHold};
 pub use entry::{Answer, Entry};
 pub use history::{History, Kind, RecoveryRecord};
 pub use level::FeatureLevel;
@@ -46,6 +48,8 @@ pub struct State {
     pub level: FeatureLevel,
     /// Clusters without agents, by name; none before feature level 2.
     pub sql: BTreeMap<ClusterName, SqlState>,
+    /// What operators said; nothing before feature level 3.
+    pub directives: Directives,
 }
 
 /// What is replicated of one cluster.

@@ -11,9 +11,15 @@ use super::{FeatureLevel, State};
 
 /// From this level on, clusters without agents stand at the end.
 pub(super) const SQL_ONLY: u32 = 2;
+/// From this level on, what operators said stands behind them.
+pub(super) const DIRECTIVES: u32 = 3;
 
 fn has_sql(level: FeatureLevel) -> bool {
     level.number() >= SQL_ONLY
+}
+
+fn has_directives(level: FeatureLevel) -> bool {
+    level.number() >= DIRECTIVES
 }
 
 impl Serialize for State {
@@ -24,8 +30,9 @@ impl Serialize for State {
             access,
             level,
             sql,
+            directives,
         } = self;
-        let parts = if has_sql(*level) { 5 } else { 4 };
+        let parts = 4 + usize::from(has_sql(*level)) + usize::from(has_directives(*level));
         let mut written = to.serialize_tuple(parts)?;
         written.serialize_element(clusters)?;
         written.serialize_element(peers)?;
@@ -34,13 +41,16 @@ impl Serialize for State {
         if has_sql(*level) {
             written.serialize_element(sql)?;
         }
+        if has_directives(*level) {
+            written.serialize_element(directives)?;
+        }
         written.end()
     }
 }
 
 impl<'de> Deserialize<'de> for State {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<State, D::Error> {
-        from.deserialize_tuple(5, Parts)
+        from.deserialize_tuple(6, Parts)
     }
 }
 
@@ -70,6 +80,9 @@ impl<'de> Visitor<'de> for Parts {
         };
         if has_sql(state.level) {
             state.sql = part(&mut parts, 4)?;
+        }
+        if has_directives(state.level) {
+            state.directives = part(&mut parts, 5)?;
         }
         Ok(state)
     }

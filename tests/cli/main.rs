@@ -7,6 +7,7 @@ mod elections;
 mod fakes;
 mod installation;
 mod members;
+mod operating;
 mod orchestrator;
 mod pipes;
 mod reads;

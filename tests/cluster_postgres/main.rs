@@ -7,6 +7,7 @@ mod deposed;
 #[path = "../sql_only/group.rs"]
 #[allow(dead_code, reason = "other tests do more with it")]
 mod group;
+mod operating;
 mod planned_stop;
 mod problems;
 mod restore;

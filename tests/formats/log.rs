@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use primacy::model::{
     AccessRole, Address, ClusterName, Durability, Epoch, Incarnation, InstanceId, Lineage, Lsn,
-    Order, PeerId, Reads, Scope, SecretHash, SystemIdentifier, Timeline, TokenRecord, WalPosition,
-    Zone,
+    Order, PeerId, PromotionRule, Reads, Scope, SecretHash, SystemIdentifier, Timeline,
+    TokenRecord, WalPosition, Zone,
 };
 use primacy::recovery::{Evidence, FenceProof, Grounds, Promise, Reason};
 use primacy::state::command::NewMember;
 use primacy::state::{
-    AccessChange, AccessCommand, Change, Command, Entry, FeatureLevel, Guest, NewCluster,
-    PeersChange, PeersCommand,
+    AccessChange, AccessCommand, Change, Command, Directive, DirectiveCommand, Entry, FeatureLevel,
+    Guest, NewCluster, NewHold, PeersChange, PeersCommand,
 };
 use raft::{Key, Numbered};
 
@@ -253,6 +253,78 @@ fn access_changes() -> Vec<(&'static str, AccessChange)> {
     ]
 }
 
+fn directives() -> Vec<(&'static str, Directive)> {
+    let cluster = || ClusterName::new("demo").unwrap();
+    let hold = || NewHold {
+        length: Duration::from_secs(60),
+        owner: "ana".to_owned(),
+        reason: "why".to_owned(),
+    };
+    let instance = || id("b");
+    vec![
+        (
+            "pause",
+            Directive::Pause {
+                cluster: Some(cluster()),
+                hold: hold(),
+            },
+        ),
+        (
+            "pause_all",
+            Directive::Pause {
+                cluster: None,
+                hold: hold(),
+            },
+        ),
+        (
+            "downtime",
+            Directive::Downtime {
+                cluster: cluster(),
+                instance: instance(),
+                hold: hold(),
+            },
+        ),
+        (
+            "rule",
+            Directive::Rule {
+                cluster: cluster(),
+                instance: instance(),
+                rule: PromotionRule::MustNot,
+                length: Some(Duration::from_secs(60)),
+            },
+        ),
+        (
+            "uptime",
+            Directive::Uptime {
+                cluster: cluster(),
+                instance: instance(),
+            },
+        ),
+        (
+            "block",
+            Directive::Block {
+                cluster: cluster(),
+                period: Some(Duration::from_secs(60)),
+            },
+        ),
+        (
+            "acknowledge",
+            Directive::Acknowledge {
+                cluster: cluster(),
+                owner: "ana".to_owned(),
+                comment: "why".to_owned(),
+            },
+        ),
+        ("resume_all", Directive::Resume { cluster: None }),
+        (
+            "resume",
+            Directive::Resume {
+                cluster: Some(cluster()),
+            },
+        ),
+    ]
+}
+
 /// Every entry there is, by name.
 pub fn entries() -> Vec<(&'static str, Entry)> {
     let at = 1_700_000_000_000;
@@ -274,7 +346,14 @@ pub fn entries() -> Vec<(&'static str, Entry)> {
     let peers = peers.chain(access);
     let without_agents = crate::sql_only::entries();
     let all = clusters.chain(peers).chain([raise]);
-    all.chain(without_agents).collect()
+    let said = directives().into_iter();
+    let said = said.map(|(name, change)| (name, Entry::Directive(DirectiveCommand { at, change })));
+    let level = FeatureLevel::try_from(3).unwrap();
+    let raise = ("raise_to_3", Entry::Raise(level));
+    all.chain(without_agents)
+        .chain([raise])
+        .chain(said)
+        .collect()
 }
 
 #[test]

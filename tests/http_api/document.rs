@@ -249,6 +249,7 @@ async fn the_openapi_document_and_the_routes_are_the_same() {
         let path = path
             .replace("{cluster}", "none")
             .replace("{peer}", "9")
+            .replace("{instance}", "none")
             .replace("{name}", "none")
             .replace("{code}", "503");
         let response = group.call(1, method.clone(), &path, "").await;

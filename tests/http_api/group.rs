@@ -198,6 +198,12 @@ impl Group {
         (response.status().as_u16(), body)
     }
 
+    pub async fn delete(&self, id: u64, path: &str) -> (u16, Value) {
+        let response = self.call(id, Method::DELETE, path, "").await;
+        let body = serde_json::from_slice(response.body()).unwrap();
+        (response.status().as_u16(), body)
+    }
+
     /// The leader that every running peer names.
     pub async fn leader(&self) -> u64 {
         let deadline = tokio::time::Instant::now() + WITHIN;

@@ -8,6 +8,7 @@ mod bounds;
 mod checks;
 mod connections;
 mod crowd;
+mod directives;
 mod document;
 mod group;
 mod heavy;

@@ -8,12 +8,14 @@ use crate::world::World;
 
 mod ambush;
 mod injection;
+mod said;
 
 use ambush::Ambush;
 use injection::thaw;
+use said::resume;
 
 /// The classes of faults; the run fails if one of them never occurred.
-pub const CLASSES: [&str; 42] = [
+pub const CLASSES: [&str; 46] = [
     "kill_postmaster",
     "kill_postgres",
     "kill_node",
@@ -56,6 +58,10 @@ pub const CLASSES: [&str; 42] = [
     "orphans_unseen",
     "planned_stop",
     "planned_stop_and_leaders",
+    "pause",
+    "downtime",
+    "must_not",
+    "block",
 ];
 
 /// Faults that are possible at any moment.
@@ -185,6 +191,7 @@ impl Faults {
         self.ends.clear();
         self.ambushes.clear();
         world.network.heal();
+        resume(world);
         for host in 0..world.hosts.len() {
             thaw(world, host);
             let node = &mut world.hosts[host];

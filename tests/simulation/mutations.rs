@@ -25,6 +25,8 @@ fn belongs(rule: Mutation) -> &'static [Rule] {
         M::OnlyRenewalGrants | M::HeartbeatBeforeGrant | M::LeashKillsAll | M::RecordedStop => {
             &[R::OneAcknowledges]
         }
+        M::Held => &[R::HeldIsLeftAlone],
+        M::PromotionRule => &[R::MustNotIsNotElected],
         M::PersistedPromise => &[R::EpochsOnlyGrow],
         M::OwnSynchronousNames => &[R::NoAcknowledgedWriteLost, R::OneAcknowledges],
         // Broken in the real binary only.

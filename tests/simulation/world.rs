@@ -8,11 +8,14 @@ use primacy::decision::{Plan, decide};
 use primacy::duty::{Act, Outcome, Tenure};
 
 use primacy::model::{
-    Address, ClusterName, Durability, Epoch, Failure, InstanceId, Lsn, Order, PlannedStop, Reads,
-    Sighting, Timestamp, View, Zone, view::SILENT_AFTER,
+    Address, ClusterName, Durability, Epoch, Failure, InForce, InstanceId, Lsn, Order, PlannedStop,
+    Reads, Sighting, Timestamp, View, Zone, view::SILENT_AFTER,
 };
 use primacy::recovery::{Action, Evidence, Step};
-use primacy::state::{Change, ClusterState, Command, NewCluster, State, command::NewMember};
+use primacy::state::{
+    Change, ClusterState, Command, Directive, DirectiveCommand, Entry, NewCluster, State,
+    command::NewMember,
+};
 
 use crate::disk::{Disk, Record, Trouble};
 use crate::host::{Effect, Host, HostClock, TICK};
@@ -162,6 +165,22 @@ impl World {
 
     pub fn cluster(&self) -> &ClusterState {
         &self.state.clusters[&self.name]
+    }
+
+    /// What operators said and is in force.
+    pub fn said(&self) -> InForce {
+        self.state.directives.in_force(&self.name, self.now * TICK)
+    }
+
+    /// Has what an operator says recorded at once.
+    pub fn direct(&mut self, change: Directive) {
+        let at = self.now * TICK;
+        let command = DirectiveCommand { at, change };
+        self.state.apply_entry(Entry::Directive(command));
+    }
+
+    pub fn name(&self) -> ClusterName {
+        self.name.clone()
     }
 
     pub fn say(&mut self, what: impl FnOnce() -> String) {

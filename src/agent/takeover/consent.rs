@@ -48,7 +48,7 @@ pub fn write(folder: &Path, consent: &Consent) -> Result<(), Error> {
 
 /// Where the server that runs has its socket, if it is not where the agent would put it.
 pub(super) fn socket_elsewhere(config: &AgentConfig) -> Result<Option<PathBuf>, Error> {
-    let postmaster = processes::postmaster(&Place::of(&config.data))?;
+    let postmaster = processes::postmaster(Place::of(&config.data))?;
     let found = postmaster.and_then(|it| it.socket_folder);
     Ok(found.filter(|folder| *folder != config.socket_folder()))
 }

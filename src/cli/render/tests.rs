@@ -1,7 +1,7 @@
 //! What people read.
 
 use super::*;
-use crate::http::views::FindingView;
+use crate::http::views::{FindingView, HoldView};
 
 #[test]
 fn columns_are_aligned() {
@@ -85,6 +85,9 @@ fn instance(name: &str, role: &str, state: &str) -> InstanceView {
         planned_stop_until: None,
         standing: "voter".to_owned(),
         incarnation: 1,
+        downtime: None,
+        promotion_rule: "neutral".to_owned(),
+        promotion_rule_until: None,
         rejoin: None,
         age_ms: Some(100),
         connected: true,
@@ -106,6 +109,9 @@ fn view(primary: Option<&str>, phase: &str, instances: Vec<InstanceView>) -> Clu
         primary: primary.map(str::to_owned),
         primary_address: None,
         phase: phase.to_owned(),
+        pause: None,
+        block_seconds: None,
+        blocked: None,
         instances,
         findings: vec![FindingView {
             code: "Some".to_owned(),
@@ -241,4 +247,31 @@ PEER  ADDRESS  ZONE  ROLE                                LEASE  VOTE  BEHIND  TE
 4     h:7004   -     invited until 2026-01-01T00:00:00Z  -      no    -       -     -         -
 ";
     assert_eq!(text, expected);
+}
+
+#[test]
+fn a_pause_is_shown_on_every_screen_and_is_no_trouble() {
+    let hold = HoldView {
+        since: "s".to_owned(),
+        until: "u".to_owned(),
+        owner: "ana".to_owned(),
+        reason: "patch".to_owned(),
+        everywhere: true,
+    };
+    let mut a = instance("a", "primary", "running");
+    a.downtime = Some(hold.clone());
+    a.promotion_rule = "must_not".to_owned();
+    let mut view = view(Some("a"), "serving", vec![a]);
+    view.findings[0].code = "Paused".to_owned();
+    view.pause = Some(hold);
+    let text = cluster(&view);
+    for line in [
+        "demo   HEALTHY ",
+        "PAUSE every cluster until u by ana: patch\n",
+        "DOWN  a in downtime until u by ana: patch\n",
+        "RULE  a: must_not\n",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+    assert!(!text.contains("WARN"), "{text}");
 }

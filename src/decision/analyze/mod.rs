@@ -6,6 +6,7 @@ mod diverged_standby;
 mod failing_disk;
 mod multiple_primaries;
 mod no_primary;
+mod paused;
 mod primary_blocked_on_sync;
 mod primary_read_only;
 mod stalled_primary;
@@ -32,6 +33,7 @@ const ANALYSES: &[Analysis] = &[
     standby_not_replicating::analyze,
     standby_behind::analyze,
     weak_commits::analyze,
+    paused::analyze,
 ];
 
 /// Everything that is wrong, most severe first.

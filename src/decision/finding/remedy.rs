@@ -74,6 +74,12 @@ impl Finding {
             Finding::WeakCommits { .. } => {
                 "set synchronous_commit = on for these, or accept that a failover may lose what they wrote"
             }
+            Finding::FailoverBlocked { .. } => {
+                "look why the primary fails so often; primacy ack lets the failover proceed, and so does the end of the block period"
+            }
+            Finding::Paused { .. } => {
+                "nothing is begun by itself until it ends, in the status; primacy resume ends it now; leases and fencing go on"
+            }
         }
     }
 }

@@ -147,6 +147,22 @@ impl fmt::Display for Finding {
                  standby ({})",
                 settings.join("; ")
             ),
+            Finding::FailoverBlocked { epoch } => write!(
+                f,
+                "a failover is blocked: that of epoch {epoch} is within the block period, and nobody has acknowledged it"
+            ),
+            Finding::Paused {
+                everywhere,
+                owner,
+                reason,
+            } => {
+                let what = if *everywhere {
+                    "every cluster"
+                } else {
+                    "the cluster"
+                };
+                write!(f, "{what} is paused by {owner}: {reason}")
+            }
         }
     }
 }

@@ -261,6 +261,10 @@ fn begin(plan: &mut SqlPlan, state: &SqlState, view: &SqlView, cause: String) {
         plan.waiting.push(SqlReason::AgentsRequired);
         return;
     }
+    if let Some(held) = view.directives.holds_failover(cluster.primary.as_ref()) {
+        plan.waiting.push(SqlReason::Held(held));
+        return;
+    }
     let gone_since = cluster
         .primary
         .as_ref()

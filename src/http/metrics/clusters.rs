@@ -65,6 +65,11 @@ fn record(page: &mut Page, view: &ClusterView) {
         "How many standbys a commit waits for",
         view.standby_acks as u64,
     );
+    one(
+        "cluster_paused",
+        "1 while it, or every cluster, is paused: nothing is begun by itself",
+        u64::from(view.pause.is_some()),
+    );
     let mut problems = BTreeMap::<&str, u64>::new();
     for finding in &view.findings {
         *problems.entry(&finding.code).or_default() += 1;
@@ -107,6 +112,11 @@ fn members(page: &mut Page, view: &ClusterView) {
         "member_counts",
         "1 if its promise counts, 0 while it recovers",
         all().map(|(labels, it)| (labels, u64::from(it.standing == "voter"))),
+    );
+    page.gauges(
+        "member_in_downtime",
+        "1 while it is in downtime: no recovery of it is begun by itself",
+        all().map(|(labels, it)| (labels, u64::from(it.downtime.is_some()))),
     );
     page.gauges(
         "member_lag_bytes",

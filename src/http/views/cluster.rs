@@ -9,13 +9,14 @@ use crate::decision::{Finding, Plan};
 use crate::model::{
     Database, Durability, InstanceId, Lsn, Receiver, Sighting, Standing, Stopped, View, WalPosition,
 };
-use crate::recovery::{Reason, Step};
+use crate::recovery::Step;
 use crate::state::ClusterState;
 
+use super::directive::{BlockView, HoldView, block_of, pause_of, said_of};
 use super::finding::{FindingView, finding_view};
 
 /// A failure that was not repeated for this long is over.
-pub(super) const FAILURE_SHOWN_FOR: std::time::Duration = std::time::Duration::from_secs(10);
+pub(super) const FAILURE_SHOWN_FOR: Duration = Duration::from_secs(10);
 
 /// One cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +48,15 @@ pub struct ClusterView {
     pub primary_address: Option<String>,
     /// `serving`, `no_primary`, or the phase of the handover under way.
     pub phase: String,
+    /// The pause that is in force, if any: nothing is begun by itself.
+    #[serde(default)]
+    pub pause: Option<HoldView>,
+    /// For how many seconds a failover keeps another one off; none if it does not.
+    #[serde(default)]
+    pub block_seconds: Option<u64>,
+    /// The last failover, while it keeps another one off.
+    #[serde(default)]
+    pub blocked: Option<BlockView>,
     /// Its instances.
     pub instances: Vec<InstanceView>,
     /// What is wrong, most severe first.
@@ -94,6 +104,15 @@ pub struct InstanceView {
     pub standing: String,
     /// The recorded filling of its data folder.
     pub incarnation: u32,
+    /// Its downtime, if one is in force: no recovery of it is begun by itself.
+    #[serde(default)]
+    pub downtime: Option<HoldView>,
+    /// `prefer`, `neutral`, `prefer_not` or `must_not`: whether it is promoted rather than another one that holds as much.
+    #[serde(default)]
+    pub promotion_rule: String,
+    /// When that rule ends, RFC 3339 in UTC; none if it is pinned or neutral.
+    #[serde(default)]
+    pub promotion_rule_until: Option<String>,
     /// The phase of its rejoin, if one is under way.
     pub rejoin: Option<String>,
     /// The age of its last report, in ms; none if the answering peer never heard it.
@@ -159,6 +178,7 @@ pub(in crate::http) fn cluster_view(
         (None, None) => "no_primary",
     };
     let address = |id: &InstanceId| Some(cluster.members.get(id)?.address.to_string());
+    let held = view.directives.holds_failover(cluster.of_failover());
     ClusterView {
         name: cluster.name.to_string(),
         system_identifier: cluster.identity.map(|identity| identity.to_string()),
@@ -172,6 +192,9 @@ pub(in crate::http) fn cluster_view(
         primary: cluster.primary.as_ref().map(ToString::to_string),
         primary_address: cluster.primary.as_ref().and_then(address),
         phase: phase.to_owned(),
+        pause: pause_of(&view.directives),
+        block_seconds: view.directives.block_period.map(|it| it.as_secs()),
+        blocked: block_of(&view.directives),
         instances: cluster
             .members
             .keys()
@@ -180,14 +203,14 @@ pub(in crate::http) fn cluster_view(
         findings: plan
             .findings
             .iter()
-            .map(|finding| finding_view(finding, since(finding)))
+            .map(|finding| finding_view(finding, since(finding), held.as_ref()))
             .collect(),
         waiting: plan
             .waiting
             .iter()
             .map(|(subject, reason)| WaitView {
                 instance: subject.as_ref().map(ToString::to_string),
-                code: code(reason).to_owned(),
+                code: reason.code().to_owned(),
                 text: reason.to_string(),
             })
             .collect(),
@@ -238,6 +261,7 @@ fn instance_view(id: &InstanceId, state: &ClusterState, view: &View) -> Instance
     let position = sighting.and_then(position);
     let is_primary = cluster.primary.as_ref() == Some(id);
     let (role, observed) = observed(id, view, sighting);
+    let said = said_of(&view.directives, id);
     InstanceView {
         name: id.to_string(),
         zone: member.zone.to_string(),
@@ -265,6 +289,9 @@ fn instance_view(id: &InstanceId, state: &ClusterState, view: &View) -> Instance
         }
         .to_owned(),
         incarnation: member.incarnation.0,
+        downtime: said.downtime,
+        promotion_rule: said.promotion_rule,
+        promotion_rule_until: said.promotion_rule_until,
         rejoin: state
             .rejoins
             .get(id)
@@ -329,27 +356,6 @@ fn lag(of: Option<WalPosition>, state: &ClusterState, view: &View) -> Option<u64
     let (of, primary) = (of?, position(primary)?);
     let Lsn(end) = primary.lsn;
     (of.timeline == primary.timeline).then(|| end.saturating_sub(of.lsn.0))
-}
-
-/// A stable word for a reason.
-fn code(reason: &Reason) -> &'static str {
-    match reason {
-        Reason::Silent { .. } => "silent",
-        Reason::Failed { .. } => "failed",
-        Reason::NotProven { .. } => "not_proven",
-        Reason::Vetoed { .. } => "vetoed",
-        Reason::HeardByPeers { .. } => "heard_by_peers",
-        Reason::LeaseMayBeHeld { .. } => "lease_may_be_held",
-        Reason::NotCopiedYet { .. } => "not_copied_yet",
-        Reason::CatchingUp { .. } => "catching_up",
-        Reason::Asking => "asking",
-        Reason::NobodyReachable => "nobody_reachable",
-        Reason::Superseded => "superseded",
-        Reason::CannotPromote { .. } => "cannot_promote",
-        Reason::NoPrimary => "no_primary",
-        Reason::StandbysNotOffered { .. } => "standbys_not_offered",
-        Reason::OfferedElsewhere { .. } => "offered_elsewhere",
-    }
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::decision::Finding;
+use crate::model::Held;
 
 /// A finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,8 +37,13 @@ pub struct ProblemView {
     pub finding: FindingView,
 }
 
-/// One finding, which stands since that wall time in milliseconds.
-pub(super) fn finding_view(finding: &Finding, since: Option<u64>) -> FindingView {
+/// One finding, which stands since that wall time in milliseconds. While automation is held no failover follows.
+pub(super) fn finding_view(
+    finding: &Finding,
+    since: Option<u64>,
+    held: Option<&Held>,
+) -> FindingView {
+    let held = held.filter(|_| finding.is_actionable());
     FindingView {
         code: finding.code().to_owned(),
         text: finding.to_string(),
@@ -47,7 +53,12 @@ pub(super) fn finding_view(finding: &Finding, since: Option<u64>) -> FindingView
             .map(ToString::to_string)
             .collect(),
         since: since.map(clock::text_of),
-        actionable: finding.is_actionable(),
-        remedy: finding.remedy().to_owned(),
+        actionable: finding.is_actionable() && held.is_none(),
+        remedy: held.map_or_else(|| finding.remedy().to_owned(), what_holds),
     }
+}
+
+/// What follows while automation is held: nothing.
+pub(super) fn what_holds(held: &Held) -> String {
+    format!("nothing while {held}")
 }

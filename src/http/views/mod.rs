@@ -2,6 +2,7 @@
 
 mod access;
 mod cluster;
+mod directive;
 mod finding;
 mod orchestrator;
 mod peers;
@@ -11,9 +12,12 @@ mod sql_only;
 pub use access::{GuestView, TokenView};
 pub(super) use cluster::cluster_view;
 pub use cluster::{ClusterView, InstanceView, StepView, WaitView};
+pub(super) use directive::hold_view;
+pub use directive::{BlockView, HoldView, PauseView};
 pub use finding::{FindingView, ProblemView};
 pub use orchestrator::{
     OrchestratorAnswerView, OrchestratorHealthView, OrchestratorNodeView, OrchestratorRaftView,
+    OrchestratorSwitchView,
 };
 pub use peers::{
     INVITED, InvitedView, JOINING, LeaderView, MembersView, PeerView, TransferredView,

@@ -81,3 +81,15 @@ pub struct OrchestratorNodeView {
     /// Always empty.
     pub token: String,
 }
+
+/// `/api/check-global-recoveries`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct OrchestratorSwitchView {
+    /// `OK`.
+    pub code: String,
+    /// In words.
+    pub message: String,
+    /// `enabled` or `disabled`.
+    pub details: String,
+}

@@ -13,7 +13,8 @@ use crate::server::sql_only::Adoption;
 use crate::state::SqlState;
 
 use super::cluster::{ClusterView, FAILURE_SHOWN_FOR, InstanceView, StepView, WaitView, millis};
-use super::finding::FindingView;
+use super::directive::{block_of, pause_of, said_of};
+use super::finding::{FindingView, what_holds};
 
 /// A cluster that there is, as it would be recorded or was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +150,7 @@ pub(in crate::http) fn sql_cluster_view(
         guarantee = format!("{guarantee}; {LATE}");
     }
     let members = cluster.members.keys();
+    let held = view.directives.holds_failover(primary);
     ClusterView {
         name: cluster.name.to_string(),
         system_identifier: Some(cluster.system.to_string()),
@@ -167,6 +169,9 @@ pub(in crate::http) fn sql_cluster_view(
             .and_then(|id| cluster.members.get(id))
             .map(|member| member.address.to_string()),
         phase: phase.to_owned(),
+        pause: pause_of(&view.directives),
+        block_seconds: view.directives.block_period.map(|it| it.as_secs()),
+        blocked: block_of(&view.directives),
         instances: members.map(|id| instance(id, state, view)).collect(),
         findings: plan
             .findings
@@ -180,8 +185,11 @@ pub(in crate::http) fn sql_cluster_view(
                     .map(ToString::to_string)
                     .collect(),
                 since: since(finding).map(clock::text_of),
-                actionable: finding.is_actionable(),
-                remedy: finding.remedy().to_owned(),
+                actionable: finding.is_actionable() && held.is_none(),
+                remedy: match &held {
+                    Some(held) if finding.is_actionable() => what_holds(held),
+                    Some(_) | None => finding.remedy().to_owned(),
+                },
             })
             .collect(),
         waiting: plan
@@ -238,6 +246,7 @@ fn instance(id: &InstanceId, state: &SqlState, view: &SqlView) -> InstanceView {
     let failure = seen.and_then(|seen| seen.failure.as_ref());
     let failure = failure.filter(|it| view.now.since(it.at) <= FAILURE_SHOWN_FOR);
     let failure = failure.map(|it| format!("{} ({})", it.reason, it.order));
+    let said = said_of(&view.directives, id);
     InstanceView {
         name: id.to_string(),
         zone: String::new(),
@@ -263,6 +272,9 @@ fn instance(id: &InstanceId, state: &SqlState, view: &SqlView) -> InstanceView {
         }
         .to_owned(),
         incarnation: 0,
+        downtime: said.downtime,
+        promotion_rule: said.promotion_rule,
+        promotion_rule_until: said.promotion_rule_until,
         rejoin: None,
         age_ms: last.map(|look| millis(view.now.since(look.at))),
         connected: facts.is_some(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::example::{at, cluster, id, primary, view};
-use crate::model::{DiskTrouble, Durability, Incarnation, Lineage, Reads, Timestamp};
+use crate::model::{DiskTrouble, Durability, Incarnation, Lineage, Reads, Ruled, Timestamp};
 
 fn promise(position: WalPosition) -> Promise {
     Promise {
@@ -254,4 +254,56 @@ fn among_equals_one_that_can_write_is_elected() {
     let seen = view([("b", full)]);
     assert_eq!(elect(&quorum, &two, &view([]), true).unwrap().0, id("b"));
     assert_eq!(elect(&quorum, &two, &seen, true).unwrap().0, id("c"));
+}
+
+/// A view in which operators said this of these.
+fn ruled(rules: &[(&str, PromotionRule)]) -> View {
+    let mut view = view([]);
+    let until = None;
+    let rules = rules.iter();
+    view.directives.rules = rules
+        .map(|(name, rule)| (id(name), Ruled { rule: *rule, until }))
+        .collect();
+    view
+}
+
+#[test]
+fn a28_among_equals_whom_operators_prefer_is_elected_and_never_one_that_holds_less() {
+    use PromotionRule::{Prefer, PreferNot};
+    let quorum = cluster(&["a", "b", "c"], Durability::Quorum { standbys: 1 });
+    let equal = promises(&[("b", at(2, 20)), ("c", at(2, 20))]);
+    let elected = |of, view: &View| elect(&quorum, of, view, true).unwrap().0;
+    assert_eq!(elected(&equal, &ruled(&[])), id("b"));
+    assert_eq!(elected(&equal, &ruled(&[("c", Prefer)])), id("c"));
+    assert_eq!(elected(&equal, &ruled(&[("b", PreferNot)])), id("c"));
+    let behind = promises(&[("b", at(2, 21)), ("c", at(2, 20))]);
+    let rules = ruled(&[("c", Prefer), ("b", PreferNot)]);
+    assert_eq!(elected(&behind, &rules), id("b"));
+}
+
+#[test]
+fn a28_who_must_not_be_promoted_never_is_and_nothing_acknowledged_is_lost_for_it() {
+    let rules = ruled(&[("c", PromotionRule::MustNot)]);
+    let must_not = || Reason::MustNot {
+        instances: vec![id("c")],
+    };
+    let quorum = cluster(&["a", "b", "c"], Durability::Quorum { standbys: 1 });
+    let equal = promises(&[("b", at(2, 20)), ("c", at(2, 20))]);
+    assert_eq!(elect(&quorum, &equal, &rules, true).unwrap().0, id("b"));
+    // b may lack what a acknowledged and c has.
+    let behind = promises(&[("b", at(2, 19)), ("c", at(2, 20))]);
+    assert_eq!(elect(&quorum, &behind, &rules, true), Err(must_not()));
+    // With the promise of the old primary two are enough without c.
+    let all = promises(&[("a", at(2, 20)), ("b", at(2, 19)), ("c", at(2, 20))]);
+    let (candidate, proof) = elect(&quorum, &all, &rules, true).unwrap();
+    assert_eq!(candidate, id("a"));
+    assert!(check(&quorum, &all, &candidate, &proof).is_ok());
+
+    let asynchronous = cluster(&["a", "b", "c"], Durability::Async);
+    let mut late = rules.clone();
+    late.now = late.leases_lapse_at.after(Duration::from_millis(1));
+    assert_eq!(elect(&asynchronous, &behind, &late, true), Err(must_not()));
+    let (candidate, proof) = elect(&asynchronous, &equal, &late, true).unwrap();
+    assert_eq!(candidate, id("b"));
+    assert!(check(&asynchronous, &equal, &candidate, &proof).is_ok());
 }

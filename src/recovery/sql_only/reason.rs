@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::InstanceId;
+use crate::model::{Held, InstanceId};
 
 /// Why a procedure waits or gives up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub enum SqlReason {
     },
     /// The cluster is to be failed over by agents alone.
     AgentsRequired,
+    /// Somebody switched automation off.
+    Held(Held),
     /// Peers and instances are being asked.
     Asking,
     /// The last try failed; it is tried again.
@@ -74,6 +76,7 @@ impl SqlReason {
             SqlReason::NotProven { .. } => "not_proven",
             SqlReason::RuleUnclear { .. } => "rule_unclear",
             SqlReason::AgentsRequired => "agents_required",
+            SqlReason::Held(held) => held.code(),
             SqlReason::Asking => "asking",
             SqlReason::Failed { .. } => "failed",
             SqlReason::Undecided { .. } => "undecided",
@@ -121,6 +124,7 @@ impl fmt::Display for SqlReason {
             SqlReason::AgentsRequired => f.write_str(
                 "fence is \"required\" and there are no agents: without them an old primary cannot be kept from writing",
             ),
+            SqlReason::Held(held) => held.fmt(f),
             SqlReason::Asking => f.write_str("asking peers and instances"),
             SqlReason::Failed { instance, why } => write!(f, "{instance}: {why}; tried again"),
             SqlReason::Undecided { instance } => write!(

@@ -198,6 +198,7 @@ impl Board {
                     .collect(),
                 rule_since: seen.rule.as_ref().map(|(_, since)| *since),
                 leaderless_since: seen.leaderless_since,
+                ..SqlView::default()
             }
         })
     }

@@ -110,8 +110,12 @@ impl Peer {
     ) -> Option<R> {
         let peers = self.voters().len();
         self.consensus.read(|state| {
+            let said = state.directives.in_force(cluster, clock::wall_millis());
             let state = state.sql.get(cluster)?;
-            let view = self.sql.board.view(cluster, clock::monotonic(), peers);
+            let view = SqlView {
+                directives: said,
+                ..self.sql.board.view(cluster, clock::monotonic(), peers)
+            };
             let plan = decide(state, &view);
             Some(look(state, &view, &plan))
         })

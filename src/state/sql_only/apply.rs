@@ -27,6 +27,7 @@ impl State {
             self.sql.insert(name, state);
             return Ok(order);
         }
+        let directives = self.directives.in_force(&name, at);
         let unknown = || Rejection::Unknown(format!("cluster {name} without agents"));
         let state = self.sql.get_mut(&name).ok_or_else(unknown)?;
         match change {
@@ -34,10 +35,26 @@ impl State {
             SqlChange::Forget => {
                 let order = state.order();
                 self.sql.remove(&name);
+                self.directives.forget(&name);
                 Ok(order)
             }
-            SqlChange::Begin { seen, cause, named } => state.begin(seen, &cause, named, at),
-            SqlChange::Record { order, evidence } => state.record(order, &evidence, at),
+            SqlChange::Begin { seen, cause, named } => {
+                let held = directives.holds_failover(state.cluster.primary.as_ref());
+                match held.filter(|_| named.is_none()) {
+                    Some(held) => Err(Rejection::Invalid(held.to_string())),
+                    None => state.begin(seen, &cause, named, at),
+                }
+            }
+            SqlChange::Record { order, evidence } => {
+                let is_failover = state.handover.as_ref().is_some_and(|it| it.named.is_none())
+                    && matches!(evidence, SqlEvidence::Promoted { .. });
+                let recorded = state.record(order, &evidence, at);
+                if is_failover && recorded.is_ok() {
+                    let epoch = state.cluster.epoch;
+                    self.directives.note_failover(&name, epoch, at);
+                }
+                recorded
+            }
             SqlChange::Abandon { epoch, why } => state.abandon(epoch, &why, at),
             SqlChange::Observe { order, observed } => state.observe(order, observed, at),
         }

@@ -1,8 +1,10 @@
 //! One fault, done to the world.
 
 use primacy::duty::Replay;
+use primacy::model::PromotionRule;
 
 use super::ambush::Ambush;
+use super::said::{block, hold, rule};
 use super::{End_, Faults};
 use crate::disk::{Disk, Fault, Trouble};
 use crate::host::{Host, Leaving, TICK};
@@ -212,6 +214,10 @@ impl Faults {
                     self.schedule.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
                 }
             }
+            "pause" => hold(world, None, long),
+            "block" => block(world, Some(long)),
+            "downtime" => hold(world, Some(target), long),
+            "must_not" => rule(world, random_host, PromotionRule::MustNot, Some(long)),
             "crash_in_handover" => self.ambushes.push(Ambush::Handover),
             "crash_at_fence" => self.ambushes.push(Ambush::ArmedFence),
             "slow_promotion" => self.ambushes.push(Ambush::Promotion),

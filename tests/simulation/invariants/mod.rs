@@ -4,6 +4,8 @@ mod epochs_only_grow;
 mod fenced_stays_fenced;
 mod followers_are_not_leashed;
 mod healthy_is_left_alone;
+mod held_is_left_alone;
+mod must_not_is_not_elected;
 mod no_acknowledged_write_lost;
 mod one_acknowledges;
 mod one_handover;
@@ -27,6 +29,8 @@ pub enum Rule {
     FencedStaysFenced,
     OneHandover,
     HealthyIsLeftAlone,
+    HeldIsLeftAlone,
+    MustNotIsNotElected,
     FollowersAreNotLeashed,
     TimelinesAreUnique,
     StrictReads,
@@ -56,6 +60,8 @@ pub struct Invariants {
     fenced_stays_fenced: fenced_stays_fenced::Check,
     one_handover: one_handover::Check,
     healthy_is_left_alone: healthy_is_left_alone::Check,
+    held_is_left_alone: held_is_left_alone::Check,
+    must_not_is_not_elected: must_not_is_not_elected::Check,
     timelines_are_unique: timelines_are_unique::Check,
     stuck_is_replaced: stuck_is_replaced::Check,
 }
@@ -78,6 +84,11 @@ impl Invariants {
             (
                 Rule::HealthyIsLeftAlone,
                 self.healthy_is_left_alone.tick(world),
+            ),
+            (Rule::HeldIsLeftAlone, self.held_is_left_alone.tick(world)),
+            (
+                Rule::MustNotIsNotElected,
+                self.must_not_is_not_elected.tick(world),
             ),
             (
                 Rule::FollowersAreNotLeashed,

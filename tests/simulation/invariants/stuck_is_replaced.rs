@@ -41,7 +41,11 @@ fn stuck(world: &World) -> Option<usize> {
     let primary = state.cluster.primary.as_ref()?;
     let primary = world.hosts.iter().find(|host| host.id == *primary)?;
     let members = state.cluster.members.values();
+    // Nothing begins, or whoever holds most may not be chosen.
+    let said = world.said();
+    let is_held = said.holds_failover(Some(&primary.id)).is_some() || !said.rules.is_empty();
     let is_quiet = state.handover.is_none()
+        && !is_held
         && members.into_iter().all(|it| it.standing == Standing::Voter)
         && world.network.is_calm()
         && world.peers.iter().all(|peer| peer.works())

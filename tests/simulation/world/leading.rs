@@ -79,6 +79,7 @@ impl World {
             now,
             stop_is_over: leader.tenure.as_ref().is_some_and(is_over),
             awake_since: leader.awake_since,
+            directives: self.said(),
             leases_lapse_at: leader.tenure.as_ref().map_or(Timestamp(u64::MAX), lapse),
             instances: leader.sightings.clone(),
             peers: self.peers.len(),
