@@ -202,7 +202,11 @@ pub async fn primary(
         serving.map(|primary| state.cluster.members[primary].address.to_string())
     });
     let found = found.or_else(|| {
-        peer.look_over_sql(&cluster, |state, _, _| {
+        peer.look_over_sql(&cluster, |state, _, plan| {
+            let is_dead = |it: &SqlFinding| matches!(it, SqlFinding::DeadPrimary { .. });
+            if plan.findings.iter().any(is_dead) {
+                return None;
+            }
             let primary = state.cluster.primary.as_ref()?;
             let member = state.cluster.members.get(primary)?;
             Some(member.address.to_string())

@@ -319,6 +319,24 @@ pub enum SyncPolicy {
     },
 }
 
+impl SyncPolicy {
+    /// How many standbys a commit needs, and how many of these names count for it, compared without case; none where no
+    /// standby is named.
+    pub fn needs_of<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Option<(usize, usize)> {
+        let (needed, of): (u8, Vec<&str>) = match self {
+            SyncPolicy::Any { n, of } => (*n, of.iter().map(String::as_str).collect()),
+            SyncPolicy::First { n, of } => (*n, of.iter().map(String::as_str).collect()),
+            SyncPolicy::Async | SyncPolicy::SemiSync { .. } => return None,
+        };
+        let is_named = |name: &str| {
+            of.iter()
+                .any(|it| *it == "*" || it.eq_ignore_ascii_case(name))
+        };
+        let named = names.into_iter().filter(|name| is_named(name)).count();
+        Some((usize::from(needed), named))
+    }
+}
+
 /// What commits wait for, and whether they do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncState {

@@ -181,7 +181,7 @@ async fn a_fenced_standby_acknowledges_nothing_more_and_knows_where_it_ends() {
 async fn a_standby_with_paused_or_delayed_replay_is_fenced() {
     let (a, b) = (id("pg-a"), id("pg-b"));
     // On a busy machine the proof may come too late, and then it is stopped: also a fence, but not the one to be seen.
-    let mut attempts = 5;
+    let mut attempts = 10;
     loop {
         let mut rig = Rig::new().await;
         rig.pair(&a, &b).await;

@@ -52,6 +52,27 @@ pub enum SqlFinding {
         /// Why it is not helped; none if it may mend by itself, or is being helped.
         why: Option<String>,
     },
+    /// One that lives lets nobody look at it.
+    Refuses {
+        /// Who.
+        instance: InstanceId,
+        /// In its words.
+        why: String,
+    },
+    /// The primary accepts no writes from sessions that do not ask for them, and no change of primary is why.
+    PrimaryReadOnly {
+        /// Who.
+        instance: InstanceId,
+    },
+    /// Fewer standbys stream than a commit needs.
+    PrimaryBlockedOnSync {
+        /// Who.
+        instance: InstanceId,
+        /// How many a commit needs.
+        needed: usize,
+        /// How many of those that are named stream.
+        streaming: usize,
+    },
     /// Nobody can say whose flush a commit waits for.
     RuleUnclear {
         /// Why.
@@ -79,6 +100,9 @@ impl SqlFinding {
             SqlFinding::DeposedPrimary { .. } => "DeposedPrimary",
             SqlFinding::StandbyNotReplicating { .. } => "StandbyNotReplicating",
             SqlFinding::RuleUnclear { .. } => "RuleUnclear",
+            SqlFinding::Refuses { .. } => "Refuses",
+            SqlFinding::PrimaryReadOnly { .. } => "PrimaryReadOnly",
+            SqlFinding::PrimaryBlockedOnSync { .. } => "PrimaryBlockedOnSync",
         }
     }
 }
@@ -90,6 +114,9 @@ impl SqlFinding {
             SqlFinding::DeadPrimary { instance, .. }
             | SqlFinding::UnreachablePrimary { instance, .. }
             | SqlFinding::DeposedPrimary { instance, .. }
+            | SqlFinding::Refuses { instance, .. }
+            | SqlFinding::PrimaryReadOnly { instance }
+            | SqlFinding::PrimaryBlockedOnSync { instance, .. }
             | SqlFinding::StandbyNotReplicating { instance, .. } => std::slice::from_ref(instance),
             SqlFinding::MultiplePrimaries { instances } => instances,
             SqlFinding::NoPrimary
@@ -104,6 +131,9 @@ impl SqlFinding {
             SqlFinding::DeadPrimary { instance, .. }
             | SqlFinding::UnreachablePrimary { instance, .. }
             | SqlFinding::DeposedPrimary { instance, .. }
+            | SqlFinding::Refuses { instance, .. }
+            | SqlFinding::PrimaryReadOnly { instance }
+            | SqlFinding::PrimaryBlockedOnSync { instance, .. }
             | SqlFinding::StandbyNotReplicating { instance, .. } => Some(instance),
             SqlFinding::MultiplePrimaries { .. }
             | SqlFinding::NoPrimary
@@ -122,6 +152,9 @@ impl SqlFinding {
             | SqlFinding::DeposedPrimary { .. }
             | SqlFinding::AllStandbyNotReplicating { .. }
             | SqlFinding::StandbyNotReplicating { .. }
+            | SqlFinding::Refuses { .. }
+            | SqlFinding::PrimaryReadOnly { .. }
+            | SqlFinding::PrimaryBlockedOnSync { .. }
             | SqlFinding::RuleUnclear { .. } => false,
         }
     }
@@ -147,6 +180,15 @@ impl SqlFinding {
             SqlFinding::AllStandbyNotReplicating { .. }
             | SqlFinding::StandbyNotReplicating { .. } => {
                 "Primacy gives back a source that it took away; else look at its log and its primary_conninfo"
+            }
+            SqlFinding::Refuses { .. } => {
+                "primacy preflight says of a server what its peers lack there; until they can look at it, it counts for nothing"
+            }
+            SqlFinding::PrimaryReadOnly { .. } => {
+                "ALTER SYSTEM RESET default_transaction_read_only, and reload, unless somebody wants it so"
+            }
+            SqlFinding::PrimaryBlockedOnSync { .. } => {
+                "commits wait until enough of the standbys in synchronous_standby_names stream; name those that do"
             }
             SqlFinding::RuleUnclear { .. } => {
                 "name the standbys in synchronous_standby_names by their application_name, each with one of its own"
@@ -202,6 +244,22 @@ impl fmt::Display for SqlFinding {
                     None => Ok(()),
                 }
             }
+            SqlFinding::Refuses { instance, why } => {
+                write!(f, "{instance} lives and lets nobody look at it: {why}")
+            }
+            SqlFinding::PrimaryReadOnly { instance } => write!(
+                f,
+                "default_transaction_read_only is on at the primary {instance}"
+            ),
+            SqlFinding::PrimaryBlockedOnSync {
+                instance,
+                needed,
+                streaming,
+            } => write!(
+                f,
+                "a commit at {instance} waits for {needed} of the standbys in synchronous_standby_names, and {streaming} of them \
+                 stream"
+            ),
             SqlFinding::RuleUnclear { why } => {
                 write!(f, "whose flush commits wait for cannot be told: {why}")
             }

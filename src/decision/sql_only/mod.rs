@@ -119,6 +119,7 @@ fn judge(plan: &mut SqlPlan, state: &SqlState, view: &SqlView, primary: &Instanc
         return;
     }
     let gone_by = view.gone_by(primary);
+    upkeep::refusal(plan, view, primary);
     if view.opinion(primary) != Opinion::Gone {
         return;
     }

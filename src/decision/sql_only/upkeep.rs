@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use crate::model::sql_only::end_of;
-use crate::model::{InstanceFacts, InstanceId, Opinion, Role, SqlMember, SqlView, SyncRule};
+use crate::model::sql_only::{Outcome, end_of};
+use crate::model::{
+    InstanceFacts, InstanceId, Opinion, ReplicaFacts, Role, SqlMember, SqlView, SyncRule,
+};
 use crate::recovery::sql_only::next::failed;
 use crate::recovery::sql_only::{SqlAction, SqlStep};
 use crate::state::{Observed, SqlChange, SqlState};
@@ -23,11 +25,61 @@ pub(super) fn keep(plan: &mut SqlPlan, state: &SqlState, view: &SqlView) {
         return;
     };
     for id in cluster.members.keys().filter(|id| *id != primary) {
-        if let Some(facts) = view.fresh(id) {
-            standby(plan, state, view, (id, facts));
+        match view.fresh(id) {
+            Some(facts) => standby(plan, state, view, (id, facts)),
+            None if view.opinion(id) == Opinion::Gone => {
+                plan.findings.push(SqlFinding::StandbyNotReplicating {
+                    instance: id.clone(),
+                    why: Some("nobody answers there".to_owned()),
+                });
+            }
+            None => refusal(plan, view, id),
         }
     }
     weaken(plan, state, view);
+    if let Some(facts) = view.fresh(primary).filter(|it| it.role == Role::Primary) {
+        primary_findings(plan, state, primary, facts);
+    }
+}
+
+/// Whether a server that lives lets this peer look at it.
+pub(super) fn refusal(plan: &mut SqlPlan, view: &SqlView, id: &InstanceId) {
+    let look = view.instances.get(id).and_then(|seen| seen.last.as_ref());
+    if let Some(Outcome::Refused(why)) = look.map(|look| &look.outcome)
+        && view.opinion(id) == Opinion::Lives
+    {
+        plan.findings.push(SqlFinding::Refuses {
+            instance: id.clone(),
+            why: why.clone(),
+        });
+    }
+}
+
+/// What keeps a primary that serves from committing.
+fn primary_findings(
+    plan: &mut SqlPlan,
+    state: &SqlState,
+    primary: &InstanceId,
+    facts: &InstanceFacts,
+) {
+    if facts.read_only_default && state.quieted.is_none() {
+        plan.findings.push(SqlFinding::PrimaryReadOnly {
+            instance: primary.clone(),
+        });
+    }
+    let streams = |it: &&ReplicaFacts| it.state == "streaming";
+    let names = facts.replicas.iter().filter(streams);
+    let names = names.map(|it| it.application_name.as_str());
+    let needs = facts.sync.policy.as_ref().and_then(|it| it.needs_of(names));
+    if let Some((needed, streaming)) = needs
+        && streaming < needed
+    {
+        plan.findings.push(SqlFinding::PrimaryBlockedOnSync {
+            instance: primary.clone(),
+            needed,
+            streaming,
+        });
+    }
 }
 
 /// Also while the primary changes: a weaker rule counts from its first commit on.

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::proof::{self, SqlProof};
+use super::rule::sync_of;
 use super::{SqlAction, SqlEvidence, SqlHandover, SqlPhase, SqlReason, SqlStep, rule_of};
 use crate::broken;
 use crate::model::sql_only::end_of;
 use crate::model::{
     Address, InstanceFacts, InstanceId, Lineage, Opinion, Order, Role, SqlCluster, SqlView,
-    SyncPolicy, SyncRule, WalPosition,
+    WalPosition,
 };
 use crate::recovery::RETRY_AFTER;
 
@@ -237,7 +238,7 @@ impl SqlHandover {
         }
         let action = SqlAction::Promote {
             at_least: position,
-            sync: sync_of(cluster, candidate, facts),
+            sync: sync_of(cluster, candidate, facts, view),
             beside: self.beside(cluster),
         };
         one(candidate, order, action)
@@ -253,10 +254,11 @@ fn elected(
     let Some(facts) = view.fresh(&candidate) else {
         return SqlNext::Wait(SqlReason::Asking);
     };
-    let serves = match sync_of(cluster, &candidate, facts) {
-        Some(_) => cluster.rule.clone(),
-        None => rule_of(&cluster.members, &candidate, facts),
-    };
+    let mut as_primary = facts.clone();
+    if let Some(policy) = sync_of(cluster, &candidate, facts, view) {
+        as_primary.sync.policy = Some(policy);
+    }
+    let serves = rule_of(&cluster.members, &candidate, &as_primary);
     SqlNext::Record(SqlEvidence::Elected {
         candidate,
         proof,
@@ -283,30 +285,6 @@ pub fn failed(instance: &InstanceId, order: Order, view: &SqlView) -> Option<Sql
     is_of_now.then(|| SqlReason::Failed {
         instance: instance.clone(),
         why: failure.reason.clone(),
-    })
-}
-
-/// What the candidate's commits must wait for; none to leave what it has: its own setting, or too few standbys that could
-/// be waited for.
-fn sync_of(
-    cluster: &SqlCluster,
-    candidate: &InstanceId,
-    facts: &InstanceFacts,
-) -> Option<SyncPolicy> {
-    let SyncRule::Any { acks, voters, .. } = &cluster.rule else {
-        return None;
-    };
-    if facts.sync.policy != Some(SyncPolicy::Async) {
-        return None;
-    }
-    let names: BTreeSet<String> = voters
-        .iter()
-        .filter(|id| *id != candidate)
-        .filter_map(|id| cluster.members.get(id)?.application_name.clone())
-        .collect();
-    (names.len() >= usize::from(*acks)).then_some(SyncPolicy::Any {
-        n: *acks,
-        of: names,
     })
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{InstanceFacts, InstanceId, SqlMember, SyncPolicy, SyncRule};
+use crate::model::{
+    InstanceFacts, InstanceId, SqlCluster, SqlMember, SqlView, SyncPolicy, SyncRule,
+};
 
 /// The rule that a primary was seen to have. `FIRST k` is counted as `ANY k`: which were the first changes with every
 /// connection, so a commit may be on any of them.
@@ -52,4 +54,38 @@ pub fn rule_of(
         voters,
         unknown: u32::try_from(unknown).unwrap_or(u32::MAX),
     }
+}
+
+/// What the candidate's commits must wait for; none to leave what it has: its own setting, where those whom it names can
+/// follow it, or too few standbys that could be waited for.
+pub(super) fn sync_of(
+    cluster: &SqlCluster,
+    candidate: &InstanceId,
+    facts: &InstanceFacts,
+    view: &SqlView,
+) -> Option<SyncPolicy> {
+    let SyncRule::Any { acks, voters, .. } = &cluster.rule else {
+        return None;
+    };
+    let name_of = |id: &InstanceId| cluster.members.get(id)?.application_name.clone();
+    let is_there = |id: &InstanceId| view.fresh(id).is_some_and(|it| it.role.is_in_recovery());
+    let others = || cluster.members.keys().filter(|id| *id != candidate);
+    let there: BTreeSet<String> = others()
+        .filter(|id| is_there(id))
+        .filter_map(name_of)
+        .collect();
+    match &facts.sync.policy {
+        Some(SyncPolicy::Async) => {}
+        // Copied from somebody who was the primary once, it may name those alone who are gone, or itself.
+        Some(policy @ (SyncPolicy::Any { .. } | SyncPolicy::First { .. })) => {
+            let needs = policy.needs_of(there.iter().map(String::as_str));
+            if needs.is_some_and(|(needed, named)| named >= needed) {
+                return None;
+            }
+        }
+        Some(SyncPolicy::SemiSync { .. }) | None => return None,
+    }
+    let voters = voters.iter().filter(|id| *id != candidate);
+    let of: BTreeSet<String> = voters.filter_map(name_of).chain(there).collect();
+    (of.len() >= usize::from(*acks)).then_some(SyncPolicy::Any { n: *acks, of })
 }

@@ -62,7 +62,14 @@ impl Peer {
         fence: FenceDemand,
     ) -> Result<Adoption, NotAdopted> {
         let access = self.sql.access.clone().ok_or(NotAdopted::NoAccess)?;
-        let (provider, topology) = walk::walk(&access, given).await;
+        let (provider, topology) = walk::walk(&access, given.clone()).await;
+        let silent = |it: &&Address| topology.failed.contains_key(*it);
+        if let Some(address) = given.iter().skip(1).find(silent) {
+            let why = &topology.failed[address];
+            return Err(NotAdopted::NoCluster(format!(
+                "instances: {address} was given and is none of this cluster: {why}"
+            )));
+        }
         let adopted = adopted(&topology, fence).map_err(NotAdopted::NoCluster)?;
         let primary = &adopted.members[&adopted.primary].address;
         let waits = |facts: &InstanceFacts| facts.sync.commits_wait;

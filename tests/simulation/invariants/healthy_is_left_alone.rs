@@ -1,7 +1,7 @@
 //! A primary that has served its standbys without interruption loses neither its epoch nor its processes; nor does
 //! one that cannot write if nobody else could.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use primacy::model::{Timestamp, view::SILENT_AFTER};
 
@@ -17,6 +17,8 @@ const SERVED_FOR: u64 = 90;
 #[derive(Default)]
 pub struct Check {
     serving: Option<Serving>,
+    /// When the disk of a host took no writes last.
+    troubled_at: BTreeMap<usize, u64>,
 }
 
 /// A primary that serves, since when, and the standbys that have heard it all that time.
@@ -55,8 +57,12 @@ impl Check {
                 _ => {}
             }
         }
+        for host in world.hosts.iter().filter(|it| !it.writes(world.now)) {
+            self.troubled_at.insert(host.index, world.now);
+        }
         let enough = world.cluster().cluster.durability.standby_acks().max(1);
-        let primary = world.hosts.iter().find(|host| is_up(world, host.index));
+        let mut hosts = world.hosts.iter();
+        let primary = hosts.find(|host| self.is_up(world, host.index));
         self.serving = primary.and_then(|primary| {
             let hearing = hearing(world, primary.index);
             let before = self
@@ -80,27 +86,30 @@ impl Check {
     }
 }
 
-/// How long a disk must have taken no writes before its agent must have said so, in ticks: a probe is due, is
-/// late, is reported, and the report is on its way.
+/// How long a disk must have taken no writes, or taken them again, before its agent must have said so, in ticks: a probe is
+/// due, is late, is reported, and the report is on its way.
 const DISK_IS_KNOWN: u64 = 200;
 
-/// Whether the disk of the primary works, or for long has been no worse than every other.
-fn is_best_disk(world: &World, primary: usize) -> bool {
-    let fails = |host: &Host| world.now - host.wrote_at > DISK_IS_KNOWN;
-    world.hosts[primary].writes(world.now) || world.hosts.iter().all(fails)
-}
+impl Check {
+    /// Whether the disk of the primary is known to work, or for long has been no worse than every other.
+    fn is_best_disk(&self, world: &World, primary: usize) -> bool {
+        let troubled_at = self.troubled_at.get(&primary);
+        let fails = |host: &Host| world.now - host.wrote_at > DISK_IS_KNOWN;
+        troubled_at.is_none_or(|at| world.now - at > DISK_IS_KNOWN) || world.hosts.iter().all(fails)
+    }
 
-/// Whether it is the recorded primary, holds its lease and can acknowledge.
-fn is_up(world: &World, index: usize) -> bool {
-    let host = &world.hosts[index];
-    let leased = host
-        .deadline
-        .is_some_and(|until| host.clock.now(world.now) < until);
-    let commits = |p: &Postgres| p.postmaster && p.can_acknowledge(world.now);
-    world.cluster().cluster.primary.as_ref() == Some(&host.id)
-        && leased
-        && is_best_disk(world, index)
-        && host.postgres.as_ref().is_some_and(commits)
+    /// Whether it is the recorded primary, holds its lease and can acknowledge.
+    fn is_up(&self, world: &World, index: usize) -> bool {
+        let host = &world.hosts[index];
+        let leased = host
+            .deadline
+            .is_some_and(|until| host.clock.now(world.now) < until);
+        let commits = |p: &Postgres| p.postmaster && p.can_acknowledge(world.now);
+        world.cluster().cluster.primary.as_ref() == Some(&host.id)
+            && leased
+            && self.is_best_disk(world, index)
+            && host.postgres.as_ref().is_some_and(commits)
+    }
 }
 
 /// The standbys that hear it and can say so.
