@@ -87,13 +87,16 @@ impl Instance {
         let (name, source) = (format!("s{}", self.place()), self.primary().port());
         let conninfo = format!("host={HOST} port={source} user=replicator application_name={name}");
         let lsn = self.lsn();
+        let replicas = self.replicas();
+        // Else no commit of it would ever be acknowledged, and the cluster would not be healthy.
+        let is_alone = !is_standby && replicas.is_none();
         vec![
             text(is_standby),
             text(self.system()),
             text(self.port()),
             text(of_standby(&conninfo).unwrap_or_default()),
             text(of_standby(&name).unwrap_or_default()),
-            text("ANY 1 (s1, s2)"),
+            text(if is_alone { "" } else { "ANY 1 (s1, s2)" }),
             text("on"),
             text("off"),
             of_standby("not paused"),
@@ -114,7 +117,7 @@ impl Instance {
             text("15.18 (Debian 15.18-0+deb12u1)"),
             of_standby("false"),
             text(1_700_000_000_000_000 + u64::from(self.port())),
-            self.replicas(),
+            replicas,
         ]
     }
 
