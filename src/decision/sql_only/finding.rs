@@ -127,18 +127,9 @@ impl SqlFinding {
 
     /// Whom it is about, where one is made for each instance of which it is true.
     pub fn subject(&self) -> Option<&InstanceId> {
-        match self {
-            SqlFinding::DeadPrimary { instance, .. }
-            | SqlFinding::UnreachablePrimary { instance, .. }
-            | SqlFinding::DeposedPrimary { instance, .. }
-            | SqlFinding::Refuses { instance, .. }
-            | SqlFinding::PrimaryReadOnly { instance }
-            | SqlFinding::PrimaryBlockedOnSync { instance, .. }
-            | SqlFinding::StandbyNotReplicating { instance, .. } => Some(instance),
-            SqlFinding::MultiplePrimaries { .. }
-            | SqlFinding::NoPrimary
-            | SqlFinding::AllStandbyNotReplicating { .. }
-            | SqlFinding::RuleUnclear { .. } => None,
+        match self.instances() {
+            [instance] => Some(instance),
+            _ => None,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::broken;
 use crate::model::sql_only::end_of;
 use crate::model::{FenceDemand, InstanceFacts, InstanceId, Opinion, Role, SqlView, SyncRule};
 use crate::recovery::sql_only::next::{is_cascade, is_dead, lineage_of};
-use crate::recovery::sql_only::{SqlNext, SqlPhase, SqlReason, SqlStep, proof};
+use crate::recovery::sql_only::{SqlNext, SqlReason, SqlStep, proof};
 use crate::state::{Observed, SqlChange, SqlState};
 
 pub use crate::recovery::sql_only::rule_of;
@@ -147,7 +147,8 @@ fn judge(plan: &mut SqlPlan, state: &SqlState, view: &SqlView, primary: &Instanc
     plan.findings.push(finding);
     if !promoted.is_empty() {
         found(plan, state, view, &promoted);
-    } else if may_replace(state) {
+    } else if state.handover.is_none() {
+        // One that only repoints gives up by itself when its primary is dead.
         begin(plan, state, view, cause);
     }
 }
@@ -166,21 +167,6 @@ fn counts(state: &SqlState, view: &SqlView, primary: &InstanceId, answer: Primar
         known: standbys.len(),
         reachable: reachable().count(),
         replicating: reachable().filter(replicates).count(),
-    }
-}
-
-/// Whether another change of primary may begin: one that only repoints gives up by itself when its primary is dead.
-fn may_replace(state: &SqlState) -> bool {
-    let phase = state.handover.as_ref().map(|it| &it.phase);
-    match phase {
-        None => true,
-        Some(
-            SqlPhase::Quieting { .. }
-            | SqlPhase::Revoking { .. }
-            | SqlPhase::Promoting { .. }
-            | SqlPhase::Repointing { .. }
-            | SqlPhase::Done,
-        ) => false,
     }
 }
 

@@ -54,11 +54,6 @@ impl Postgres {
         }
     }
 
-    /// Keeps nothing more of an instance.
-    pub fn forget(&self, of: &Address) {
-        self.known().remove(of);
-    }
-
     fn known(&self) -> MutexGuard<'_, BTreeMap<Address, Known>> {
         self.known.lock().expect("no holder of the sessions panics")
     }
