@@ -1,5 +1,5 @@
 # Thin: each target is what a user could type. All install what they need, or say what is missing.
-.PHONY: help install release broken demo bench bench-peers bench-probing idle jepsen wan soak mutants test power-cuts simulation fuzz ci
+.PHONY: help install release broken demo bench bench-peers bench-probing idle jepsen wan soak noise mutants test power-cuts simulation fuzz ci
 
 SEEDS ?= 100000
 TRIALS ?= 20
@@ -70,6 +70,11 @@ wan: release # rounds with zones 100 ms apart there and back, in the network wan
 soak: release # the same over all faults for hours; FOR=2h SEED=1
 	@./.ci/install faults
 	$(JEPSEN) soak --for $(FOR) --seed $(SEED) --folder $(TARGET)/soak
+
+noise: FOR = 20m
+noise: release # lost frames, taken processors and short pauses, so long for each durability: nobody may be replaced; FOR=20m SEED=1
+	@./.ci/install faults
+	$(JEPSEN) run --rounds 0 --noise $(FOR) --seed $(SEED) --folder $(TARGET)/noise
 
 mutants: broken # break one safety rule after the other in the real binary: each must be caught; MUTANTS="lease-end quorum-test"
 	@./.ci/install faults

@@ -8,10 +8,13 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::broken;
+use crate::clock;
+use crate::duty::Word;
 use crate::duty::gate::{self, PromiseRecord, Refusal};
 use crate::host::{Error, durable};
 use crate::model::{Epoch, Order};
@@ -102,6 +105,7 @@ pub fn group_in(folder: &Path) -> Option<String> {
 pub struct PromiseStore {
     path: PathBuf,
     record: Option<PromiseRecord>,
+    word: Word,
     _lock: FolderLock,
 }
 
@@ -115,8 +119,7 @@ impl PromiseStore {
             None => None,
             Some(Ok(record)) => Some(record),
             Some(Err(error)) => {
-                let aside =
-                    folder.join(format!("{PROMISE}.damaged-{}", crate::clock::wall_stamp()));
+                let aside = folder.join(format!("{PROMISE}.damaged-{}", clock::wall_stamp()));
                 tracing::error!(%error, kept = %aside.display(), "the promise is damaged; nothing is obeyed before the present epoch is adopted");
                 durable::rename(&path, &aside).map_err(GateError::Disk)?;
                 None
@@ -124,6 +127,7 @@ impl PromiseStore {
         };
         Ok(PromiseStore {
             path,
+            word: Word::at_start(record.as_ref(), clock::boottime()),
             record,
             _lock: lock,
         })
@@ -147,7 +151,8 @@ impl PromiseStore {
     /// Admits an order and returns once it is on disk.
     /// Errors: [`GateError::Refused`]; [`GateError::Disk`], after which nothing counts as promised.
     pub async fn admit(&mut self, order: Order) -> Result<Admission, GateError> {
-        let record = gate::admit(self.record.as_ref(), order).map_err(GateError::Refused)?;
+        let record =
+            gate::admit(self.record.as_ref(), order, self.word()).map_err(GateError::Refused)?;
         let group = record.group.clone();
         self.keep(record).await?;
         Ok(Admission { order, group })
@@ -155,8 +160,24 @@ impl PromiseStore {
 
     /// Admits a lease of this order and returns once that is on disk. Errors: as [`PromiseStore::admit`].
     pub async fn admit_lease(&mut self, order: Order) -> Result<(), GateError> {
-        let record = gate::admit_lease(self.record.as_ref(), order).map_err(GateError::Refused)?;
+        let record = gate::admit_lease(self.record.as_ref(), order, self.word())
+            .map_err(GateError::Refused)?;
         self.keep(record).await
+    }
+
+    /// How long its word to back the primary still lasts.
+    pub fn word(&self) -> Duration {
+        self.word.remaining(clock::boottime())
+    }
+
+    /// Gives the word to back the primary of `epoch`, and returns once its mark is on disk. Errors: why not, in words.
+    pub async fn back(&mut self, epoch: Epoch) -> Result<(), String> {
+        let given = self
+            .word
+            .give(self.record.as_ref(), epoch, clock::boottime());
+        let record = given.map_err(|why| why.to_string())?;
+        let kept = self.keep(record).await;
+        kept.map_err(|error| format!("its word cannot be kept on disk: {error}"))
     }
 
     /// Takes over the present epoch of a Raft group, read linearizably. Never goes back.
@@ -170,6 +191,7 @@ impl PromiseStore {
             group: group.to_owned(),
             order,
             promotion_asked: true,
+            backs: false,
         };
         self.keep(record).await
     }
@@ -186,7 +208,9 @@ impl PromiseStore {
         }
     }
 
-    async fn keep(&mut self, record: PromiseRecord) -> Result<(), GateError> {
+    async fn keep(&mut self, mut record: PromiseRecord) -> Result<(), GateError> {
+        // A word that is over needs no mark any more.
+        record.backs &= !self.word().is_zero();
         if self.record.as_ref() == Some(&record) {
             return Ok(());
         }

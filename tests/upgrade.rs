@@ -93,7 +93,7 @@ impl Group {
         let mut command = Command::new(env!("CARGO_BIN_EXE_primacy"));
         command.arg("server").arg("--config").arg(file);
         if build == Build::Next {
-            command.env("PRIMACY_MUTANT_LEVEL", "4");
+            command.env("PRIMACY_MUTANT_LEVEL", "5");
         }
         let child = command
             .stdin(Stdio::null())
@@ -189,13 +189,13 @@ async fn a_group_is_upgraded_and_taken_back_until_all_are_new() {
     let mut group = Group::start().await;
     for peer in 0..3 {
         let reached =
-            |told: &Value| told["feature_level"] == 3 && told["feature_level_spoken"] == 3;
+            |told: &Value| told["feature_level"] == 4 && told["feature_level_spoken"] == 4;
         group.until(peer, "of the present level", reached).await;
     }
     // Forward, but for one; a build of the next level leads and tries what the last one cannot read.
     for peer in 0..2 {
         group.replace(peer, Build::Next);
-        let speaks = |told: &Value| told["feature_level_spoken"] == 4 && told["leader"].is_u64();
+        let speaks = |told: &Value| told["feature_level_spoken"] == 5 && told["leader"].is_u64();
         group.until(peer, "of the next build", speaks).await;
         group.change(&format!("forward-{peer}")).await;
     }
@@ -213,15 +213,15 @@ async fn a_group_is_upgraded_and_taken_back_until_all_are_new() {
     let refused = [
         "next level",
         "TooNew",
-        "needed: FeatureLevel(4)",
-        "reached: FeatureLevel(3)",
+        "needed: FeatureLevel(5)",
+        "reached: FeatureLevel(4)",
     ];
     assert!(
         (0..2).any(|peer| group.said(peer, &refused)),
         "nobody tried what the last peer cannot read"
     );
     group
-        .until(2, "serving", |told| told["feature_level"] == 3)
+        .until(2, "serving", |told| told["feature_level"] == 4)
         .await;
 
     // Back, and forward again: nothing has risen.
@@ -235,7 +235,7 @@ async fn a_group_is_upgraded_and_taken_back_until_all_are_new() {
     }
     for peer in 0..3 {
         group
-            .until(peer, "risen", |told| told["feature_level"] == 4)
+            .until(peer, "risen", |told| told["feature_level"] == 5)
             .await;
     }
     group.change("risen").await;
@@ -243,7 +243,7 @@ async fn a_group_is_upgraded_and_taken_back_until_all_are_new() {
     // From now on the present build stops rather than guess, and the others go on.
     group.replace(0, Build::Present);
     let began = Instant::now();
-    let words = ["feature level 4, this version speaks up to 3"];
+    let words = ["feature level 5, this version speaks up to 4"];
     while !group.said(0, &words) {
         assert!(began.elapsed() < DEADLINE, "it does not say why");
         sleep(POLL).await;
@@ -253,6 +253,6 @@ async fn a_group_is_upgraded_and_taken_back_until_all_are_new() {
     group.change("without").await;
     group.run(0, Build::Next);
     group
-        .until(0, "there again", |told| told["feature_level"] == 4)
+        .until(0, "there again", |told| told["feature_level"] == 5)
         .await;
 }

@@ -45,6 +45,11 @@ impl Claim {
         self.until(is_outvoted).await;
     }
 
+    /// Whether more peers turned this agent away, for another of its instance, than welcomed it.
+    pub fn is_outvoted(&self) -> bool {
+        is_outvoted(&self.verdicts.borrow())
+    }
+
     async fn until(&self, holds: impl Fn(&BTreeMap<usize, Verdict>) -> bool) {
         let mut watch = self.verdicts.subscribe();
         // It cannot end: its sender is our own.

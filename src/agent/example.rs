@@ -12,6 +12,7 @@ use crate::gate::{FolderLock, PromiseStore};
 use crate::host::{Account, Binaries};
 use crate::model::{Epoch, Order};
 use crate::provider::{Endpoint, LocalPostgres};
+use crate::security::Wire;
 
 pub fn order(epoch: u64, number: u32) -> Order {
     Order {
@@ -56,6 +57,7 @@ pub fn tools(root: &Path) -> Tools {
         leash: LeashKeeper::new(root.join("nowhere"), folder, data, account),
         hands: Arc::new(Hands::prepare(config, binaries).unwrap()),
         changes: Lane::default(),
+        wire: Wire::Plain,
     }
 }
 

@@ -12,7 +12,6 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::clock;
@@ -39,6 +38,8 @@ pub struct Health {
     pub report: Option<Report>,
     /// How many bytes of received WAL a standby has not replayed; none on a primary or if not known.
     pub lag: Option<u64>,
+    /// Whose agents back this primary, because its peers are out of reach.
+    pub backed_by: Vec<InstanceId>,
 }
 
 /// Names for the body.
@@ -147,14 +148,11 @@ struct Shared {
     names: Names,
 }
 
-/// Answers on this listener until dropped.
-pub async fn serve(listener: TcpListener, health: watch::Receiver<Health>, names: Names) {
-    let router = Router::new()
+/// The endpoints.
+pub fn routes(health: watch::Receiver<Health>, names: Names) -> Router {
+    Router::new()
         .fallback(answer)
-        .with_state(Shared { health, names });
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "the health listener ended");
-    }
+        .with_state(Shared { health, names })
 }
 
 async fn answer(State(shared): State<Shared>, method: Method, uri: Uri) -> Response {
@@ -239,6 +237,7 @@ fn body(health: &Health, names: &Names, now: Timestamp) -> Value {
             "epoch": promised.map(|order| order.epoch.0),
             "lease_remaining_ms": lease,
             "lag_bytes": health.lag,
+            "backed_by": health.backed_by,
         },
     })
 }
@@ -267,6 +266,7 @@ mod tests {
                 lag: None,
             }),
             lag,
+            backed_by: vec![],
         }
     }
 

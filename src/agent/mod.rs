@@ -6,6 +6,7 @@
 //! lease, and never starts PostgreSQL without a command. Its own restart leaves PostgreSQL and the leash
 //! alone.
 
+pub mod backing;
 pub mod claim;
 pub mod config;
 mod credentials;
@@ -18,6 +19,7 @@ pub mod lane;
 pub mod leash;
 pub mod observe;
 pub mod perform;
+pub mod port;
 pub mod report;
 pub mod running;
 pub mod session;
@@ -35,6 +37,7 @@ use tokio::time::timeout;
 use crate::control::Run;
 use crate::gate::{FolderLock, GateError, PromiseStore};
 use crate::provider::{Endpoint, LocalPostgres};
+use backing::Backer;
 use claim::Claim;
 pub use config::{AgentConfig, InvalidConfig, Role};
 pub use credentials::enrol;
@@ -117,6 +120,7 @@ pub async fn run(
         ),
         hands,
         changes: Lane::default(),
+        wire: wire.clone(),
     };
     let (reports, seen_reports) = watch::channel(None);
     let (health, seen_health) = watch::channel(health::Health::default());
@@ -131,12 +135,20 @@ pub async fn run(
         instance: config.instance.clone(),
         run,
         wire: wire.clone(),
-        claim,
-        group: seen_group,
+        claim: claim.clone(),
+        group: seen_group.clone(),
         reports: seen_reports,
         named: Arc::new(named),
         worker: inbox.clone(),
     };
+    let backer = Backer {
+        cluster: config.cluster.clone(),
+        instance: config.instance.clone(),
+        group: seen_group,
+        claim,
+        worker: inbox.clone(),
+    };
+    let questions = wire.clone();
     let fresh = credentials::keep(wire, config.clone(), seen_named.clone());
     tasks.spawn(async move {
         fresh.await;
@@ -152,8 +164,8 @@ pub async fn run(
         instance: config.instance.clone(),
     };
     tasks.spawn(async move {
-        health::serve(listener, seen_health, names).await;
-        "health listener"
+        port::serve(listener, questions, (seen_health, names), backer).await;
+        "port"
     });
     let outlets = Outlets {
         reports,

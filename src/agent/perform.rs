@@ -10,10 +10,12 @@ use super::chain;
 use super::hands::Hands;
 use super::lane::{Hung, Lane};
 use super::leash::LeashKeeper;
-use crate::duty::{Act, How, Local, Outcome};
+use crate::clock;
+use crate::duty::{Act, How, Local, Outcome, confirm, shut_down};
 use crate::gate::Admission;
 use crate::provider::{LocalPostgres, LocalServer};
 use crate::recovery::{Evidence, Promise};
+use crate::security::Wire;
 
 /// What an act needs.
 #[derive(Debug, Clone)]
@@ -26,6 +28,8 @@ pub struct Tools {
     pub leash: LeashKeeper,
     /// Changes of files, in their order.
     pub changes: Lane,
+    /// How it speaks with other agents.
+    pub wire: Wire,
 }
 
 /// Whether nobody has to wait for an act when a newer command comes: long work that is killed, and files that
@@ -33,6 +37,8 @@ pub struct Tools {
 pub fn is_droppable(act: &Act) -> bool {
     match act {
         Act::Clone { .. } | Act::Rewind { .. } | Act::Initialise { .. } | Act::Look => true,
+        // It goes on in PostgreSQL, and hurts nobody there.
+        Act::Checkpoint | Act::ProveSenders { .. } | Act::Commit => true,
         Act::EmptySources
         | Act::PointAt { .. }
         | Act::ConfigurePrimary { .. }
@@ -47,6 +53,7 @@ pub fn is_droppable(act: &Act) -> bool {
         | Act::Renew
         | Act::StartStandby { .. }
         | Act::AskPromotion
+        | Act::ShutDown
         | Act::Finish(_) => false,
     }
 }
@@ -141,6 +148,27 @@ pub async fn perform(
         }
         Act::TakeIn(how) => {
             take_in(tools, by, how, within).await?;
+        }
+        Act::Checkpoint => {
+            let within = shut_down::CHECKPOINT_WITHIN;
+            provider.checkpoint(within).await.map_err(sql)?;
+        }
+        Act::ShutDown => {
+            let table = Arc::clone(hands);
+            let until = clock::monotonic().after(within.files);
+            let tell = move || table.shut_down(&by, until);
+            let told = hands.table.run(within.files, tell).await;
+            told.map_err(no_answer)?.map_err(host)?;
+        }
+        Act::ProveSenders {
+            synchronous_standby_names: names,
+        } => {
+            let proven = provider.prove_senders(&names, within.sql).await;
+            proven.map_err(sql)?;
+        }
+        Act::Commit => {
+            let within = confirm::COMMITTED_WITHIN;
+            provider.commit(&by, within).await.map_err(sql)?;
         }
         Act::ProveWaiting => provider.prove_waiting(&by, within.sql).await.map_err(sql)?,
         // That a promotion was asked for is on disk by now.

@@ -36,6 +36,8 @@ pub struct Known {
     pub disk: Option<DiskTrouble>,
     /// Whether it said that it takes no sessions yet.
     pub is_starting: bool,
+    /// Whether the present postmaster was told to go down: it serves nobody any more, whatever the last look saw.
+    pub is_going_down: bool,
     /// Why nothing runs, if nothing does.
     pub stopped: Option<Stopped>,
     /// Where the first commit of an epoch ends.
@@ -96,6 +98,7 @@ impl Known {
         self.processes.postmaster = None;
         self.reading = None;
         self.has_answered = false;
+        self.is_going_down = false;
         self.stopped = Some(reason);
     }
 
@@ -127,6 +130,9 @@ impl Known {
                 Some(Data::Empty) => Database::Absent,
                 _ => Database::Stopped(self.stopped.unwrap_or(Stopped::Found)),
             };
+        }
+        if self.is_going_down {
+            return Database::Unresponsive { silent_for };
         }
         let Some(reading) = &self.reading else {
             // One that was never heard may be about to say that it is starting, but not for long.
@@ -177,6 +183,7 @@ impl Known {
             lease_until: self.lease.map(|lease| lease.until).unwrap_or_default(),
             report: Some(report),
             lag,
+            backed_by: vec![],
         }
     }
 }

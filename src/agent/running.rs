@@ -162,7 +162,8 @@ fn patience(action: &Action) -> Duration {
         Action::Rebuild { .. } | Action::Initialise { .. } | Action::TakeOver => {
             Duration::from_secs(60)
         }
-        Action::Promote { .. } => Duration::from_secs(9),
+        Action::Promote { .. } | Action::Confirm { .. } => Duration::from_secs(9),
+        Action::ShutDown => Duration::from_secs(75),
         Action::Ask { .. } | Action::Fence | Action::Configure { .. } | Action::Locate { .. } => {
             action.timeout().mul_f32(0.9)
         }

@@ -19,9 +19,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
+use super::backing::Asked;
 use super::claim::{Claim, Verdict};
 use super::directory::Named;
 use crate::clock;
+use crate::control::backing::BACKERS_HEADER;
 use crate::control::{
     AgentMessage, FRAME_LIMIT, FrameError, PeerMessage, REPORT_EVERY, Run, SESSION_PATH,
     SESSION_PROTOCOL, decode, encode,
@@ -57,6 +59,8 @@ pub enum Incoming {
     Said(SessionId, PeerMessage),
     /// It ended.
     Closed(SessionId),
+    /// Not of a session: another agent asks.
+    Back(Asked),
     /// Not of a session: the agent is being stopped on purpose. Answered when it may end.
     Stop(oneshot::Sender<()>),
 }
@@ -333,6 +337,7 @@ async fn upgraded(
         .header(HOST, address)
         .header(CONNECTION, "Upgrade")
         .header(UPGRADE, SESSION_PROTOCOL)
+        .header(BACKERS_HEADER, "1")
         .body(Empty::<Bytes>::new())
         .expect("constant headers and a configured address make a request");
     let response = sender

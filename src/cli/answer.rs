@@ -17,6 +17,8 @@ pub(super) enum Answer {
     Final(Failure),
     /// Another address may know more. Nothing was changed.
     NotNow(Failure),
+    /// The connection broke. It may have been changed, and is not once more if it is sent again under the same name.
+    Unsure(Failure),
     /// No peer answers there, in words. Nothing was changed.
     Nobody(String),
 }
@@ -38,13 +40,15 @@ pub(super) fn to_read(address: &str, told: Told) -> Answer {
     }
 }
 
-/// Judges the answer to a change. It may be sent elsewhere only if it was certainly not proposed.
+/// Judges the answer to a change.
 pub(super) fn to_change(address: &str, told: Told) -> Answer {
     match told {
         Err(error @ (CallError::Unreachable { .. } | CallError::Stranger { .. })) => {
             Answer::Nobody(error.to_string())
         }
-        Err(error) => Answer::Final(unanswered(&error.to_string())),
+        // As where a peer has just begun or ends.
+        Err(error @ CallError::Broken { .. }) => Answer::Unsure(unanswered(&error.to_string())),
+        Err(error @ CallError::Late { .. }) => Answer::Final(unanswered(&error.to_string())),
         Ok(response) if answered_by(&response).is_none() => {
             let status = response.status();
             // A proxy that lost the peer behind it says no more.
@@ -187,12 +191,13 @@ mod tests {
             Answer::Good(_) => "good",
             Answer::Final(_) => "final",
             Answer::NotNow(_) => "not now",
+            Answer::Unsure(_) => "unsure",
             Answer::Nobody(_) => "nobody",
         }
     }
 
     #[test]
-    fn a_change_goes_elsewhere_only_if_it_was_certainly_not_proposed() {
+    fn a_change_goes_elsewhere_unless_somebody_has_answered_or_has_it_still() {
         let address = || "h:1".to_owned();
         for (told, of_read, of_change) in [
             (Ok(response(201, Some("x"))), "good", "good"),
@@ -215,7 +220,7 @@ mod tests {
             (
                 Err(CallError::Broken { address: address() }),
                 "nobody",
-                "final",
+                "unsure",
             ),
             (
                 Err(CallError::Late { address: address() }),

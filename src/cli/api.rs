@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::clock;
 use crate::dev::RunningDev;
+use crate::http::TRANSFER;
 use crate::http::views::PeerView;
 use crate::security::{BearerToken, Credentials, Tls, Wire};
 use crate::server::calls::Calls;
@@ -152,6 +153,8 @@ impl Api {
                         }
                         not_now = not_now.or(Some(failure));
                     }
+                    // Of no read.
+                    Some((_, Answer::Unsure(failure))) => return Err(failure),
                     Some((_, Answer::Nobody(why))) => nobody.push(why),
                     // A peer that answers says more than an address where nobody does.
                     None => return Err(not_now.unwrap_or_else(|| answer::nobody(&nobody, self.over_tls))),
@@ -194,8 +197,8 @@ impl Api {
         self.change(Method::POST, path, body.into()).await
     }
 
-    /// Asks for a change at `path`. While no peer knows a leader, nothing was proposed: then it is tried again, until
-    /// [`ELECTED_WITHIN`] is over.
+    /// Asks for a change at `path`. While no peer knows a leader, nothing was proposed, and where a connection broke it may have
+    /// been: then it is tried again, until [`ELECTED_WITHIN`] is over.
     pub(super) async fn change<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -206,6 +209,7 @@ impl Api {
         // However often it is sent, to whomever, it takes effect once.
         let key = hex(&draw::<16>());
         let mut is_over = pin!(sleep(ELECTED_WITHIN));
+        let mut unsure = None;
         loop {
             let (mut not_now, mut nobody) = (None, vec![]);
             for address in &self.addresses {
@@ -222,10 +226,14 @@ impl Api {
                     Answer::Good(response) => return understood(response.body()),
                     Answer::Final(failure) => return Err(failure),
                     Answer::NotNow(failure) => not_now = not_now.or(Some(failure)),
+                    // A leader that was changed may be changed once more.
+                    Answer::Unsure(failure) if path == TRANSFER => return Err(failure),
+                    Answer::Unsure(failure) => unsure = Some(failure),
                     Answer::Nobody(why) => nobody.push(why),
                 }
             }
-            let Some(failure) = not_now else {
+            // Once it may have been made, no later word that it was not says anything of that.
+            let Some(failure) = unsure.clone().or(not_now) else {
                 return Err(answer::nobody(&nobody, self.over_tls));
             };
             tokio::select! {

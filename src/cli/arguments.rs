@@ -5,16 +5,21 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::dev::DevVerb;
+use crate::model::Lsn;
 
 mod adopting;
+mod clusters;
 mod joining;
 mod operating;
 mod peers;
+mod preflight;
 
 pub(super) use adopting::Adopt;
+pub(super) use clusters::{ClusterVerb, NewCluster, NewDurability};
 pub(super) use joining::{AgentVerb, CertVerb, GuestVerb, Issue, ServerVerb, TokenVerb};
-pub(super) use operating::{BlockPeriod, Hold, InstanceVerb, Pause};
+pub(super) use operating::{BlockPeriod, Explained, Hold, InstanceVerb, Pause, Switchover};
 pub(super) use peers::{ChangePeers, PeersVerb, SnapshotVerb};
+pub(super) use preflight::Preflight;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -46,6 +51,24 @@ pub(super) struct Reach {
     /// A folder with ca.pem, certificate.pem and key.pem; ca.pem is enough beside a token in PRIMACY_TOKEN
     #[arg(long, global = true, env = "PRIMACY_TLS", value_name = "FOLDER")]
     pub tls: Option<PathBuf>,
+}
+
+/// What is read of kept WAL.
+#[derive(Debug, Args)]
+pub(super) struct Salvage {
+    /// The folder that was kept: of WAL, or of old data
+    pub folder: PathBuf,
+    /// The timeline of the place to begin at; noted in a folder of kept WAL
+    #[arg(long, requires = "from")]
+    pub timeline: Option<u32>,
+    /// The place to begin at
+    #[arg(long, requires = "timeline", value_name = "LSN")]
+    pub from: Option<Lsn>,
+    /// The folder with pg_waldump; else that of the version of the data, or wherever programs are
+    #[arg(long, value_name = "FOLDER")]
+    pub binaries: Option<PathBuf>,
+    #[arg(long, short, value_enum, default_value = "table")]
+    pub output: Output,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -134,25 +157,69 @@ pub(super) enum Verb {
         #[arg(long, short, value_enum, default_value = "table")]
         output: Output,
     },
+    /// What is in the WAL that was kept of an old primary: how many rows of which relation, and which commits
+    ///
+    /// On the host of that instance, as root or as PostgreSQL's user. Where it is kept, `primacy history --output json` says.
+    /// Nothing is changed.
+    #[command(before_long_help = "Examples:
+  primacy salvage /var/lib/postgresql/orders.wal-20260414T093000250Z
+  primacy salvage /var/lib/postgresql/orders.old-20260414T093000250Z --timeline 2 --from 0/5000148")]
+    Salvage(Salvage),
     /// Create, adopt and forget clusters
     #[command(subcommand)]
     Cluster(ClusterVerb),
-    /// Make a standby of a cluster without agents the primary: the old one is asked to be quiet first
+    /// Make a standby the primary, in order: nothing acknowledged is lost, and if it cannot be done the old primary goes on
     ///
-    /// The old primary stays read-only by courtesy; stop it, and rebuild it as a standby.
+    /// The primary is shut down once the standby is near, and comes back as its standby. Without agents it is only asked to
+    /// be quiet, and stays read-only by courtesy: stop it, and rebuild it as a standby.
     #[command(before_long_help = "Examples:
-  primacy switchover orders --to s1")]
-    Switchover {
+  primacy switchover orders                                 to whoever can be
+  primacy switchover orders --to s1 --reason \"kernel patch\"
+  primacy switchover orders --to s1 --wait 10m              also if it is behind now
+  primacy switchover orders --cancel                        while it waits")]
+    Switchover(Switchover),
+    /// What would happen if the primary died now, or if a switchover were asked for: to whom, what would be lost, what is in the
+    /// way
+    #[command(before_long_help = "Examples:
+  primacy explain failover orders
+  primacy explain switchover orders --output json")]
+    Explain {
+        /// Which
+        #[arg(value_enum)]
+        what: Explained,
+        /// May be left out if there is one cluster
+        cluster: Option<String>,
+        #[arg(long, short, value_enum, default_value = "table")]
+        output: Output,
+    },
+    /// Have a primary elected although nobody can prove that it holds everything that was acknowledged
+    ///
+    /// Only for a cluster with agents whose primary is gone and whose failover waits for others that do not come back: it is
+    /// refused everywhere else. Without --accept-loss it says what would be lost. It waits until every lease has ended, and for
+    /// half a minute for those who are slow to answer; nobody is elected who holds less than was said.
+    #[command(before_long_help = "Examples:
+  primacy failover orders --reason \"zone eu-a is gone\"
+  primacy failover orders --reason \"zone eu-a is gone\" --accept-loss")]
+    Failover {
         /// The cluster
         cluster: String,
-        /// Who shall be the primary
+        /// What cannot be proven to be held elsewhere may be lost
         #[arg(long)]
-        to: String,
+        accept_loss: bool,
+        /// What must not be lost: all up to this position, as it was said without --accept-loss; what is known now if left out
+        #[arg(long, value_name = "POSITION", requires = "accept_loss")]
+        up_to: Option<String>,
+        /// Why; the history keeps it
+        #[arg(long)]
+        reason: String,
+        /// Whose word it is
+        #[arg(long, env = "USER", default_value = "somebody")]
+        owner: String,
     },
     /// Begin nothing by itself until it ends, in one cluster or in all: problems are found and shown, and that is all
     ///
-    /// What has begun goes on, and so do leases and fencing: a primary that loses its lease stops all the same. What somebody
-    /// asks for is done.
+    /// What has begun goes on, and so do leases and fencing: a primary that loses its lease stops all the same. A switchover
+    /// is refused, because the old primary would not be brought back; without agents it is done.
     #[command(before_long_help = "Examples:
   primacy pause orders --for 2h --reason \"kernel patch\"
   primacy pause --for 30m --reason \"network work\"          every cluster")]
@@ -282,34 +349,6 @@ pub(super) enum Verb {
     Leash(LeashArguments),
 }
 
-/// Whom to ask, and as whom.
-#[derive(Debug, Args)]
-pub(super) struct Preflight {
-    /// host or host:port
-    pub host: String,
-    /// The role to sign in as
-    #[arg(long, default_value = "primacy")]
-    pub user: String,
-    /// libpq's password file
-    #[arg(long, env = "PGPASSFILE", value_name = "FILE")]
-    pub password_file: Option<PathBuf>,
-    /// The database to sign in to
-    #[arg(long, default_value = "postgres")]
-    pub database: String,
-    /// disable, require, verify-ca or verify-full
-    #[arg(long, env = "PGSSLMODE", default_value = "require")]
-    pub ssl_mode: String,
-    /// Authorities that the server's certificate is verified with
-    #[arg(long, env = "PGSSLROOTCERT", value_name = "FILE")]
-    pub ssl_root_cert: Option<PathBuf>,
-    /// A certificate of one's own
-    #[arg(long, env = "PGSSLCERT", value_name = "FILE", requires = "ssl_key")]
-    pub ssl_cert: Option<PathBuf>,
-    /// Its key
-    #[arg(long, env = "PGSSLKEY", value_name = "FILE", requires = "ssl_cert")]
-    pub ssl_key: Option<PathBuf>,
-}
-
 #[derive(Debug, Args)]
 pub(super) struct LeashArguments {
     /// The Unix socket to listen on
@@ -331,44 +370,4 @@ impl From<LeashArguments> for crate::leash::Args {
             deadline: arguments.deadline.map(crate::model::Timestamp),
         }
     }
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum ClusterVerb {
-    /// Record a new cluster; its first instance is initialised, the others are cloned from it
-    #[command(before_long_help = "Examples:
-  primacy cluster create orders --durability quorum:1 \\
-      --member a=10.0.0.1:5432/8008@z1 --member b=10.0.0.2:5432/8008@z2 --member c=10.0.0.3:5432/8008@z3")]
-    Create(NewCluster),
-    /// Look after a cluster that there is, over SQL alone: shows what was found, and asks
-    ///
-    /// No database is changed, and none is restarted. The peers sign in as their table [postgresql] says.
-    #[command(before_long_help = "Examples:
-  primacy cluster adopt db1.example
-  primacy cluster adopt 10.0.0.1:5432 --name orders --instance 10.0.0.3:5440 --yes")]
-    Adopt(Adopt),
-    /// Look after a cluster without agents no longer; no database is touched
-    Forget {
-        /// Its name
-        name: String,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(super) struct NewCluster {
-    /// Its name
-    pub name: String,
-    /// `quorum:K`, a commit waits for K standbys, or `async`
-    #[arg(long, default_value = "quorum:1")]
-    pub durability: String,
-    /// `strict`: a failover also waits until nobody can read from the old primary: 2.5 s, between distant peers 10.5 s, longer while
-    /// its agent is stopped on purpose
-    #[arg(long, default_value = "fast", value_parser = ["fast", "strict"])]
-    pub reads: String,
-    /// An instance: NAME=HOST:PORT/HEALTHPORT@ZONE
-    #[arg(long, required = true)]
-    pub member: Vec<String>,
-    /// The one that is initialised; the first member if left out
-    #[arg(long)]
-    pub first: Option<String>,
 }

@@ -33,6 +33,7 @@ pub(super) async fn preflight(asked: Preflight) -> Result<(), Failure> {
         password: asked.password_file.map_or(Password::None, Password::File),
         database: asked.database,
         tls,
+        application_name: "primacy".to_owned(),
     };
     let lacks = Postgres::new(login).preflight(&of, &[], WITHIN).await;
     let lacks = lacks.map_err(|error| unreachable(&of, &error))?;
@@ -48,17 +49,26 @@ pub(super) async fn preflight(asked: Preflight) -> Result<(), Failure> {
         count => Err(Failure {
             exit: Exit::Refused,
             text: format!("{of} lacks {count} of what is needed"),
-            hint: Some("run the lines above on the primary, as superuser".to_owned()),
+            hint: Some(
+                "as superuser: GRANT and ALTER ROLE on the primary, whose standbys receive them; ALTER SYSTEM and files on the \
+                 server that was asked"
+                    .to_owned(),
+            ),
         }),
     }
 }
 
-/// `host` or `host:port`; an IPv6 address with a port in brackets.
-pub(super) fn address(text: &str) -> Result<Address, Failure> {
-    let address = |host: &str, port| Address {
-        host: host.to_owned(),
-        port,
-    };
+/// `host` or `host:port`; an IPv6 address with a port in brackets. Without a port PostgreSQL's own.
+fn address(text: &str) -> Result<Address, Failure> {
+    let (host, port) = place(text)?;
+    Ok(Address {
+        host,
+        port: port.unwrap_or(PORT),
+    })
+}
+
+/// The same; no port if none is given.
+pub(super) fn place(text: &str) -> Result<(String, Option<u16>), Failure> {
     let plain = |host: &str| {
         host.trim_start_matches('[')
             .trim_end_matches(']')
@@ -67,9 +77,9 @@ pub(super) fn address(text: &str) -> Result<Address, Failure> {
     match text.rsplit_once(':') {
         Some((host, port)) if !host.contains(':') || host.ends_with(']') => port
             .parse()
-            .map(|port| address(&plain(host), port))
+            .map(|port| (plain(host), Some(port)))
             .map_err(|_| usage(format!("'{port}' is no port"))),
-        Some(_) | None => Ok(address(&plain(text), PORT)),
+        Some(_) | None => Ok((plain(text), None)),
     }
 }
 

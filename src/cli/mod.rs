@@ -9,6 +9,7 @@ mod arguments;
 mod cert;
 mod daemons;
 mod database;
+mod durability;
 mod joining;
 #[cfg(feature = "mutants")]
 mod mutant;
@@ -19,7 +20,9 @@ mod peers;
 mod problems;
 mod question;
 mod render;
+mod salvage;
 mod snapshot;
+mod switch;
 mod token;
 mod verbs;
 
@@ -30,6 +33,7 @@ use std::time::Duration;
 use clap::Parser;
 use tokio::runtime::Runtime;
 
+use crate::http::failovers::FailoverBody;
 use crate::output;
 
 use arguments::{AgentVerb, Arguments, ClusterVerb, PeersVerb, Verb};
@@ -97,7 +101,7 @@ fn exit_codes() -> String {
 }
 
 /// Why a verb failed: one sentence, perhaps a hint, and the exit code.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     /// The exit code.
     pub exit: Exit,
@@ -216,14 +220,21 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Verb::History { cluster, output } => {
             asked(verbs::history(api::Api::find(reach)?, cluster, output))
         }
+        Verb::Salvage(asked_for) => salvage::run(&asked_for),
         Verb::Cluster(ClusterVerb::Create(new)) => {
             asked(verbs::create(api::Api::find(reach)?, new))
+        }
+        Verb::Cluster(ClusterVerb::Durability(new)) => {
+            asked(durability::change(api::Api::find(reach)?, new))
         }
         Verb::Cluster(ClusterVerb::Adopt(adoption)) => {
             asked(adopt::adopt(api::Api::find(reach)?, adoption))
         }
-        Verb::Cluster(ClusterVerb::Forget { name }) => {
-            asked(adopt::forget(api::Api::find(reach)?, &name))
+        Verb::Cluster(ClusterVerb::Priority { name, priority }) => {
+            asked(operate::priority(api::Api::find(reach)?, &name, priority))
+        }
+        Verb::Cluster(ClusterVerb::Forget { name, yes }) => {
+            asked(adopt::forget(api::Api::find(reach)?, &name, yes))
         }
         Verb::Pause(pause) => asked(operate::pause(api::Api::find(reach)?, pause)),
         Verb::Resume { cluster } => asked(operate::resume(api::Api::find(reach)?, cluster)),
@@ -239,9 +250,30 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             asked(operate::acknowledge(api, &cluster, owner, comment))
         }
         Verb::Instance(verb) => asked(operate::instance(api::Api::find(reach)?, verb)),
-        Verb::Switchover { cluster, to } => {
-            asked(adopt::switchover(api::Api::find(reach)?, &cluster, to))
+        Verb::Explain {
+            what,
+            cluster,
+            output,
+        } => {
+            let api = api::Api::find(reach)?;
+            asked(switch::explain(api, what, cluster, output))
         }
+        Verb::Failover {
+            cluster,
+            accept_loss,
+            up_to,
+            reason,
+            owner,
+        } => {
+            let body = FailoverBody {
+                accept_loss,
+                up_to,
+                owner,
+                reason,
+            };
+            asked(switch::failover(api::Api::find(reach)?, &cluster, body))
+        }
+        Verb::Switchover(asked_for) => asked(switch::switchover(api::Api::find(reach)?, asked_for)),
     }
 }
 

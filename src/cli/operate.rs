@@ -4,9 +4,9 @@ use bytes::Bytes;
 use hyper::Method;
 
 use crate::clock;
-use crate::http::directives::{AcknowledgeBody, BlockBody, HoldBody, RuleBody};
+use crate::http::directives::{AcknowledgeBody, BlockBody, HoldBody, PriorityBody, RuleBody};
 use crate::http::views::{ClusterView, HoldView, PauseView};
-use crate::model::{InstanceId, PromotionRule};
+use crate::model::{InstanceId, Priority, PromotionRule};
 use crate::output;
 
 use super::api::Api;
@@ -135,6 +135,18 @@ pub(super) async fn block(api: Api, cluster: &str, period: &BlockPeriod) -> Resu
         )),
         None => output::line(format_args!("{cluster}: no failover keeps another one off")),
     }?)
+}
+
+pub(super) async fn priority(api: Api, cluster: &str, priority: i16) -> Result<(), Failure> {
+    let path = format!("/api/v1/clusters/{}/priority", checked(cluster)?);
+    let body = PriorityBody {
+        priority: Priority(priority),
+    };
+    let now: ClusterView = api.post(&path, &body).await?;
+    Ok(output::line(format_args!(
+        "{cluster}: priority {}",
+        now.priority
+    ))?)
 }
 
 pub(super) async fn acknowledge(

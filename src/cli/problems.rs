@@ -20,7 +20,7 @@ pub(super) async fn problems(
             let cluster: ClusterView = api.get(&path).await?;
             let name = cluster.name;
             let of = |finding| ProblemView {
-                cluster: name.clone(),
+                cluster: Some(name.clone()),
                 finding,
             };
             cluster.findings.into_iter().map(of).collect()

@@ -48,8 +48,20 @@ pub(super) fn stale(from: &str, seen: &[ClusterView], mut peers: Vec<PeerView>) 
     let all = peers.len();
     let answer = peers.iter().filter(|peer| peer.reachable).count();
     let so = match 2 * answer > all {
-        true => "none leads: no failover until one is elected",
-        false => "a majority is missing: no failover, and the primary stops when its lease ends",
+        true => "none leads: no failover until one is elected".to_owned(),
+        false => {
+            let has_agents = |it: &&ClusterView| it.fence == "agents";
+            let with = seen.iter().filter(has_agents).count();
+            let lease = match seen.is_empty() || with > 0 {
+                true => ", and the primary stops when its lease ends",
+                false => "",
+            };
+            let without = match with < seen.len() {
+                true => "; databases without agents go on as they are",
+                false => "",
+            };
+            format!("a majority is missing: no failover{lease}{without}")
+        }
     };
     // Whoever believes that it leads could not prove it.
     for peer in peers.iter_mut().filter(|peer| peer.role == "leader") {
@@ -66,6 +78,7 @@ pub(super) fn problems(problems: &[ProblemView]) -> String {
     }
     let mut text = String::new();
     for ProblemView { cluster, finding } in problems {
+        let cluster = cluster.as_deref().unwrap_or("many clusters");
         let since = finding.since.as_deref();
         let since = since.map_or(String::new(), |since| format!(" since {since}"));
         let (code, words) = (&finding.code, &finding.text);
@@ -114,12 +127,37 @@ pub fn cluster(view: &ClusterView) -> String {
             pause.until, pause.owner, pause.reason
         );
     }
+    if let Some(asked) = &view.switchover {
+        let _ = writeln!(
+            text,
+            "NOTE  switchover from {} to {}, {}, asked for by {}: {}",
+            asked.from, asked.to, asked.phase, asked.owner, asked.reason
+        );
+    }
+    if let Some(asked) = &view.durability_change {
+        let _ = writeln!(
+            text,
+            "NOTE  durability {} to {}, {}, asked for by {}: {}",
+            view.durability, asked.to, asked.phase, asked.owner, asked.reason
+        );
+        // A peer of an older version says neither.
+        if !asked.waits_for.is_empty() {
+            let (waits_for, command) = (&asked.waits_for, &asked.taken_back_by);
+            let _ = writeln!(
+                text,
+                "WAIT  durability: {waits_for}; taken back by `{command}`"
+            );
+        }
+    }
     if let Some(blocked) = &view.blocked {
         let _ = writeln!(
             text,
             "BLOCK another failover is kept off until {}, unless that of epoch {} is acknowledged (primacy ack)",
             blocked.until, blocked.epoch
         );
+    }
+    if view.priority != 0 {
+        let _ = writeln!(text, "NOTE  priority {}", view.priority);
     }
     for instance in &view.instances {
         text.push_str(&said(instance));
@@ -243,7 +281,11 @@ pub(super) fn peers(peers: &[PeerView]) -> String {
             peer.applied_index.map_or_else(dash, |i| i.to_string()),
         ]
     }));
-    table(&rows)
+    let mut text = table(&rows);
+    for warning in peers.iter().flat_map(|peer| &peer.warnings) {
+        let _ = writeln!(text, "WARN  {warning}");
+    }
+    text
 }
 
 /// The recoveries of a cluster.
@@ -270,21 +312,39 @@ pub(super) fn history(history: &[RecoveryView]) -> String {
             recovery.epoch.to_string(),
             recovery.took_ms.map_or_else(dash, |ms| format!("{ms} ms")),
             recovery.cause.clone(),
-            recovery
-                .outcome
-                .clone()
-                .unwrap_or_else(|| "under way".to_owned()),
+            outcome(recovery),
         ]
     }));
     table(&rows)
 }
 
+/// How it ended, and what it lost as far as that is known today.
+fn outcome(recovery: &RecoveryView) -> String {
+    let ended = recovery.outcome.as_deref().unwrap_or("under way");
+    match &recovery.verdict {
+        Some(verdict) => format!("{ended}; {verdict}"),
+        None => ended.to_owned(),
+    }
+}
+
 /// A connection string that finds the primary by itself.
 pub(super) fn dsn(view: &ClusterView) -> String {
-    let hosts: Vec<_> = view
-        .instances
-        .iter()
-        .map(|instance| format!("{}:{}", instance.host, instance.port))
+    let is_recorded = |it: &InstanceView| view.primary.as_ref() == Some(&it.name);
+    // A client takes the first that lets it write: one that was deposed and runs as a primary again may do so, too.
+    let place = |it: &&InstanceView| match (is_recorded(it), it.role.as_str()) {
+        (true, _) => 0,
+        (false, "primary") => 2,
+        (false, _) => 1,
+    };
+    let mut instances: Vec<_> = view.instances.iter().collect();
+    instances.sort_by_key(place);
+    let host = |host: &str| match host.contains(':') {
+        true => format!("[{host}]"),
+        false => host.replace('/', "%2F"),
+    };
+    let hosts = instances.iter();
+    let hosts: Vec<_> = hosts
+        .map(|it| format!("{}:{}", host(&it.host), it.port))
         .collect();
     format!(
         "postgresql://{}/?target_session_attrs=read-write&connect_timeout=2",
@@ -308,7 +368,7 @@ fn columns<const N: usize>(names: [&str; N]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn table(rows: &[Vec<String>]) -> String {
+pub(super) fn table(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)

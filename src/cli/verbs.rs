@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::http::clusters::{DurabilityBody, MemberBody, NewClusterBody};
+use crate::http::creation::{DurabilityBody, MemberBody, NewClusterBody};
 use crate::http::views::{ClusterView, LeaderView, PeerView, RecoveryView};
 use crate::model::{ClusterName, Reads};
 use crate::output;
@@ -168,7 +168,8 @@ pub(super) async fn create(api: Api, new: NewCluster) -> Result<(), Failure> {
     ))?)
 }
 
-fn durability(text: &str) -> Option<DurabilityBody> {
+/// A durability as typed.
+pub(super) fn durability(text: &str) -> Option<DurabilityBody> {
     match text.split_once(':') {
         None if text == "async" => Some(DurabilityBody::Async),
         Some(("quorum", standbys)) => Some(DurabilityBody::Quorum(standbys.parse().ok()?)),
@@ -192,7 +193,7 @@ fn member(text: &str) -> Option<(String, MemberBody)> {
 }
 
 /// The cluster that is named, else the only one.
-async fn only(api: &Api, cluster: Option<String>) -> Result<String, Failure> {
+pub(super) async fn only(api: &Api, cluster: Option<String>) -> Result<String, Failure> {
     if let Some(name) = cluster {
         return checked(&name).map(|name| name.to_string());
     }

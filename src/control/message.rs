@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Run;
 use crate::duty::Outcome;
-use crate::model::{ClusterName, InstanceId, Order, PeerId, Report};
+use crate::model::{Backers, ClusterName, InstanceId, Order, PeerId, Report};
 use crate::recovery::Step;
 
 /// From an agent to a peer.
@@ -112,5 +112,23 @@ pub enum PeerMessage {
         index: u64,
         /// `host:port` each.
         addresses: Vec<String>,
+    },
+    /// [`PeerMessage::Granted`], to an agent that says it understands this: with whom it may ask when its peers are out of
+    /// reach.
+    GrantedWithBackers {
+        /// Of the request.
+        serial: u64,
+        /// Under which it was granted.
+        order: Order,
+        /// From the sending of the request.
+        length: Duration,
+        /// Who can back it.
+        backers: Backers,
+    },
+    /// A leader that reaches a majority declines a renewal, to an agent that understands this: its instance is not recorded
+    /// as the primary.
+    NotThePrimary {
+        /// Of the request.
+        serial: u64,
     },
 }

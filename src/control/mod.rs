@@ -1,6 +1,7 @@
 //! How peers and agents talk: an agent opens one connection to every peer, says what it sees on all of
 //! them, and obeys the commands of the leader. The messages are values; the connection is framed.
 
+pub mod backing;
 pub mod frame;
 pub mod message;
 pub mod run;

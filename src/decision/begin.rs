@@ -15,7 +15,15 @@ use super::{ASK_AGAIN_AFTER, Finding, Plan};
 pub(super) fn prepare(plan: &mut Plan, state: &ClusterState, view: &View, finding: &Finding) {
     let begin = Change::Begin {
         seen: state.cluster.epoch,
-        cause: finding.to_string(),
+        cause: match state
+            .cluster
+            .switchover
+            .as_ref()
+            .filter(|it| it.has_begun())
+        {
+            Some(asked) => asked.to_string(),
+            None => finding.to_string(),
+        },
     };
     if broken!(PrePromises) {
         plan.proposals.push(begin);

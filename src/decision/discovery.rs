@@ -4,6 +4,7 @@
 //! connects, not where it listens. So every port is tried there that something speaks for, and who answers is held against
 //! what the source sees: the same history, the same `application_name`, and that source. What cannot be found is said.
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -88,13 +89,25 @@ fn server(facts: &InstanceFacts) -> Server {
     (facts.system, facts.started, facts.own_port)
 }
 
-/// Whether a host is where it is said, whoever says it.
-fn is_local(host: &str) -> bool {
+/// Whether a host is where it is said, whoever says it: a loopback address, a name that is one everywhere, or a folder of
+/// sockets.
+pub fn is_local(host: &str) -> bool {
+    const NAMES: [&str; 4] = [
+        "localhost",
+        "localhost.localdomain",
+        "ip6-localhost",
+        "ip6-loopback",
+    ];
+    let plain = host.trim_end_matches('.').to_ascii_lowercase();
+    let is_loopback = |address: IpAddr| match address.to_canonical() {
+        IpAddr::V4(address) => address.is_loopback() || address.is_unspecified(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unspecified(),
+    };
     host.is_empty()
-        || host == "localhost"
-        || host == "::1"
-        || host.starts_with("127.")
         || host.starts_with(['/', '@'])
+        || NAMES.contains(&plain.as_str())
+        || plain.ends_with(".localhost")
+        || plain.parse().is_ok_and(is_loopback)
 }
 
 /// What an instance at `from` calls `host`, as it is called from here.
@@ -322,5 +335,7 @@ impl Topology {
     }
 }
 
+#[cfg(test)]
+pub(super) mod example;
 #[cfg(test)]
 mod tests;

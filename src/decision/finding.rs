@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::analyze::counts::Counts;
+use super::turns::Queue;
 use crate::model::{Epoch, InstanceId, View, WalPosition};
 
 /// What is wrong with a cluster, and how that is known.
@@ -151,6 +152,11 @@ pub enum Finding {
         /// Why.
         reason: String,
     },
+    /// A failover is due and not begun, because as many others run as may at once.
+    WaitsForTurn {
+        /// For what exactly.
+        queue: Queue,
+    },
 }
 
 /// How it is known that a primary is dead.
@@ -216,6 +222,7 @@ impl Finding {
             Finding::WeakCommits { .. } => "WeakCommits",
             Finding::FailoverBlocked { .. } => "FailoverBlocked",
             Finding::Paused { .. } => "Paused",
+            Finding::WaitsForTurn { .. } => "WaitsForTurn",
         }
     }
 
@@ -239,7 +246,8 @@ impl Finding {
             | Finding::AllStandbyNotReplicating { .. }
             | Finding::StandbyNotReplicating { .. }
             | Finding::FailoverBlocked { .. }
-            | Finding::Paused { .. } => None,
+            | Finding::Paused { .. }
+            | Finding::WaitsForTurn { .. } => None,
             Finding::DeadPrimary { instance, .. }
             | Finding::DeadPrimaryAndSomeStandbys { instance, .. }
             | Finding::DeadPrimaryWithoutStandbys { instance, .. }
@@ -275,7 +283,8 @@ impl Finding {
             | Finding::StandbyBehindBeyondLimit { .. }
             | Finding::WeakCommits { .. }
             | Finding::FailoverBlocked { .. }
-            | Finding::Paused { .. } => false,
+            | Finding::Paused { .. }
+            | Finding::WaitsForTurn { .. } => false,
         }
     }
 
@@ -323,7 +332,8 @@ impl Finding {
             | Finding::StandbyBehindBeyondLimit { .. }
             | Finding::WeakCommits { .. }
             | Finding::FailoverBlocked { .. }
-            | Finding::Paused { .. } => None,
+            | Finding::Paused { .. }
+            | Finding::WaitsForTurn { .. } => None,
         }
     }
 
@@ -354,7 +364,8 @@ impl Finding {
             | Finding::StandbyBehindBeyondLimit { .. }
             | Finding::WeakCommits { .. }
             | Finding::FailoverBlocked { .. }
-            | Finding::Paused { .. } => false,
+            | Finding::Paused { .. }
+            | Finding::WaitsForTurn { .. } => false,
         }
     }
 

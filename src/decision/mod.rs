@@ -6,8 +6,15 @@
 pub mod analyze;
 mod begin;
 pub mod discovery;
+pub mod durability;
+pub mod explain;
 pub mod finding;
+pub mod forced;
+pub mod hooks;
 pub mod sql_only;
+pub mod switchover;
+pub mod turns;
+pub mod zones;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,6 +25,9 @@ use crate::recovery::{Action, Evidence, Handover, Next, Reason, Rejoin, Step};
 use crate::state::{Change, ClusterState};
 
 pub use finding::{Finding, Heard};
+use hooks::switchovers::{After, Word};
+pub use hooks::{Condition, HookStep, Programs};
+use hooks::{Scene, Trouble, Verdict, consider};
 
 /// Whoever still saw life in a primary that seems dead is asked again after this, far below the age at which
 /// the answer expires: it often only says that the primary died a moment ago.
@@ -36,6 +46,92 @@ pub struct Plan {
     pub findings: Vec<Finding>,
     /// Why nothing happens, for each procedure that waits. The instance is that of a rejoin.
     pub waiting: Vec<(Option<InstanceId>, Reason)>,
+    /// What to do about the user's programs.
+    pub hook: Option<HookStep>,
+    /// How the primary is, for them.
+    pub condition: Condition,
+}
+
+impl Plan {
+    /// Has a failover wait for the user's programs, and says what to do about them.
+    pub fn with(mut self, state: &ClusterState, view: &View, programs: &Programs) -> Plan {
+        if state.cluster.goes_down_as_asked() {
+            // Somebody asked for it, and the primary is down for it: nothing failed, and nothing is to be guarded.
+            return self;
+        }
+        let is_begin = |it: &Change| matches!(it, Change::Begin { .. });
+        let begins = self.proposals.iter().any(is_begin);
+        let mut findings = self.findings.iter();
+        let trouble = findings.find(|it| it.is_actionable() || begins);
+        let trouble = trouble.map(|finding| Trouble {
+            code: finding.code(),
+            text: finding.to_string(),
+            failed: state.cluster.of_failover().cloned(),
+        });
+        let serves = |id: &InstanceId| {
+            let report = view.fresh(id);
+            report.is_some_and(|it| matches!(it.database, Database::Primary { .. }))
+        };
+        let primary = state.cluster.primary.as_ref();
+        let scene = Scene {
+            epoch: state.cluster.epoch,
+            is_replaced: state.is_established() && programs.is_before(state.cluster.epoch),
+            is_changing: state.handover.is_some(),
+            condition: Condition {
+                is_troubled: trouble.is_some(),
+                is_well: trouble.is_none() && state.is_established() && primary.is_some_and(serves),
+            },
+            begins,
+            trouble,
+        };
+        let after = After {
+            is_asked_for: state.cluster.switchover.is_some(),
+            is_changing: state.handover.is_some() && !state.is_established(),
+            is_replaced: scene.is_replaced && primary != programs.failed(),
+            begins,
+        };
+        let verdict = programs.after_switchover(after);
+        let Verdict { step, held } = verdict.unwrap_or_else(|| consider(&scene, programs));
+        let asked = self.asks_before_switchover(state, programs);
+        let step = asked.or(step);
+        if let Some(held) = held {
+            self.proposals.retain(|it| !is_begin(it));
+            self.waiting.push((None, Reason::Held(held)));
+        }
+        self.hook = step;
+        self.condition = scene.condition;
+        self
+    }
+
+    /// Has a switchover that waits wait for the user's programs too, or gives it up as they say; what to do about them.
+    fn asks_before_switchover(
+        &mut self,
+        state: &ClusterState,
+        programs: &Programs,
+    ) -> Option<HookStep> {
+        let epoch = state.cluster.epoch;
+        let asked = state.cluster.switchover.as_ref();
+        let asked = asked.filter(|it| !it.has_begun() && state.handover.is_none())?;
+        let is_begin = |it: &Change| matches!(it, Change::BeginShutDown { .. });
+        let is_given_up = |it: &Change| matches!(it, Change::GiveUpSwitchover { .. });
+        let may_begin = self.proposals.iter().any(is_begin);
+        let (step, word) = programs.before_switchover(asked, epoch, may_begin);
+        match word {
+            Word::Go => {}
+            Word::Wait(held) => {
+                self.proposals.retain(|it| !is_begin(it));
+                self.waiting.push((None, Reason::Held(held)));
+            }
+            Word::No(why) => {
+                self.proposals.retain(|it| !is_begin(it));
+                if !self.proposals.iter().any(is_given_up) {
+                    let change = Change::GiveUpSwitchover { epoch, why };
+                    self.proposals.push(change);
+                }
+            }
+        }
+        step
+    }
 }
 
 /// What to do about one cluster, seen at `view.now`.
@@ -58,6 +154,7 @@ pub fn decide(state: &ClusterState, view: &View) -> Plan {
         let order = stop.order;
         plan.proposals.push(Change::EndStop { order });
     }
+    switchover::proceed(&mut plan, state, view);
     let unreachable = plan.findings.iter().find_map(|finding| {
         let Finding::UnreachablePrimary {
             instance, heard, ..
@@ -84,7 +181,8 @@ pub fn decide(state: &ClusterState, view: &View) -> Plan {
     // One that only repoints gives up by itself when its primary is dead.
     if let (Some(finding), None) = (&dead, &state.handover) {
         let held = view.directives.holds_failover(state.cluster.of_failover());
-        match held.filter(|_| !broken!(Held)) {
+        let is_asked_for = state.cluster.switches_over();
+        match held.filter(|_| !broken!(Held) && !is_asked_for) {
             Some(held) => {
                 if let (true, &Held::Blocked { epoch }) = (finding.is_actionable(), &held) {
                     plan.findings.push(Finding::FailoverBlocked { epoch });
@@ -98,7 +196,13 @@ pub fn decide(state: &ClusterState, view: &View) -> Plan {
     let lives = |finding: &Finding| finding.living_primary().is_some();
     if dead.as_ref().is_none_or(lives) && state.is_established() {
         keep_primary(&mut plan, state, view);
-        rejoin(&mut plan, state, view);
+        // Nobody is brought back to a primary that is being shut down.
+        if !state.cluster.switches_over() {
+            rejoin(&mut plan, state, view);
+            if let Some(primary) = serving(state, view) {
+                durability::proceed(&mut plan, state, primary, view);
+            }
+        }
     }
     plan
 }
@@ -149,15 +253,10 @@ fn keep_primary(plan: &mut Plan, state: &ClusterState, view: &View) {
         return;
     };
     let recorded = cluster.synchronous_standby_names(primary);
-    if *synchronous_standby_names != recorded {
-        plan.steps.push(Step {
-            instance: primary.clone(),
-            order: state.order(),
-            action: Action::Configure {
-                synchronous_standby_names: recorded,
-                members: cluster.members.keys().cloned().collect(),
-            },
-        });
+    // What is being confirmed is put in force by that.
+    let is_confirmed = cluster.confirming().is_some() && !cluster.switches_over();
+    if *synchronous_standby_names != recorded && !is_confirmed {
+        plan.steps.push(configure(state, primary));
     }
     if let (None, Some((epoch, lsn))) = (cluster.first_commit, first_commit)
         && *epoch == cluster.epoch
@@ -170,14 +269,30 @@ fn keep_primary(plan: &mut Plan, state: &ClusterState, view: &View) {
     }
 }
 
+/// Puts the recorded names in force on the primary.
+fn configure(state: &ClusterState, primary: &InstanceId) -> Step {
+    let cluster = &state.cluster;
+    Step {
+        instance: primary.clone(),
+        order: state.order(),
+        action: Action::Configure {
+            synchronous_standby_names: cluster.synchronous_standby_names(primary),
+            members: cluster.members.keys().cloned().collect(),
+        },
+    }
+}
+
+/// The recorded primary, if its agent says that it serves.
+fn serving<'a>(state: &'a ClusterState, view: &View) -> Option<&'a InstanceId> {
+    let primary = state.cluster.primary.as_ref()?;
+    let report = view.fresh(primary)?;
+    matches!(report.database, Database::Primary { .. }).then_some(primary)
+}
+
 /// Continues the rejoins under way and begins one for every instance that should stream and does not.
 fn rejoin(plan: &mut Plan, state: &ClusterState, view: &View) {
     let cluster = &state.cluster;
-    let primary_serves = cluster
-        .primary
-        .as_ref()
-        .and_then(|primary| view.fresh(primary))
-        .is_some_and(|report| matches!(report.database, Database::Primary { .. }));
+    let primary_serves = serving(state, view).is_some();
     let diverged: BTreeSet<_> = state
         .rejoins
         .iter()

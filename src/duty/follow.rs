@@ -43,7 +43,7 @@ impl Following {
         let Data::Cluster {
             identity,
             incarnation,
-            interrupted,
+            unusable,
             ..
         } = &local.data
         else {
@@ -54,8 +54,8 @@ impl Following {
                 "its data belongs to another database history, {identity}"
             ));
         }
-        if *interrupted {
-            return Err("a rewind of its data was interrupted".to_owned());
+        if let Some(why) = unusable {
+            return Err(why.clone());
         }
         let named = incarnation
             .map(|incarnation| application_name(&local.instance, incarnation, self.source.epoch));
@@ -91,6 +91,7 @@ pub(super) fn approach(source: &Source, local: &Local) -> Approach {
     let Data::Cluster {
         standby_signal,
         ends_at,
+        lineage,
         ..
     } = &local.data
     else {
@@ -100,6 +101,10 @@ pub(super) fn approach(source: &Source, local: &Local) -> Approach {
         return match ends_at {
             None => Approach::Diverged("the end of its WAL could not be found".to_owned()),
             Some(end) if !source.lineage.contains(*end) => diverged(*end),
+            Some(_) if lineage.contradicts(&source.lineage) => Approach::Diverged(format!(
+                "its timeline {} is another one than the primary's of that number",
+                lineage.current
+            )),
             Some(_) => Approach::Act(Act::StartStandby {
                 source: Some(source.clone()),
             }),
@@ -128,7 +133,9 @@ pub(super) fn approach(source: &Source, local: &Local) -> Approach {
     }
     match &session.streams {
         Some((name, silent_for))
-            if *name == source.application_name && *silent_for < crate::model::view::DEAF_AFTER =>
+            if *name == source.application_name
+                && session.has_received
+                && *silent_for < crate::model::view::DEAF_AFTER =>
         {
             Approach::Streams
         }
@@ -168,6 +175,40 @@ mod tests {
             application_name: application_name(&local.instance, Incarnation(1), Epoch(1)),
             lineage: lineage.clone(),
         }
+    }
+
+    /// It begins, is refused, and begins again, for ever.
+    #[test]
+    fn a_receiver_to_which_nothing_was_said_does_not_stream() {
+        let mut local = running_standby();
+        let mut duty = Following {
+            source: source(&local),
+        };
+        if let Some(session) = &mut local.session {
+            session.has_received = false;
+        }
+        assert_eq!(duty.next(&local), Act::Look);
+    }
+
+    #[test]
+    fn another_branch_of_the_same_number_is_not_followed() {
+        let mut local = running_standby();
+        let mut duty = Following {
+            source: source(&local),
+        };
+        (local.is_running, local.has_postmaster, local.session) = (false, false, None);
+        if let Data::Cluster {
+            ends_at, lineage, ..
+        } = &mut local.data
+        {
+            *ends_at = Some(crate::model::example::at(2, 50));
+            lineage.left_at = [(crate::model::Timeline(1), crate::model::Lsn(4))].into();
+        }
+        let act = duty.next(&local);
+        let Act::Finish(Outcome::Evidence(Evidence::CannotFollow { why, .. })) = &act else {
+            panic!("{act:?}")
+        };
+        assert!(why.contains("another one than the primary's"), "{why}");
     }
 
     #[test]

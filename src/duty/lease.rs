@@ -106,6 +106,32 @@ impl LeaseKeeper {
             .filter(|lease| lease.live(now).is_some() && promised == Some(lease.order.epoch))
     }
 
+    /// The lease held as long as others back it; none if it lasts as long anyway, or is not of this process.
+    pub fn backed(&self, until: Timestamp) -> Option<Lease> {
+        let held = self.held.filter(|_| self.is_own && !self.may_stop())?;
+        (held.until < until).then_some(Lease { until, ..held })
+    }
+
+    /// The serial of the last request.
+    pub fn last_serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Whether a request of this serial was sent and is not forgotten.
+    pub fn has_sent(&self, serial: u64) -> bool {
+        self.sent.contains_key(&serial)
+    }
+
+    /// The lease that is held.
+    pub fn held(&self) -> Option<Lease> {
+        self.held
+    }
+
+    /// How long the leases are that the leader grants.
+    pub fn length(&self) -> Duration {
+        self.length
+    }
+
     /// When the lease ends; none without one.
     pub fn ends_at(&self) -> Option<Timestamp> {
         self.held.map(|lease| lease.until)

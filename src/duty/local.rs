@@ -57,8 +57,8 @@ pub enum Data {
         lineage: Lineage,
         /// The highest timeline number that any file uses, planted ones included: a promotion takes the next.
         highest_timeline: Timeline,
-        /// Whether a rewind of it was begun and not finished.
-        interrupted: bool,
+        /// Why only a copy can replace it: a rewind of it was begun and not finished, or it is damaged.
+        unusable: Option<String>,
     },
 }
 
@@ -81,6 +81,8 @@ pub struct Session {
     pub receivers: usize,
     /// Whether WAL is being received, from whom it should be, and how long nothing came.
     pub streams: Option<(String, Duration)>,
+    /// Whether the source said anything since: one that no longer has the WAL lets a receiver begin, and then refuses.
+    pub has_received: bool,
     /// `pg_get_wal_replay_pause_state()`.
     pub replay: Replay,
     /// The end of the WAL replayed (standby) or flushed (primary), on the timeline in force.
@@ -118,7 +120,7 @@ impl Local {
 }
 
 #[cfg(test)]
-pub(super) mod example {
+pub(crate) mod example {
     use super::*;
     use crate::model::example::{at, id};
     use crate::model::{Incarnation, Lsn, SystemIdentifier};
@@ -140,6 +142,7 @@ pub(super) mod example {
             read_only_default: false,
             receivers: 1,
             streams: Some(("b_1_1".to_owned(), Duration::ZERO)),
+            has_received: true,
             replay: Replay::Running,
             position: at(2, 50),
         }
@@ -160,7 +163,7 @@ pub(super) mod example {
                     left_at: [(Timeline(1), Lsn(5))].into(),
                 },
                 highest_timeline: Timeline(2),
-                interrupted: false,
+                unusable: None,
             },
             is_running: true,
             has_postmaster: true,

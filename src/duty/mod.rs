@@ -5,6 +5,8 @@
 //! restarted in the middle starts the duty anew and continues where the host stands. They never read a
 //! clock and never touch PostgreSQL, so the simulator runs them unchanged.
 
+pub mod backing;
+pub mod confirm;
 pub mod fence;
 pub mod follow;
 pub mod gate;
@@ -13,6 +15,7 @@ pub mod local;
 pub mod probe;
 pub mod promote;
 pub mod rebuild;
+pub mod shut_down;
 pub mod takeover;
 pub mod tenure;
 pub mod watch;
@@ -22,6 +25,8 @@ use std::collections::BTreeSet;
 use crate::model::{Answer, Incarnation, InstanceId, Lsn, Order, Timeline, Timestamp};
 use crate::recovery::{Action, Evidence, Source};
 
+pub use backing::{Backing, NoWord, Word};
+pub use confirm::Confirming;
 pub use fence::Fencing;
 pub use follow::Following;
 pub use gate::{PromiseRecord, Refusal};
@@ -30,6 +35,7 @@ pub use local::{Data, Local, Replay, Session, SourceSeen};
 pub use probe::WriteProbe;
 pub use promote::Promoting;
 pub use rebuild::Rebuilding;
+pub use shut_down::ShuttingDown;
 pub use takeover::{How, Offer, TakingOver};
 pub use tenure::Tenure;
 
@@ -102,8 +108,21 @@ pub enum Act {
     /// Make the database that was offered this agent's: roles, settings, who may connect, and last the note of which filling
     /// it is. A server that runs goes on.
     TakeIn(How),
-    /// Prove that commits wait for standbys: that the names are in force for every session, those of before included.
+    /// See that every walsender runs these names.
+    ProveSenders {
+        /// Names in which that can be read back.
+        synchronous_standby_names: String,
+    },
+    /// Have an empty commit acknowledged by the standbys.
+    Commit,
+    /// Prove that commits wait for standbys: that the names are in force for every session that does not say otherwise, those
+    /// of before included.
     ProveWaiting,
+    /// Write a checkpoint, while clients go on.
+    Checkpoint,
+    /// Tell a primary to end its sessions, to write its last checkpoint and to end once every standby that streams has it;
+    /// not waited for.
+    ShutDown,
     /// The command is carried out.
     Finish(Outcome),
 }
@@ -142,6 +161,10 @@ pub enum Duty {
     Configure(promote::Configuring),
     /// Say what the cluster begins with.
     TakeOver(TakingOver),
+    /// Shut the primary down for a switchover.
+    ShutDown(ShuttingDown),
+    /// Put a stronger durability in force, and prove it.
+    Confirm(Confirming),
 }
 
 impl Duty {
@@ -185,6 +208,16 @@ impl Duty {
                 members: members.clone(),
             }),
             Action::TakeOver => Duty::TakeOver(TakingOver),
+            Action::ShutDown => Duty::ShutDown(ShuttingDown::new(order)),
+            Action::Confirm {
+                synchronous_standby_names,
+                members,
+            } => Duty::Confirm(Confirming {
+                order,
+                synchronous_standby_names: synchronous_standby_names.clone(),
+                members: members.clone(),
+                proven: confirm::Proven::Nothing,
+            }),
         })
     }
 
@@ -201,6 +234,23 @@ impl Duty {
             Duty::Initialise(duty) => duty.next(local),
             Duty::Configure(duty) => duty.next(local),
             Duty::TakeOver(duty) => duty.next(local),
+            Duty::ShutDown(duty) => duty.next(local),
+            Duty::Confirm(duty) => duty.next(local),
+        }
+    }
+
+    /// Whether this is a shutdown, and PostgreSQL was told to go down; none if it is something else.
+    pub fn shuts_down(&self) -> Option<bool> {
+        match self {
+            Duty::ShutDown(duty) => Some(duty.is_told()),
+            Duty::Fence(_)
+            | Duty::Promote(_)
+            | Duty::Follow(_)
+            | Duty::Rebuild(_)
+            | Duty::Initialise(_)
+            | Duty::Configure(_)
+            | Duty::TakeOver(_)
+            | Duty::Confirm(_) => None,
         }
     }
 

@@ -107,7 +107,7 @@ impl Rebuilding {
         self.is_replaced = true;
         match &local.data {
             Data::Cluster {
-                interrupted: false,
+                unusable: None,
                 ends_at,
                 ..
             } if self.may_rewind && self.has_left(*ends_at) => Act::Rewind {

@@ -213,12 +213,14 @@ pub(super) fn about(duty: &Duty, local: &Local) -> Option<Act> {
         Duty::Follow(duty) => Some(as_standby(local, offer, &duty.source)),
         // It has acknowledged nothing that the cluster counts, and would be stopped for nothing.
         Duty::Fence(_) if !local.is_running => None,
-        Duty::Fence(_) | Duty::Rebuild(_) | Duty::Initialise(_) | Duty::Configure(_) => {
-            Some(failed(
-                "its data folder holds a database that was offered and not taken over yet"
-                    .to_owned(),
-            ))
-        }
+        Duty::Fence(_)
+        | Duty::Rebuild(_)
+        | Duty::Initialise(_)
+        | Duty::Configure(_)
+        | Duty::ShutDown(_)
+        | Duty::Confirm(_) => Some(failed(
+            "its data folder holds a database that was offered and not taken over yet".to_owned(),
+        )),
     }
 }
 

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::broken;
-use crate::model::{Cluster, ClusterName, Network, Order, PlannedStop, Timestamp};
+use crate::model::{
+    ChangePhase, Cluster, ClusterName, Epoch, Network, Order, PlannedStop, Timestamp,
+};
+
+use super::backing::kept_for;
 
 /// What the successor of a silent primary waits beyond the length of a lease, where a failover waits for it: clock
 /// drift over a lease, and the leash's time to zero processes.
@@ -20,13 +24,17 @@ pub struct Tenure {
     pub term: u64,
     /// When this peer learnt that it leads.
     pub since: Timestamp,
-    /// How far apart the peers are: those before this one granted leases of the same length.
+    /// How far apart the peers are: those before this one granted leases by the same lengths.
     network: Network,
     granted: BTreeMap<ClusterName, Timestamp>,
     /// When the last request for a longer lease arrived.
     stops: BTreeMap<ClusterName, Timestamp>,
     /// The last stop of which its agent said: no longer lease of it, or of any before it, is held any more.
     given_up: BTreeMap<ClusterName, Order>,
+    /// When this peer first saw the operator's word under which a failover is forced, and in which epoch.
+    forced: BTreeMap<ClusterName, (Epoch, Timestamp)>,
+    /// When this peer first saw that leases lapse before `async` is recorded, and under which order that began.
+    lapsing: BTreeMap<ClusterName, (Order, Timestamp)>,
 }
 
 impl Tenure {
@@ -39,6 +47,8 @@ impl Tenure {
             granted: BTreeMap::new(),
             stops: BTreeMap::new(),
             given_up: BTreeMap::new(),
+            forced: BTreeMap::new(),
+            lapsing: BTreeMap::new(),
         }
     }
 
@@ -65,15 +75,69 @@ impl Tenure {
         note(&mut self.given_up, cluster, stop);
     }
 
+    /// Notes whether a failover is forced. To be called before each look at [`Tenure::lapse_at`].
+    pub fn note_forced(&mut self, cluster: &Cluster, now: Timestamp) {
+        if cluster.forced.is_none() {
+            self.forced.remove(&cluster.name);
+            return;
+        }
+        let seen = self.forced.entry(cluster.name.clone());
+        let seen = seen.or_insert((cluster.epoch, now));
+        if seen.0 != cluster.epoch {
+            *seen = (cluster.epoch, now);
+        }
+    }
+
+    /// Notes whether leases lapse before `async` is recorded. To be called before each look at
+    /// [`Tenure::has_lapsed`].
+    pub fn note_lapsing(&mut self, cluster: &Cluster, now: Timestamp) {
+        let change = cluster.durability_change.as_ref();
+        let Some(change) = change.filter(|it| it.phase == ChangePhase::Lapsing) else {
+            self.lapsing.remove(&cluster.name);
+            return;
+        };
+        let began = Order {
+            epoch: cluster.epoch,
+            number: change.since,
+        };
+        let seen = self.lapsing.entry(cluster.name.clone());
+        let seen = seen.or_insert((began, now));
+        if seen.0 != began {
+            *seen = (began, now);
+        }
+    }
+
+    /// Whether nobody holds a lease any more that is longer than those of an async cluster, nor one that fewer words made
+    /// longer than all others' would. Since `async` was asked for only short ones were granted, so what is longer was sent
+    /// before this peer saw that it lapses, whoever granted it; and before that the agent of the primary had forgotten the
+    /// words that it had, which make a lease longer by less than the longest is.
+    pub fn has_lapsed(&self, cluster: &Cluster, now: Timestamp) -> bool {
+        let seen = self.lapsing.get(&cluster.name).map(|(_, at)| *at);
+        let longest = cluster.longest_lease(self.network).max(kept_for());
+        seen.is_some_and(|at| now > at.after(longest).after(MARGIN))
+    }
+
+    /// Until then others may have given their word to back the old primary, of whom an operator says that they, or it, are
+    /// off since the failover was forced. Of no other failover anything is said: whoever counts there has promised.
+    fn words_end_at(&self, cluster: &Cluster) -> Option<Timestamp> {
+        cluster.forced.as_ref()?;
+        let seen = self.forced.get(&cluster.name).map(|(_, at)| *at);
+        Some(
+            seen.unwrap_or(Timestamp(u64::MAX - 60_000))
+                .after(kept_for()),
+        )
+    }
+
     /// After this no instance holds a lease that this or any earlier leader granted. While a planned stop is
     /// recorded, the longer lease counts as well, whoever granted it.
     pub fn lapse_at(&self, cluster: &Cluster) -> Timestamp {
-        let length = cluster.lease_length(self.network);
+        let length = cluster.longest_lease(self.network);
         let last = self.last(&self.granted, cluster);
         if broken!(WholeLease) {
             return last.after(length / 2);
         }
         let ordinary = last.after(length).after(MARGIN);
+        let ordinary = self.words_end_at(cluster).unwrap_or_default().max(ordinary);
         let planned = cluster.planned_stop.as_ref();
         planned.map_or(ordinary, |stop| {
             ordinary.max(self.stop_lapses_at(cluster, stop))
@@ -124,8 +188,8 @@ fn note<T: Ord + Default>(of: &mut BTreeMap<ClusterName, T>, cluster: &ClusterNa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Durability;
-    use crate::model::example::{cluster, id, order};
+    use crate::model::example::{at, cluster, id, order};
+    use crate::model::{Durability, DurabilityChange, Forced};
 
     fn planned(number: u32) -> Cluster {
         let mut demo = cluster(&["a", "b"], Durability::Async);
@@ -166,6 +230,58 @@ mod tests {
         assert!(tenure.stop_is_over(&demo, Timestamp(64_001)));
         assert!(tenure.grant(&demo.name, 3, Timestamp(63_900)));
         assert_eq!(tenure.lapse_at(&demo), Timestamp(66_400));
+    }
+
+    #[test]
+    fn a_forced_failover_waits_for_words_that_nobody_heard_of() {
+        let mut demo = cluster(&["a", "b"], Durability::Async);
+        let mut tenure = Tenure::new(3, Timestamp(1_000), Network::Lan);
+        tenure.note_forced(&demo, Timestamp(9_000));
+        assert_eq!(tenure.lapse_at(&demo), Timestamp(3_500));
+        demo.forced = Some(Forced {
+            owner: "o".to_owned(),
+            reason: "r".to_owned(),
+            until: 0,
+            accepted: at(1, 1),
+            patient_until: 0,
+        });
+        tenure.note_forced(&demo, Timestamp(10_000));
+        tenure.note_forced(&demo, Timestamp(12_000));
+        assert_eq!(tenure.lapse_at(&demo), Timestamp(13_500));
+        demo.epoch = Epoch(demo.epoch.0 + 1);
+        tenure.note_forced(&demo, Timestamp(20_000));
+        assert_eq!(tenure.lapse_at(&demo), Timestamp(23_500));
+    }
+
+    #[test]
+    fn leases_lapse_from_when_this_peer_saw_that_they_do() {
+        let mut demo = cluster(&["a", "b"], Durability::Quorum { standbys: 1 });
+        let change = |phase, since| DurabilityChange {
+            to: Durability::Async,
+            owner: "o".to_owned(),
+            reason: "r".to_owned(),
+            since,
+            phase,
+        };
+        let mut tenure = Tenure::new(3, Timestamp(1_000), Network::Lan);
+        assert_eq!(demo.lease_length(Network::Lan), Duration::from_secs(10));
+        demo.durability_change = Some(change(ChangePhase::Confirming, 4));
+        assert_eq!(demo.lease_length(Network::Lan), Duration::from_secs(2));
+        tenure.note_lapsing(&demo, Timestamp(90_000));
+        assert!(!tenure.has_lapsed(&demo, Timestamp(200_000)));
+        // Whoever forces a failover meanwhile waits for the longer ones.
+        assert_eq!(tenure.lapse_at(&demo), Timestamp(11_500));
+        for (since, at) in [(5, 100_000), (9, 300_000)] {
+            demo.durability_change = Some(change(ChangePhase::Lapsing, since));
+            tenure.note_lapsing(&demo, Timestamp(at));
+            tenure.note_lapsing(&demo, Timestamp(at + 5_000));
+            assert!(!tenure.has_lapsed(&demo, Timestamp(at + 10_500)));
+            assert!(tenure.has_lapsed(&demo, Timestamp(at + 10_501)));
+        }
+        demo.durability = Durability::Async;
+        demo.durability_change = None;
+        tenure.note_lapsing(&demo, Timestamp(400_000));
+        assert!(!tenure.has_lapsed(&demo, Timestamp(500_000)));
     }
 
     #[test]

@@ -8,13 +8,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
-use super::keeps_record;
+use super::{json, keeps_json, keeps_record};
+use crate::control::backing::BackRequest;
 use crate::control::{AgentMessage, FRAME_LIMIT, FrameError, PeerMessage, Run, decode, encode};
 use crate::duty::Outcome;
 use crate::leash::{Reply, Request};
 use crate::model::example::{cluster, id, order};
 use crate::model::{
-    ClusterName, Database, DiskTrouble, Durability, Lsn, PeerId, Receiver, Report,
+    ClusterName, Database, DiskTrouble, Durability, Epoch, Lsn, PeerId, Receiver, Report,
     SystemIdentifier, Timeline, WalPosition,
 };
 use crate::recovery::{Action, Step};
@@ -238,4 +239,20 @@ fn fuzz_leash_reply() {
             |bytes| String::from_utf8_lossy(bytes).parse::<Reply>().ok(),
             |reply| assert_eq!(reply.to_string().trim().parse(), Ok(reply)),
         );
+}
+
+/// What agents ask each other.
+#[test]
+fn fuzz_back_request() {
+    let request = BackRequest {
+        cluster: ClusterName::new("demo").unwrap(),
+        instance: id("a"),
+        group: "07070707-0707-0707-0707-070707070707".to_owned(),
+        epoch: Epoch(4),
+        receiving: true,
+    };
+    json("agent: who backs", &request).run(
+        |bytes| serde_json::from_slice::<BackRequest>(bytes).ok(),
+        keeps_json,
+    );
 }

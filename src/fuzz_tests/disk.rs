@@ -1,20 +1,21 @@
 //! The small files and lines of a database host.
 
-use std::collections::BTreeMap;
-
 use super::{json, keeps_json};
 use crate::agent::directory::Named;
+use crate::agent::hands::KeptNote;
 use crate::agent::health;
+use crate::agent::takeover::consent::{self, Consent};
 use crate::duty::PromiseRecord;
 use crate::gate;
 use crate::host::data_folder::{self, Filling};
+use crate::host::kept_wal::Note;
+use crate::host::salvage::Reading;
 use crate::host::{process_table, processes, programs, settings, tools};
-use crate::model::example::{id, order};
-use crate::model::{Address, ClusterName, Incarnation, Lsn, Order};
-use crate::provider::postgres::conninfo::Conninfo;
-use crate::provider::postgres::{passfile, synchronous};
+use crate::model::example::{at, id, order};
+use crate::model::{ClusterName, Incarnation, Order, SystemIdentifier};
+use crate::recovery::evidence::Apart;
 
-const TEXT: &[&str] = &[
+pub(super) const TEXT: &[&str] = &[
     "\n", " ", "\t", "'", "\"", "\\", "=", "#", "0", "-1", "\u{3000}", "é", "\u{fffd}",
 ];
 
@@ -26,6 +27,7 @@ fn fuzz_promise() {
         group: "07070707-0707-0707-0707-070707070707".to_owned(),
         order: order(7, 3),
         promotion_asked: true,
+        backs: false,
     };
     json("agent: promise", &record).run(
         |bytes| {
@@ -69,6 +71,28 @@ fn fuzz_filling() {
 }
 
 #[test]
+fn fuzz_consent() {
+    let folder = tempfile::tempdir_in(fuzz::folder()).unwrap();
+    let path = folder.path().join("takeover");
+    let consent = Consent {
+        cluster: ClusterName::new("demo").unwrap(),
+        instance: id("a"),
+        system: SystemIdentifier(9),
+        socket_folders: vec!["/run/postgresql".to_owned()],
+    };
+    json("agent: consent", &consent).run(
+        |bytes| {
+            std::fs::write(&path, bytes).unwrap();
+            consent::read(folder.path()).ok()?
+        },
+        |found| {
+            consent::write(folder.path(), &found).unwrap();
+            assert_eq!(consent::read(folder.path()).unwrap(), Some(found));
+        },
+    );
+}
+
+#[test]
 fn fuzz_peers_file() {
     let folder = tempfile::tempdir_in(fuzz::folder()).unwrap();
     let path = folder.path().join("peers");
@@ -95,18 +119,6 @@ fn fuzz_peers_file() {
 
 #[test]
 fn fuzz_settings() {
-    let folder = tempfile::tempdir_in(fuzz::folder()).unwrap();
-    let path = folder.path().join("primacy.conf");
-    fuzz::target("host: settings")
-        .example("# by primacy\nport = '5432'\nprimary_conninfo = 'host=a password=''x'''\n")
-        .words(TEXT)
-        .run(
-            |bytes| {
-                std::fs::write(&path, bytes).unwrap();
-                settings::read(folder.path()).ok()
-            },
-            drop,
-        );
     fuzz::target("host: postgresql.conf")
         .example("port = 5432\ninclude 'x'\n#a = 1\ninclude 'primacy.conf'\n")
         .example("primary_conninfo = 'x'\nPORT=1\n")
@@ -167,96 +179,6 @@ fn fuzz_programs() {
         );
 }
 
-/// All but where a connection string leads.
-fn all_but_the_place(conninfo: &Conninfo) -> BTreeMap<String, String> {
-    let kept = conninfo
-        .options()
-        .filter(|(name, _)| !["host", "hostaddr", "port"].contains(name));
-    kept.map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
-}
-
-/// A change of the place changes the place, and can be taken back.
-fn stays_the_same_elsewhere(found: &Conninfo) {
-    let same = |text: String| {
-        let changed = Conninfo::parse(&text).unwrap();
-        assert_eq!(all_but_the_place(&changed), all_but_the_place(found));
-        changed
-    };
-    let to = Address {
-        host: "it's \\ fe80::1%é".to_owned(),
-        port: 9,
-    };
-    assert_eq!(same(found.redirected(&to)).key(), Ok(to));
-    let detached = same(found.detached());
-    assert!(detached.is_detached());
-    if !found.is_detached()
-        && let Ok(places) = found.places()
-    {
-        assert_eq!(same(detached.reattached()).places(), Ok(places));
-    }
-}
-
-/// What PostgreSQL answers in text.
-#[test]
-fn fuzz_answers_of_postgres() {
-    fuzz::target("provider: conninfo")
-        .example(r"host=10.0.0.1 port = 5432 application_name='a b\'c' x=y password=")
-        .example(r"hostaddr=::1,10.0.0.1 host='a,b' port=1,2 user=\\ x=''y=z\")
-        .example("postgresql://u%20s:p%40@[::1]:1,b:2/db?sslmode=require&host=%2Ftmp&port=3")
-        .words(TEXT)
-        .words(&[
-            "postgres://",
-            "host=",
-            "hostaddr='",
-            "port=",
-            "%2C",
-            "?",
-            "&",
-            "@",
-            "[",
-            ",,",
-        ])
-        .run(
-            |bytes| Conninfo::parse(&String::from_utf8_lossy(bytes)).ok(),
-            |found| stays_the_same_elsewhere(&found),
-        );
-    let of = Address {
-        host: "::1".to_owned(),
-        port: 5432,
-    };
-    fuzz::target("provider: password file")
-        .example("# a comment\n*:5432:db:u:se\\:cret\n\\:\\:1:*:*:*:x\r\n")
-        .words(TEXT)
-        .words(&[":", "*", "\\:", "*:*:*:*:"])
-        .run(
-            |bytes| passfile::find(&String::from_utf8_lossy(bytes), &of, "db", "u"),
-            |secret| assert!(!secret.is_empty() && !secret.contains('\n')),
-        );
-    fuzz::target("provider: synchronous names")
-        .example("ANY 1 (s1, \"s \"\"2\", *)")
-        .example("FIRST 2 (a, b)")
-        .example("a, b")
-        .words(TEXT)
-        .words(&["any", "(", ")", ",", "*", "256"])
-        .run(
-            |bytes| synchronous::parse(&String::from_utf8_lossy(bytes)),
-            |policy| {
-                // What no commit could meet can be read, and is not written.
-                if let Ok(text) = synchronous::written(&policy) {
-                    assert_eq!(synchronous::parse(&text), Some(policy));
-                }
-            },
-        );
-    fuzz::target("provider: lsn")
-        .example("3A/9F0017C8")
-        .words(&["/", "+", "-", "FFFFFFFF", "100000000"])
-        .run(
-            |bytes| String::from_utf8_lossy(bytes).parse::<Lsn>().ok(),
-            |lsn| assert_eq!(lsn.to_string().parse::<Lsn>().unwrap(), lsn),
-        );
-}
-
 /// The `lag` of a health check.
 #[test]
 fn fuzz_lag() {
@@ -265,4 +187,66 @@ fn fuzz_lag() {
         .example("1 kB")
         .words(&["GB", "18446744073709551615", " ", "é"])
         .run(|bytes| health::bytes(&String::from_utf8_lossy(bytes)), drop);
+}
+
+/// What is noted of data that was put aside, for whoever looks for it later and for the record.
+#[test]
+fn fuzz_kept() {
+    let note = Note {
+        instance: "a".to_owned(),
+        system: "7123".to_owned(),
+        version: 15,
+        timeline: 2,
+        from: "0/500028".to_owned(),
+        to: Some("2:0/700028".to_owned()),
+        left_out: 1 << 20,
+    };
+    json("host: note of kept WAL", &note).run(
+        |bytes| serde_json::from_slice::<Note>(bytes).ok(),
+        keeps_json,
+    );
+    let told = KeptNote {
+        words: vec!["its old data is kept in /x".to_owned()],
+        apart: Some(Apart {
+            from: at(2, 40),
+            to: at(3, 90),
+        }),
+    };
+    json("agent: note of what was kept", &told).run(
+        |bytes| serde_json::from_slice::<KeptNote>(bytes).ok(),
+        keeps_json,
+    );
+}
+
+/// What pg_waldump says of WAL that was kept.
+#[test]
+fn fuzz_salvage() {
+    let lines = "\
+rmgr: Heap        len (rec/tot):     61/    61, tx:        725, lsn: 0/01524CF0, prev 0/015247B8, desc: INSERT+INIT off 1 flags 0x00, blkref #0: rel 1663/5/16384 blk 0
+rmgr: Heap2       len (rec/tot):     98/    98, tx:        732, lsn: 0/01525250, prev 0/01525220, desc: MULTI_INSERT 3 tuples flags 0x02, blkref #0: rel 1663/5/1259 blk 0
+rmgr: Transaction len (rec/tot):     46/    46, tx:        725, lsn: 0/01525220, prev 0/015251E0, desc: COMMIT 2026-11-22 18:54:32.664899 UTC; subxacts: 731 732
+rmgr: Transaction len (rec/tot):     46/    46, tx:          0, lsn: 0/01525378, prev 0/01525338, desc: ABORT_PREPARED 732: 2026-11-22 18:54:32.713096 UTC; inval msgs: catcache 80
+";
+    fuzz::target("host: pg_waldump's lines")
+        .example(lines)
+        .words(TEXT)
+        .words(&[
+            "rmgr: ",
+            "Heap",
+            "tx: ",
+            ", lsn: ",
+            ", desc: ",
+            "DELETE",
+            "MULTI_INSERT ntuples: 18446744073709551615",
+            "blkref #0: rel ",
+            "subxacts: ",
+        ])
+        .run(
+            |bytes| {
+                let mut reading = Reading::default();
+                let found = reading.all(bytes).unwrap();
+                (found > 0).then(|| (found, reading.result()))
+            },
+            |(found, salvaged)| assert!(salvaged.commits.len() as u64 <= found),
+        );
 }

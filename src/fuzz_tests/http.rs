@@ -5,16 +5,30 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{json, keeps_json};
+use crate::http::adoptions::{AdoptionBody, PlaceBody};
 use crate::http::change;
-use crate::http::clusters::{DurabilityBody, MemberBody, NewClusterBody, checked};
+use crate::http::creation::{DurabilityBody, MemberBody, NewClusterBody, checked};
+use crate::http::directives::{AcknowledgeBody, BlockBody, HoldBody, PriorityBody, RuleBody};
+use crate::http::durability::ChangeDurabilityBody;
+use crate::http::explain::ExplanationView;
+use crate::http::failovers::FailoverBody;
 use crate::http::invitations::{GuestBody, GuestKind};
 use crate::http::membership::{InvitationBody, TransferBody};
 use crate::http::problem::Problem;
+use crate::http::switchovers::SwitchoverBody;
 use crate::http::tokens::TokenBody;
-use crate::http::views::{ClusterView, LeaderView, PeerView, RecoveryView};
-use crate::model::{AccessRole, ClusterName, InstanceId, Reads};
+use crate::http::views::{
+    AdoptionView, ClusterView, LeaderView, PauseView, PeerView, ProblemView, RecoveryView,
+};
+use crate::model::{
+    AccessRole, ClusterName, FenceDemand, InstanceId, Opinion, Priority, PromotionRule, Reads,
+};
 use crate::server::control::Looked;
 use crate::server::leaving::Word;
+use crate::server::publish::consul::Entry;
+use crate::server::sql_only::Thought;
+use crate::server::upgrade::Told;
+use crate::state::NewHold;
 
 fn body<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     serde_json::from_slice(bytes).ok()
@@ -73,6 +87,77 @@ fn fuzz_small_bodies() {
     json("http: token", &token).run(body::<TokenBody>, keeps_json);
 }
 
+#[test]
+fn fuzz_bodies_of_operators() {
+    let hold = HoldBody {
+        seconds: 3_600,
+        owner: "ann".to_owned(),
+        reason: "a new disk".to_owned(),
+    };
+    json("http: hold", &hold).run(body::<HoldBody>, |it| {
+        keeps_json(it.clone());
+        let hold = NewHold::from(it.clone());
+        assert_eq!(hold.length.as_secs(), it.seconds);
+    });
+    let rule = RuleBody {
+        rule: PromotionRule::PreferNot,
+        seconds: Some(60),
+    };
+    json("http: promotion rule", &rule).run(body::<RuleBody>, keeps_json);
+    let block = BlockBody { seconds: Some(60) };
+    json("http: block", &block).run(body::<BlockBody>, keeps_json);
+    let priority = PriorityBody {
+        priority: Priority(-7),
+    };
+    json("http: priority", &priority).run(body::<PriorityBody>, keeps_json);
+    let acknowledge = AcknowledgeBody {
+        owner: "ann".to_owned(),
+        comment: "seen".to_owned(),
+    };
+    json("http: acknowledgement", &acknowledge).run(body::<AcknowledgeBody>, keeps_json);
+}
+
+#[test]
+fn fuzz_adoption() {
+    let address = |port| PlaceBody {
+        host: "10.0.0.1".to_owned(),
+        port,
+    };
+    let adoption = AdoptionBody {
+        address: address(Some(5432)),
+        instances: vec![address(None)],
+        name: Some("main".to_owned()),
+        fence: FenceDemand::Required,
+        dry_run: true,
+        insist: true,
+    };
+    json("http: adoption", &adoption).run(body::<AdoptionBody>, keeps_json);
+    let switchover = SwitchoverBody {
+        to: Some("b".to_owned()),
+        owner: Some("ann".to_owned()),
+        reason: Some("a new disk".to_owned()),
+        seconds: Some(60),
+    };
+    json("http: switchover", &switchover).run(body::<SwitchoverBody>, keeps_json);
+    let durability = ChangeDurabilityBody {
+        durability: DurabilityBody::Quorum(2),
+        owner: Some("ann".to_owned()),
+        reason: Some("a third standby".to_owned()),
+    };
+    json("http: durability", &durability).run(body::<ChangeDurabilityBody>, keeps_json);
+}
+
+#[test]
+fn fuzz_failover() {
+    let failover = FailoverBody {
+        accept_loss: true,
+        up_to: Some("2:0/3000060".to_owned()),
+        owner: "ann".to_owned(),
+        reason: "the zone is gone".to_owned(),
+    };
+    json("http: forced failover", &failover).run(body::<FailoverBody>, keeps_json);
+}
+
 /// Method, path and headers of a change, as lines; then its body.
 #[test]
 fn fuzz_origin() {
@@ -115,6 +200,12 @@ fn fuzz_answers() {
         removed: true,
     };
     answer("answer: word", &word);
+    let thought = Thought {
+        opinion: Opinion::Unsure,
+    };
+    answer("answer: opinion", &thought);
+    let told = serde_json::json!({"id": 3, "feature_level_spoken": 3});
+    json("answer: feature level", &told).run(body::<Told>, drop);
 }
 
 #[test]
@@ -146,4 +237,37 @@ fn fuzz_answers_to_tools() {
         "took_ms":250,"outcome":"promoted","entries":[{"at_ms":1,"at":"2026-01-01T00:00:00Z","event":"e","detail":"d"}]}]"#;
     let recoveries: Vec<RecoveryView> = serde_json::from_str(recoveries).unwrap();
     answer("answer: recoveries", &recoveries);
+}
+
+#[test]
+fn fuzz_answers_about_databases() {
+    let adoption = r#"{"name":"main","recorded":true,"system_identifier":"7","fence":"courtesy","durability":"async","guarantee":"g",
+        "primary":"a","instances":[{"name":"a","address":"a:5432","role":"primary","source":null,"application_name":"a",
+        "version":"15.18","timeline":2}],"unfound":["u"],"lacks":[{"address":"a:5432","what":"w","mend":"m","needed":true}]}"#;
+    let adoption: AdoptionView = serde_json::from_str(adoption).unwrap();
+    answer("answer: adoption", &adoption);
+    let pause = r#"{"paused":true,"pause":{"since":"2026-01-01T00:00:00Z","until":"2026-01-02T00:00:00Z","owner":"ann",
+        "reason":"r","everywhere":true}}"#;
+    let pause: PauseView = serde_json::from_str(pause).unwrap();
+    answer("answer: pause", &pause);
+    let problems = r#"[{"cluster":"main","code":"c","text":"t","instances":["a"],"since":"2026-01-01T00:00:00Z",
+        "actionable":true,"remedy":"r"}]"#;
+    let problems: Vec<ProblemView> = serde_json::from_str(problems).unwrap();
+    answer("answer: problems", &problems);
+}
+
+#[test]
+fn fuzz_explanation() {
+    let said = r#"{"to":"b","code":null,"text":null,"loss_bytes":0,"lease_wait_ms":10000,"candidates":[{"name":"b",
+        "lsn":"0/5000000","behind_bytes":7,"promotion_rule":"neutral","obstacle":null}]}"#;
+    let said: ExplanationView = serde_json::from_str(said).unwrap();
+    answer("answer: explanation", &said);
+}
+
+#[test]
+fn fuzz_answer_of_consul() {
+    let entries = r#"[{"LockIndex":0,"Key":"pg/primary/main/epoch","Flags":40,"Value":"Nw==","CreateIndex":3,"ModifyIndex":9},
+        {"Key":"x","Value":null,"ModifyIndex":1}]"#;
+    let entries: Vec<Entry> = serde_json::from_str(entries).unwrap();
+    answer("answer: consul", &entries);
 }

@@ -3,6 +3,7 @@
 mod control;
 mod disk;
 mod http;
+mod provider;
 mod security;
 mod settings;
 mod wal;

@@ -2,15 +2,73 @@
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use super::account::Account;
-use super::error::{Result, on};
+use super::error::{Error, Result, on};
 use super::{data_folder, durable, processes};
 
 /// How long a copier may survive SIGKILL before that is an error.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
+/// How the folders of tablespaces begin that a clone makes where there is one already.
+pub(super) const TABLESPACE: &str = "primacy-";
+/// What a copy must leave free, one part in so many: its own WAL comes on top.
+const LEFT_FREE: u64 = 20;
+
+/// Whether a copy of so many bytes fits where `target` is. True if nobody can tell.
+pub(super) fn is_enough(target: &Path, needed: u64) -> bool {
+    free(target).is_none_or(|free| needed + needed / LEFT_FREE <= free)
+}
+
+/// The refusal of a copy of so many bytes into `target`, with what lies beside it from before.
+pub(super) fn no_room(target: &Path, needed: u64) -> Error {
+    let data = target.with_extension("");
+    Error::NoRoom {
+        target: target.to_owned(),
+        needed,
+        // It may not be there yet.
+        free: free(target)
+            .or_else(|| free(target.parent()?))
+            .unwrap_or_default(),
+        kept: data_folder::kept(&data).unwrap_or_default(),
+    }
+}
+
+fn free(folder: &Path) -> Option<u64> {
+    let about = rustix::fs::statvfs(folder).ok()?;
+    Some(about.f_bavail * about.f_frsize)
+}
+
+/// Removes the tablespaces of an unfinished copy. As their owner: whoever may write there could name any folder.
+fn remove_tablespaces(held: &Path, account: Account) -> Result<()> {
+    let links = held.join("pg_tblspc");
+    let Ok(entries) = fs::read_dir(&links) else {
+        return Ok(());
+    };
+    for entry in entries.flatten() {
+        let Ok(place) = fs::read_link(entry.path()) else {
+            continue;
+        };
+        let name = place.file_name().unwrap_or_default();
+        if !name.to_string_lossy().starts_with(TABLESPACE) || !place.is_absolute() {
+            continue;
+        }
+        let mut command = Command::new("rm");
+        command.args(["-rf", "--"]).arg(&place).current_dir("/");
+        command.stdin(Stdio::null());
+        if rustix::process::geteuid().is_root() {
+            command.uid(account.uid).gid(account.gid);
+        }
+        let ended = command.status().map_err(on("remove", &place))?;
+        if !ended.success() {
+            tracing::warn!(folder = %place.display(), "an unfinished copy of a tablespace is left");
+        }
+    }
+    Ok(())
+}
 
 /// Makes `fresh` an empty folder of this user, and notes in `mark` that it is ours. An unfinished copy that
 /// is ours by that mark is removed; anything else is renamed aside, and its new path returned. Blocks, for as long as removing a copy takes.
@@ -31,6 +89,7 @@ pub(super) fn make(
     }
     processes::check_none_alive(fresh)?;
     let in_the_way = if is_ours {
+        remove_tablespaces(&held, account)?;
         fs::remove_dir_all(&held).map_err(on("remove the unfinished copy", fresh))?;
         None
     } else if durable::exists(fresh)? {
@@ -67,8 +126,6 @@ fn identity(folder: &Path) -> Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
 
     #[test]
@@ -78,6 +135,23 @@ mod tests {
         std::os::unix::fs::symlink("/", &link).unwrap();
         assert_eq!(identity(&link).unwrap(), None);
         assert!(identity(folder.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn tablespaces_of_an_unfinished_copy_go_with_it_and_no_others() {
+        let root = tempfile::tempdir().unwrap();
+        let (fresh, mark) = (root.path().join("data.new"), root.path().join("mark"));
+        let account = Account::own();
+        make(&fresh, &mark, "1", account).unwrap();
+        let links = fresh.join("pg_tblspc");
+        fs::create_dir(&links).unwrap();
+        let places = ["primacy-1", "theirs"].map(|name| root.path().join("space").join(name));
+        for (number, place) in places.iter().enumerate() {
+            fs::create_dir_all(place.join("PG_15")).unwrap();
+            std::os::unix::fs::symlink(place, links.join(number.to_string())).unwrap();
+        }
+        make(&fresh, &mark, "2", account).unwrap();
+        assert_eq!(places.map(|it| it.exists()), [false, true]);
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub struct ControlFile {
     pub min_recovery_timeline: Timeline,
     /// Bytes in a WAL segment file.
     pub segment_size: u64,
+    /// What the primary ran with, by the names of the settings: with less a standby does not start.
+    pub least: [(&'static str, u32); 3],
 }
 
 /// Reads and checks `global/pg_control` of a data folder. Blocks on one small read.
@@ -124,6 +126,11 @@ fn parse(bytes: &[u8]) -> std::result::Result<ControlFile, &'static str> {
         min_recovery: Lsn(u64_at(136)),
         min_recovery_timeline: Timeline(u32_at(144)),
         segment_size: u64::from(segment_size),
+        least: [
+            ("max_worker_processes", u32_at(184)),
+            ("max_prepared_transactions", u32_at(192)),
+            ("max_locks_per_transaction", u32_at(196)),
+        ],
     })
 }
 

@@ -17,6 +17,9 @@ use crate::model::{ClusterName, Incarnation, InstanceId};
 
 const FILLING: &str = "primacy.incarnation";
 const STANDBY_SIGNAL: &str = "standby.signal";
+const RECOVERY_SIGNAL: &str = "recovery.signal";
+/// Between the name of a data folder and the stamp of old data.
+const OLD: &str = ".old-";
 const PROMOTE_TRIGGER: &str = "promote";
 
 /// What was found at the path of a data folder.
@@ -112,8 +115,10 @@ pub fn remove_filling(data: &Path) -> Result<bool> {
     durable::remove(&data.join(FILLING))
 }
 
-/// Makes the next start a standby's, durably. Errors: [`Error::File`].
+/// Makes the next start a standby's, durably. What would make it the recovery of a restored backup is removed: single-user
+/// recovery refuses to run beside it. Errors: [`Error::File`].
 pub fn create_standby_signal(data: &Path) -> Result<()> {
+    durable::remove(&data.join(RECOVERY_SIGNAL))?;
     // In place of whatever stands there: PostgreSQL follows a link, and starts as a primary if it leads to nothing.
     durable::write(&data.join(STANDBY_SIGNAL), b"")
 }
@@ -121,6 +126,7 @@ pub fn create_standby_signal(data: &Path) -> Result<()> {
 /// Makes the next start a primary's, durably; `false` if it would have been one anyway.
 /// Errors: [`Error::File`].
 pub fn remove_standby_signal(data: &Path) -> Result<bool> {
+    durable::remove(&data.join(RECOVERY_SIGNAL))?;
     durable::remove(&data.join(STANDBY_SIGNAL))
 }
 
@@ -141,9 +147,40 @@ pub fn remove_promote_trigger(data: &Path) -> Result<bool> {
 /// before, [`Error::File`].
 pub fn rename_aside(data: &Path, stamp: &str) -> Result<PathBuf> {
     processes::check_none_alive(data)?;
-    let aside = beside(data, &format!(".old-{stamp}"));
+    let aside = beside(data, &format!("{OLD}{stamp}"));
     durable::rename(data, &aside)?;
     Ok(aside)
+}
+
+/// The old data that lies beside the data folder, oldest first. Errors: [`Error::File`].
+pub fn kept(data: &Path) -> Result<Vec<PathBuf>> {
+    folders_beside(data, OLD)
+}
+
+/// The folders beside the data folder whose names are its own with `suffix` and a stamp, oldest first.
+pub(super) fn folders_beside(data: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
+    let prefix = beside(data, suffix);
+    let (Some(folder), Some(prefix)) = (prefix.parent(), prefix.file_name()) else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(on("list", folder))? {
+        let entry = entry.map_err(on("list", folder))?;
+        let is_ours = entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(prefix.as_encoded_bytes());
+        if is_ours
+            && entry
+                .file_type()
+                .map_err(on("look at", &entry.path()))?
+                .is_dir()
+        {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// The path with `suffix` added to its last part.

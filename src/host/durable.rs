@@ -118,11 +118,16 @@ pub fn exists(path: &Path) -> Result<bool> {
 
 /// Reads a text file; `None` if there is none. Errors: those of [`open`].
 pub fn read(path: &Path) -> Result<Option<String>> {
+    let bytes = read_bytes(path)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Reads a file as it is; `None` if there is none. Errors: those of [`open`].
+pub fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>> {
     let Some(file) = open(path)? else {
         return Ok(None);
     };
-    let bytes = content(file).map_err(on("read", path))?;
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    content(file).map(Some).map_err(on("read", path))
 }
 
 /// Opens a file to read it; `None` if there is none. Errors: [`Error::File`]; [`Error::Malformed`] if it is a link, or if

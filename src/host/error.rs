@@ -106,6 +106,18 @@ pub enum Error {
         /// The data folder.
         folder: PathBuf,
     },
+    /// A copy would fill the disk, which nothing is deleted for.
+    #[error("the copy takes {needed} bytes and {free} are free where {} is; {}", target.display(), in_the_way(kept))]
+    NoRoom {
+        /// Where it would be made.
+        target: PathBuf,
+        /// By the source's estimate.
+        needed: u64,
+        /// On that disk.
+        free: u64,
+        /// Old data that is kept there.
+        kept: Vec<PathBuf>,
+    },
     /// Something needs the instance to be stopped, and it is not.
     #[error("processes {processes:?} still work in {}; stop them first", folder.display())]
     Alive {
@@ -114,6 +126,23 @@ pub enum Error {
         /// The process numbers.
         processes: Vec<i32>,
     },
+}
+
+/// What may be moved away.
+fn in_the_way(kept: &[PathBuf]) -> String {
+    let paths: Vec<_> = kept.iter().map(|it| it.display().to_string()).collect();
+    match paths.is_empty() {
+        true => "give it more".to_owned(),
+        false => format!("move old data away that nobody needs: {}", paths.join(", ")),
+    }
+}
+
+impl Error {
+    /// Whether a file makes no sense: reading it again brings nothing else. One that is missing may be on a disk that is
+    /// not mounted.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Error::Malformed { .. })
+    }
 }
 
 /// Names the act and the path of an `io::Error`.

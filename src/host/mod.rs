@@ -10,16 +10,19 @@
 
 pub mod account;
 mod clone_room;
+mod configuration;
 pub mod control_file;
 pub mod data_folder;
 pub mod death;
 pub mod durable;
 pub mod error;
 pub mod history;
+pub mod kept_wal;
 pub mod place;
 pub(crate) mod process_table;
 pub mod processes;
 pub mod programs;
+pub mod salvage;
 pub mod server;
 pub mod settings;
 pub mod tools;

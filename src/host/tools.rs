@@ -12,13 +12,13 @@ use tokio::task::block_in_place;
 
 use super::account::Account;
 use super::clone_room;
+use super::configuration::Configuration;
 use super::control_file::{self, State};
 use super::data_folder::{self, Content, beside};
 use super::durable;
 use super::error::{Error, Result};
 use super::processes;
 use super::programs::{Binaries, Line, run};
-use super::settings;
 
 /// What the configuration in a data folder says about a setting, while no server runs there. Takes at most `within`.
 /// Errors: [`Error::Program`] if it cannot be read.
@@ -85,6 +85,7 @@ async fn basebackup(
     binaries: &Binaries,
     source: Source<'_>,
     target: &Path,
+    moved: &[Moved],
     patience: Patience,
 ) -> Result<()> {
     block_in_place(|| check_vacant(target))?;
@@ -93,12 +94,23 @@ async fn basebackup(
         .current_dir(target)
         .args(["-X", "stream", "-c", "fast", "-w", "-P", "-D"])
         .arg(target)
-        .args(["-d", source.conninfo]);
+        .args(["-d", source.conninfo])
+        .args(moved.iter().map(Moved::argument));
     if let Some(passfile) = source.passfile {
         command.env("PGPASSFILE", passfile);
     }
     let mut copied = None;
+    let mut no_room = None;
     let on_line = |line: &str| match parse_progress(line) {
+        // With tablespaces it is not told how much of it comes here.
+        Some((_, total))
+            if copied.is_none()
+                && line.contains("/1 tablespace")
+                && !clone_room::is_enough(target, total * 1024) =>
+        {
+            no_room = Some(total * 1024);
+            Line::Progress(Duration::ZERO)
+        }
         Some((done, total)) if copied < Some(done) => {
             copied = Some(done);
             Line::Progress(match done < total {
@@ -108,7 +120,46 @@ async fn basebackup(
         }
         Some(_) | None => Line::Words,
     };
-    run(command, patience.otherwise, on_line).await.map(drop)
+    let copied = run(command, patience.otherwise, on_line).await;
+    match no_room {
+        Some(needed) => Err(clone_room::no_room(target, needed)),
+        None => copied.map(drop),
+    }
+}
+
+/// A tablespace that is copied to another place than it has on the source: there is something already, as the old data of
+/// this instance has it, or the source itself on the same host.
+struct Moved {
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl Moved {
+    /// The one whose place `refusal` of pg_basebackup says is taken.
+    fn of(refusal: &Error, target: &Path, stamp: &str) -> Option<Moved> {
+        let Error::Program { stderr, .. } = refusal else {
+            return None;
+        };
+        let taken = |line: &str| {
+            let (_, path) = line.split_once("directory \"")?;
+            let (path, _) = path.split_once("\" exists but is not empty")?;
+            Some(PathBuf::from(path))
+        };
+        let from = stderr.lines().find_map(taken).filter(|it| it != target)?;
+        Some(Moved {
+            to: from.join(format!("{}{stamp}", clone_room::TABLESPACE)),
+            from,
+        })
+    }
+
+    fn argument(&self) -> String {
+        let escaped = |path: &Path| path.display().to_string().replace('=', "\\=");
+        format!(
+            "--tablespace-mapping={}={}",
+            escaped(&self.from),
+            escaped(&self.to)
+        )
+    }
 }
 
 /// Where a clone works.
@@ -135,8 +186,9 @@ pub struct Cloned {
 /// `<data>.old-<stamp>` and the copy into its place. Until then the old data is untouched; a crash
 /// between the two renames leaves no data folder, and both copies beside it. What an earlier clone of ours
 /// left unfinished is removed first. The server must be stopped. `prepare` writes our settings into the copy
-/// before anything can start it; `standby.signal` is already there.
-/// Errors: those of pg_basebackup, [`Error::Alive`], and those of `prepare`.
+/// before anything can start it; `standby.signal` is already there. A tablespace whose place is taken, as by the old data,
+/// is copied into a folder in that place.
+/// Errors: those of pg_basebackup, [`Error::NoRoom`], [`Error::Alive`], and those of `prepare`.
 pub async fn clone_beside(
     binaries: &Binaries,
     source: Source<'_>,
@@ -148,7 +200,13 @@ pub async fn clone_beside(
     block_in_place(|| processes::check_none_alive(data))?;
     let fresh = beside(data, ".new");
     let in_the_way = make_room(&fresh, mark, stamp, binaries.account).await?;
-    basebackup(binaries, source, &fresh, patience).await?;
+    let mut moved: Vec<Moved> = Vec::new();
+    while let Err(refused) = basebackup(binaries, source, &fresh, &moved, patience).await {
+        match Moved::of(&refused, &fresh, stamp) {
+            Some(one) if moved.iter().all(|it| it.from != one.from) => moved.push(one),
+            Some(_) | None => return Err(refused),
+        }
+    }
     block_in_place(|| {
         data_folder::create_standby_signal(&fresh)?;
         prepare(&fresh)?;
@@ -186,9 +244,8 @@ pub async fn make_room(
     }
 }
 
-/// Turns the data folder into a copy of the source's history with pg_rewind, and keeps our own
-/// `primacy.conf` and `pg_hba.conf` (the program copies the source's). A target that crashed is
-/// recovered first. `standby.signal` is written before and after: half-rewound data must never start
+/// Turns the data folder into a copy of the source's history with pg_rewind, and keeps its own
+/// configuration (the program copies the source's). A target that crashed is recovered first. `standby.signal` is written before and after: half-rewound data must never start
 /// as a primary. The source needs a checkpoint after its promotion, or pg_rewind believes that
 /// nothing has diverged. Recovery and pg_rewind get `deadline` each.
 ///
@@ -200,10 +257,9 @@ pub async fn rewind(
     data: &Path,
     deadline: Duration,
 ) -> Result<String> {
-    let (settings, hba) = block_in_place(|| {
+    let own = block_in_place(|| {
         processes::remove_stale_lock(data)?;
-        let hba = durable::read(&data.join("pg_hba.conf"))?;
-        Ok::<_, Error>((settings::read(data)?, hba))
+        Configuration::read(data)
     })?;
     let recovered = recover(binaries, data, deadline).await;
     block_in_place(|| data_folder::create_standby_signal(data))?;
@@ -226,11 +282,8 @@ pub async fn rewind(
     .await;
     block_in_place(|| {
         data_folder::create_standby_signal(data)?;
+        own.write(data)?;
         outcome?;
-        settings::write(data, &settings, &["primary_conninfo"])?;
-        if let Some(hba) = hba {
-            durable::write(&data.join("pg_hba.conf"), hba.as_bytes())?;
-        }
         Ok(last)
     })
 }
@@ -271,112 +324,4 @@ pub(crate) fn parse_progress(line: &str) -> Option<(u64, u64)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    #[test]
-    fn progress_is_read() {
-        let line = " 12345/67890 kB (18%), 0/1 tablespace (/data/base/1        )";
-        assert_eq!(parse_progress(line), Some((12345, 67890)));
-        assert_eq!(parse_progress("waiting for checkpoint"), None);
-    }
-
-    /// A `pg_basebackup` that is this script; `$target` is where it copies to.
-    fn programs(folder: &Path, script: &str) -> Binaries {
-        let path = folder.join("pg_basebackup");
-        let text =
-            format!("#!/bin/sh\nwhile [ \"$1\" != -D ]; do shift; done; target=$2\n{script}\n");
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        Binaries {
-            folder: folder.to_owned(),
-            account: Account::own(),
-            version: 15,
-        }
-    }
-
-    const SHORT: Patience = Patience {
-        without_a_byte: Duration::from_millis(400),
-        otherwise: Duration::from_secs(10),
-    };
-
-    async fn clone(binaries: &Binaries, root: &Path, stamp: &str) -> Result<Cloned> {
-        let source = Source {
-            conninfo: "host=nowhere",
-            passfile: None,
-        };
-        let (data, mark) = (root.join("data"), root.join("mark"));
-        let folders = Folders {
-            data: &data,
-            stamp,
-            mark: &mark,
-        };
-        clone_beside(binaries, source, folders, SHORT, |_| Ok(())).await
-    }
-
-    fn names(root: &Path) -> Vec<String> {
-        let entries = fs::read_dir(root).unwrap().flatten();
-        let mut names: Vec<_> = entries
-            .map(|it| it.file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_copy_without_a_byte_is_given_up_and_removed_before_the_next() {
-        let [root, bin] = [(), ()].map(|()| tempfile::tempdir().unwrap());
-        let line = |done: u32| format!("echo '{done}/100 kB (0%), 0/1 tablespace' >&2");
-        // It goes on for longer than it may be silent, and is silent then.
-        let slow = (0..4)
-            .map(|it| format!("{}; sleep 0.2", line(it)))
-            .collect::<Vec<_>>()
-            .join("\n");
-        let script = format!(
-            "echo 'waiting for checkpoint' >&2; sleep 0.6\necho half > $target/half\n{slow}\n{}\nsleep 60",
-            line(3)
-        );
-        let began = crate::clock::monotonic();
-        let failed = clone(&programs(bin.path(), &script), root.path(), "1").await;
-        let took = crate::clock::monotonic().since(began);
-        let Err(Error::Stalled { stderr, .. }) = &failed else {
-            panic!("{failed:?}");
-        };
-        assert!(stderr.contains("3/100 kB"), "{stderr}");
-        assert!(
-            took > Duration::from_millis(1_500) && took < Duration::from_secs(8),
-            "{took:?}"
-        );
-        assert_eq!(names(root.path()), ["data.new", "mark"]);
-
-        let script = format!("{}; echo whole > $target/whole", line(100));
-        let cloned = clone(&programs(bin.path(), &script), root.path(), "2")
-            .await
-            .unwrap();
-        assert_eq!((cloned.old_data, cloned.in_the_way), (None, None));
-        assert_eq!(names(root.path()), ["data"]);
-        assert_eq!(
-            names(&root.path().join("data")),
-            ["standby.signal", "whole"]
-        );
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_is_not_our_copy_is_kept() {
-        let [root, bin] = [(), ()].map(|()| tempfile::tempdir().unwrap());
-        let fresh = root.path().join("data.new");
-        let binaries = programs(bin.path(), "exit 1");
-        clone(&binaries, root.path(), "1").await.unwrap_err();
-        // Somebody puts something else where the copy was.
-        fs::rename(&fresh, root.path().join("elsewhere")).unwrap();
-        fs::create_dir(&fresh).unwrap();
-        fs::write(fresh.join("precious"), "x").unwrap();
-        let binaries = programs(bin.path(), "echo whole > $target/whole");
-        let cloned = clone(&binaries, root.path(), "2").await.unwrap();
-        assert!(cloned.in_the_way.unwrap().join("precious").exists());
-        assert_eq!(names(root.path()), ["data", "data.new.old-2", "elsewhere"]);
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Clusters without agents: adopted, forgotten, and their primary changed on request.
+//! Clusters without agents: adopted and forgotten.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Address, ClusterName, FenceDemand, InstanceId};
+use crate::decision::sql_only::adoption::unproven;
+use crate::model::{Address, ClusterName, FenceDemand};
 use crate::recovery::Rejection;
 use crate::server::Peer;
 use crate::server::propose::Origin;
@@ -23,15 +24,35 @@ use super::views::{AdoptionView, ClusterView, adoption_view};
 /// The most addresses that may be given.
 const ADDRESSES: usize = 64;
 
+/// Where an instance answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlaceBody {
+    /// Host name or IP address.
+    pub host: String,
+    /// TCP port; `DefaultInstancePort` of the leader's configuration if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+impl PlaceBody {
+    fn address(self, default_port: u16) -> Address {
+        Address {
+            host: self.host,
+            port: self.port.unwrap_or(default_port),
+        }
+    }
+}
+
 /// The body of `POST /api/v1/adoptions`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdoptionBody {
     /// Where an instance answers.
-    pub address: Address,
+    pub address: PlaceBody,
     /// Where those answer that cannot be found.
     #[serde(default)]
-    pub instances: Vec<Address>,
+    pub instances: Vec<PlaceBody>,
     /// The name of the cluster; `pg-` and its system identifier if absent.
     pub name: Option<String>,
     /// `courtesy`, or `required`: then nothing is failed over without agents.
@@ -40,14 +61,14 @@ pub struct AdoptionBody {
     /// Only what would be recorded is asked for.
     #[serde(default)]
     pub dry_run: bool,
+    /// It is recorded although another installation of Primacy looks after it.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub insist: bool,
 }
 
-/// The body of `POST /api/v1/clusters/{cluster}/switchover`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SwitchoverBody {
-    /// Who shall be the primary.
-    pub to: String,
+/// What is not asked for is not said: older peers do not know it.
+fn is_off(insist: &bool) -> bool {
+    !*insist
 }
 
 /// `POST /api/v1/adoptions`: finds a cluster from one address, and records it to be looked after over SQL. No database is
@@ -58,16 +79,17 @@ pub async fn adopt(
     Extension(origin): Extension<Origin>,
     body: Body,
 ) -> Result<Json<AdoptionView>, Problem> {
-    let shape =
-        "{\"address\": {\"host\", \"port\"}, \"instances\": […], \"name\", \"fence\", \"dry_run\"}";
+    let shape = "{\"address\": {\"host\", \"port\"}, \"instances\": […], \"name\", \"fence\", \"dry_run\", \"insist\"}";
     let body: AdoptionBody = read(body, shape)?;
     if body.instances.len() > ADDRESSES {
         return Err(invalid(format!(
             "instances: there are more than {ADDRESSES}"
         )));
     }
-    let mut given = vec![body.address];
-    given.extend(body.instances);
+    let port = peer.default_instance_port();
+    let port = port.ok_or_else(|| not_adopted(&NotAdopted::NoAccess))?;
+    let places = std::iter::once(body.address).chain(body.instances);
+    let given: Vec<Address> = places.map(|it| it.address(port)).collect();
     if let Some(odd) = given
         .iter()
         .find(|it| it.host.is_empty() || it.host.len() > HOST_LIMIT || it.port == 0)
@@ -87,11 +109,25 @@ pub async fn adopt(
     if body.dry_run {
         return Ok(Json(adoption_view(name.to_string(), &found, false)));
     }
-    let change = SqlChange::Adopt(found.adopted.clone());
+    if let Some((address, group)) = found.others.first().filter(|_| !body.insist) {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "exists",
+            format!(
+                "another installation of Primacy, of the group {group}, looks after {address} already"
+            ),
+        )
+        .hint(
+            "two that do not know of each other would each promote for themselves: primacy cluster forget there first; \
+             \"insist\": true (--insist) records it all the same; nothing was changed",
+        ));
+    }
+    let change = SqlChange::Adopt(unproven(found.adopted.clone()));
     let reply = peer.propose_sql_as(origin, name.clone(), change).await;
     match reply.map_err(not_recorded)? {
         Ok(_) => {
             tracing::info!(cluster = %name, "cluster adopted");
+            peer.note_adopted(&name, &found);
             Ok(Json(adoption_view(name.to_string(), &found, true)))
         }
         Err(Rejection::Exists(what)) => Err(Problem::new(
@@ -99,7 +135,10 @@ pub async fn adopt(
             "exists",
             format!("{what} exists already"),
         )
-        .hint("choose another name, or primacy status shows what is looked after already")),
+        .hint(
+            "primacy status shows what is looked after already; another name helps only where the name is taken: of each \
+             history there is one cluster",
+        )),
         Err(rejection) => Err(invalid(rejection.to_string())),
     }
 }
@@ -130,7 +169,7 @@ pub async fn forget(
     Named(cluster): Named,
 ) -> Result<Json<ClusterView>, Problem> {
     let was = view(&peer, &cluster);
-    without_agents(&peer, &cluster, "forgotten")?;
+    without_agents(&peer, &cluster)?;
     let reply = peer
         .propose_sql_as(origin, cluster.clone(), SqlChange::Forget)
         .await;
@@ -143,63 +182,7 @@ pub async fn forget(
     }
 }
 
-/// `POST /api/v1/clusters/{cluster}/switchover`: the primary is asked to be quiet and the named standby takes its place.
-/// Answers with the cluster as soon as that has begun; its history says how it ended. Fails with `bad-body`, `too-large`,
-/// `invalid`, `under-way`, `unknown-cluster`, `has-agents`, `feature-level`, `key-reused`, `no-leader`, `outcome-unknown`.
-pub async fn switchover(
-    State(peer): State<Arc<Peer>>,
-    Extension(origin): Extension<Origin>,
-    Named(cluster): Named,
-    body: Body,
-) -> Result<(StatusCode, Json<ClusterView>), Problem> {
-    let body: SwitchoverBody = read(body, "{\"to\"}")?;
-    let to = InstanceId::new(&body.to).map_err(|error| invalid(format!("to: {error}")))?;
-    without_agents(&peer, &cluster, "switched over on request")?;
-    let refusal = peer.look_over_sql(&cluster, |state, view, _| {
-        let cluster = &state.cluster;
-        let hears = view
-            .fresh(&to)
-            .is_some_and(|it| it.status.io_thread_running);
-        let problem = if !cluster.members.contains_key(&to) {
-            Err(invalid(format!("to: there is no instance {to}")))
-        } else if cluster.primary.as_ref() == Some(&to) {
-            Err(invalid(format!("to: {to} is the primary already")))
-        } else if state.handover.is_some() || cluster.primary.is_none() {
-            Err(busy(&cluster.name))
-        } else if !hears {
-            Err(invalid(format!("to: {to} does not stream")))
-        } else {
-            Ok(())
-        };
-        problem.map(|()| cluster.epoch)
-    });
-    let seen = refusal.ok_or_else(|| unknown(&cluster))??;
-    let change = SqlChange::Begin {
-        seen,
-        cause: format!("{to} shall be the primary"),
-        named: Some(to),
-    };
-    let reply = peer.propose_sql_as(origin, cluster.clone(), change).await;
-    match reply.map_err(not_recorded)? {
-        Ok(_) => {
-            let now = view(&peer, &cluster).ok_or_else(|| unknown(&cluster))?;
-            Ok((StatusCode::ACCEPTED, Json(now)))
-        }
-        Err(Rejection::Stale) => Err(busy(&cluster)),
-        Err(rejection) => Err(invalid(rejection.to_string())),
-    }
-}
-
-fn busy(cluster: &ClusterName) -> Problem {
-    Problem::new(
-        StatusCode::CONFLICT,
-        "changing",
-        format!("the primary of {cluster} is changing already"),
-    )
-    .hint("GET /api/v1/clusters/{cluster} says what it waits for")
-}
-
-fn without_agents(peer: &Peer, cluster: &ClusterName, what: &str) -> Result<(), Problem> {
+fn without_agents(peer: &Peer, cluster: &ClusterName) -> Result<(), Problem> {
     let has_agents = peer
         .consensus
         .read(|state| state.clusters.contains_key(cluster));
@@ -207,7 +190,7 @@ fn without_agents(peer: &Peer, cluster: &ClusterName, what: &str) -> Result<(), 
         true => Err(Problem::new(
             StatusCode::CONFLICT,
             "has-agents",
-            format!("cluster {cluster} is looked after by agents, and cannot be {what} yet"),
+            format!("cluster {cluster} is looked after by agents, and cannot be forgotten yet"),
         )
         .hint("only clusters that were adopted can be; nothing was changed")),
         false => Ok(()),

@@ -4,12 +4,14 @@
 //! instead, and then the token decides. In plain HTTP, which is for development and heard on loopback alone, nobody
 //! is asked.
 
+mod rules;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
@@ -24,9 +26,14 @@ use crate::security::bearer::{BearerToken, Denied, authorize};
 use crate::security::{Caller, Who};
 use crate::server::Peer;
 
-use super::directives::{ACKNOWLEDGE, BLOCK, DOWNTIME, RULE};
 use super::forward;
 use super::problem::Problem;
+use rules::rule;
+
+pub use rules::{RULES, Rule};
+
+use AccessRole::Viewer;
+use Rule::{Agents, Cluster, FormerPeers, Holders, Installation, Listed, Open, Peers};
 
 /// How long a peer that does not lead waits for a token that it does not know: one that was just made reaches it with
 /// the next heartbeat.
@@ -34,104 +41,6 @@ const KNOWN_WITHIN: Duration = Duration::from_millis(500);
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// So many wait for a token at once.
 static WAITING: Semaphore = Semaphore::const_new(16);
-
-/// Who may call a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rule {
-    /// Anybody: health checks, and newcomers, who show a secret of their own.
-    Open,
-    /// Members of the group.
-    Peers,
-    /// Members and those who were: they ask whether they were removed.
-    FormerPeers,
-    /// Agents; each for its own instance, which the session checks.
-    Agents,
-    /// Agents and members, for themselves.
-    Holders,
-    /// Who holds at least this role over the installation.
-    Installation(AccessRole),
-    /// Who holds at least this role over the cluster in the path.
-    Cluster(AccessRole),
-    /// Who holds at least this role over some clusters, and is shown these: see [`Scope`] among the extensions.
-    Listed(AccessRole),
-}
-
-use AccessRole::{Admin, Operator, Viewer};
-use Rule::{Agents, Cluster, FormerPeers, Holders, Installation, Listed, Open, Peers};
-
-const SWITCHOVER: &str = "/api/v1/clusters/{cluster}/switchover";
-const PAUSE: &str = "/api/v1/clusters/{cluster}/pause";
-
-/// Methods, path and rule. `get` is HEAD too; `any` is every method.
-pub const RULES: &[(&str, &str, Rule)] = &[
-    ("any", "/livez", Open),
-    ("any", "/readyz", Open),
-    ("any", "/healthz", Open),
-    ("any", "/metrics", Open),
-    ("any", "/api/leader-check", Open),
-    ("any", "/api/leader-check/{code}", Open),
-    ("any", "/api/routed-leader-check", Open),
-    ("any", "/api/routed-leader-check/{code}", Open),
-    ("any", "/api/raft-health", Open),
-    ("any", "/api/raft-leader", Open),
-    ("any", "/api/raft-state", Open),
-    ("any", "/api/raft-peers", Open),
-    ("any", "/api/raft-status", Open),
-    ("any", "/api/status", Open),
-    ("any", "/api/health", Open),
-    ("any", "/api/lb-check", Open),
-    ("any", "/api/_ping", Open),
-    ("any", "/api/check-global-recoveries", Open),
-    ("get", "/api/v1/openapi.json", Installation(Viewer)),
-    ("get", "/api/v1/leader", Installation(Viewer)),
-    ("post", "/api/v1/leader/transfer", Installation(Admin)),
-    ("get", "/api/v1/peers", Installation(Viewer)),
-    ("post", "/api/v1/peers", Installation(Admin)),
-    ("get", "/api/v1/peers/{peer}", Installation(Viewer)),
-    ("delete", "/api/v1/peers/{peer}", Installation(Admin)),
-    ("post", "/api/v1/peers/{peer}/promote", Installation(Admin)),
-    ("get", "/api/v1/tokens", Installation(Admin)),
-    ("post", "/api/v1/tokens", Installation(Admin)),
-    ("delete", "/api/v1/tokens/{name}", Installation(Admin)),
-    ("post", "/api/v1/invitations", Installation(Admin)),
-    ("get", "/api/v1/pause", Installation(Viewer)),
-    ("post", "/api/v1/pause", Installation(Operator)),
-    ("delete", "/api/v1/pause", Installation(Operator)),
-    ("get", "/api/v1/problems", Listed(Viewer)),
-    ("get", "/api/v1/clusters", Listed(Viewer)),
-    ("post", "/api/v1/clusters", Installation(Admin)),
-    ("get", "/api/v1/clusters/{cluster}", Cluster(Viewer)),
-    ("delete", "/api/v1/clusters/{cluster}", Installation(Admin)),
-    ("post", SWITCHOVER, Cluster(Operator)),
-    ("post", PAUSE, Cluster(Operator)),
-    ("delete", PAUSE, Cluster(Operator)),
-    ("post", BLOCK, Cluster(Operator)),
-    ("post", ACKNOWLEDGE, Cluster(Operator)),
-    ("post", DOWNTIME, Cluster(Operator)),
-    ("delete", DOWNTIME, Cluster(Operator)),
-    ("post", RULE, Cluster(Operator)),
-    ("post", "/api/v1/adoptions", Installation(Admin)),
-    ("get", "/api/v1/clusters/{cluster}/primary", Cluster(Viewer)),
-    (
-        "get",
-        "/api/v1/clusters/{cluster}/instances",
-        Cluster(Viewer),
-    ),
-    ("get", "/api/v1/clusters/{cluster}/history", Cluster(Viewer)),
-    (
-        "get",
-        "/api/v1/clusters/{cluster}/recoveries",
-        Cluster(Viewer),
-    ),
-    ("get", "/agent/v1/session", Agents),
-    ("post", "/internal/v1/enrol", Open),
-    ("post", "/internal/v1/renew", Holders),
-    ("get", "/internal/v1/peers/{peer}", FormerPeers),
-    ("get", "/internal/v1/look/{cluster}/{instance}", Peers),
-    ("get", "/internal/v1/sql/{cluster}/{instance}", Peers),
-    ("get", "/internal/v1/peer", Peers),
-    ("post", "/raft/v1/{call}", Peers),
-];
 
 /// What a peer knows of tokens and members; nothing before it takes part.
 #[derive(Clone)]
@@ -190,18 +99,6 @@ pub(super) async fn authorise(
         }
         Err(problem) => denied(problem),
     }
-}
-
-/// The rule of a route; none for a method that is not taken there.
-fn rule(method: &Method, path: &str) -> Option<Rule> {
-    let takes = |methods: &str| match methods {
-        "any" => true,
-        "get" => method == Method::GET || method == Method::HEAD,
-        one => method.as_str().eq_ignore_ascii_case(one),
-    };
-    let mut rules = RULES.iter();
-    let found = rules.find(|(methods, of, _)| *of == path && takes(methods));
-    found.map(|(_, _, rule)| *rule)
 }
 
 impl Records {
@@ -377,40 +274,4 @@ fn denied(problem: Problem) -> Response {
         response.headers_mut().insert(WWW_AUTHENTICATE, how);
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_route_has_one_rule_and_what_is_not_listed_has_none() {
-        for (number, (methods, path, _)) in RULES.iter().enumerate() {
-            let same = |(other, of, _): &&(&str, &str, Rule)| {
-                of == path && (other == methods || *other == "any" || *methods == "any")
-            };
-            assert!(!RULES[..number].iter().any(|it| same(&it)), "{path} twice");
-        }
-        for (method, path) in crate::http::ROUTES {
-            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            assert!(rule(&method, path).is_some(), "{method} {path}");
-        }
-        for (method, path) in [
-            (Method::POST, "/api/v1/leader"),
-            (Method::PUT, "/api/v1/clusters"),
-            (Method::GET, "/raft/v1/{call}"),
-            (Method::GET, "/api/v2/peers"),
-        ] {
-            assert_eq!(rule(&method, path), None, "{method} {path}");
-        }
-    }
-
-    #[test]
-    fn only_health_checks_and_newcomers_are_open() {
-        let open = RULES.iter().filter(|(_, _, rule)| *rule == Open);
-        for (_, path, _) in open {
-            let is_health = !path.starts_with("/api/v1/") && !path.starts_with("/internal/");
-            assert!(is_health || *path == "/internal/v1/enrol", "{path}");
-        }
-    }
 }

@@ -9,7 +9,8 @@ use crate::state::command::NewMember;
 use crate::state::history::IN_TOTAL;
 use crate::state::{Change, Command, NewCluster, State, access};
 
-use super::clusters::{CLUSTERS, HOST_LIMIT, MEMBERS};
+use super::clusters::HOST_LIMIT;
+use super::creation::{CLUSTERS, MEMBERS};
 use super::tokens;
 
 /// Left to each cluster for what grows by itself: promises, rejoins, and a dozen bytes for each timeline that it had.

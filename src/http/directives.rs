@@ -11,7 +11,7 @@ use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
-use crate::model::{ClusterName, InstanceId, PromotionRule};
+use crate::model::{ClusterName, InstanceId, Priority, PromotionRule};
 use crate::recovery::Rejection;
 use crate::server::Peer;
 use crate::server::propose::Origin;
@@ -25,6 +25,8 @@ use super::views::{ClusterView, PauseView, hold_view};
 
 /// How long a failover keeps another one off.
 pub(super) const BLOCK: &str = "/api/v1/clusters/{cluster}/block";
+/// How much a cluster matters when not all can be helped at once.
+pub(super) const PRIORITY: &str = "/api/v1/clusters/{cluster}/priority";
 /// Where the last failover is acknowledged.
 pub(super) const ACKNOWLEDGE: &str = "/api/v1/clusters/{cluster}/acknowledge";
 /// Where an instance is put into downtime, and taken out of it.
@@ -60,6 +62,14 @@ pub struct RuleBody {
 pub struct BlockBody {
     /// For how long, from one second to 30 days; not at all if absent.
     pub seconds: Option<u64>,
+}
+
+/// The body of `POST /api/v1/clusters/{cluster}/priority`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriorityBody {
+    /// From -100 to 100: the greater first; 0 as at the beginning.
+    pub priority: Priority,
 }
 
 /// The body of `POST /api/v1/clusters/{cluster}/acknowledge`.
@@ -119,6 +129,7 @@ pub(super) fn routes() -> Router<Arc<Peer>> {
             post(pause_one).delete(resume_one),
         )
         .route(BLOCK, post(block))
+        .route(PRIORITY, post(priority))
         .route(ACKNOWLEDGE, post(acknowledge))
         .route(DOWNTIME, post(downtime).delete(uptime))
         .route(RULE, post(rule))
@@ -293,6 +304,23 @@ pub async fn block(
     let change = Directive::Block {
         cluster: cluster.clone(),
         period: body.seconds.map(Duration::from_secs),
+    };
+    say_of(&peer, origin, &cluster, change).await
+}
+
+/// `POST /api/v1/clusters/{cluster}/priority`: when more clusters lose their primaries than are given a new one at once, the
+/// greater priority comes first. Fails with `bad-body`, `too-large`, `invalid`, `unknown-cluster`, `feature-level`,
+/// `key-reused`, `no-leader`, `outcome-unknown`.
+pub async fn priority(
+    State(peer): State<Arc<Peer>>,
+    Extension(origin): Extension<Origin>,
+    Named(cluster): Named,
+    body: Body,
+) -> Result<Json<ClusterView>, Problem> {
+    let PriorityBody { priority } = read(body, "{\"priority\"}")?;
+    let change = Directive::Priority {
+        cluster: cluster.clone(),
+        priority,
     };
     say_of(&peer, origin, &cluster, change).await
 }

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::clock;
 use crate::control::SESSION_PROTOCOL;
+use crate::control::backing::BACKERS_HEADER;
 use crate::model::{ClusterName, InstanceId, PeerId};
 use crate::security::Caller;
 use crate::server::Peer;
@@ -30,6 +31,7 @@ pub(super) async fn session(State(peer): State<Arc<Peer>>, mut request: Request)
     let caller = request.extensions().get::<Caller>();
     let caller = caller.and_then(Caller::who).cloned();
     let asked = request.headers().get(UPGRADE);
+    let takes_backers = request.headers().contains_key(BACKERS_HEADER);
     let speaks_it = asked.is_some_and(|protocol| protocol == SESSION_PROTOCOL);
     let upgrade = request
         .extensions_mut()
@@ -43,7 +45,11 @@ pub(super) async fn session(State(peer): State<Arc<Peer>>, mut request: Request)
         .hint("run the same version on agents and peers")
         .into_response();
     };
-    if !peer.accept_session(Upgrade { upgrade, caller }) {
+    if !peer.accept_session(Upgrade {
+        upgrade,
+        caller,
+        takes_backers,
+    }) {
         return Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "busy",

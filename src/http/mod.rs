@@ -13,12 +13,17 @@ mod bounds;
 pub(crate) mod change;
 pub mod clusters;
 mod compat;
+pub mod creation;
 pub mod directives;
+pub mod durability;
 mod enrol;
+pub mod explain;
+pub mod failovers;
 mod forward;
 mod health;
 mod internal;
 pub mod invitations;
+mod kv;
 mod limits;
 pub mod membership;
 mod metrics;
@@ -29,6 +34,7 @@ mod problems;
 mod refusal;
 mod sign;
 mod starting;
+pub mod switchovers;
 pub mod tokens;
 pub mod views;
 
@@ -39,7 +45,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, StatusCode, Uri};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, delete, get, post};
+use axum::routing::{any, delete, get, post, put};
 use axum::{Extension, Router};
 
 use crate::control::SESSION_PATH;
@@ -53,7 +59,7 @@ use problem::Problem;
 /// The most bytes of a request body, beside what peers send each other.
 pub const BODY_LIMIT: usize = 64 * 1024;
 /// Where another leader is asked for.
-const TRANSFER: &str = "/api/v1/leader/transfer";
+pub(crate) const TRANSFER: &str = "/api/v1/leader/transfer";
 /// Which peer answered.
 pub const ANSWERED_BY: HeaderName = HeaderName::from_static("primacy-answered-by");
 /// The Raft term that it knew before it began with the answer.
@@ -107,9 +113,13 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/v1/clusters/{cluster}"),
     ("delete", "/api/v1/clusters/{cluster}"),
     ("post", "/api/v1/clusters/{cluster}/switchover"),
+    ("delete", "/api/v1/clusters/{cluster}/switchover"),
+    ("put", durability::DURABILITY),
+    ("post", failovers::FAILOVER),
     ("post", "/api/v1/clusters/{cluster}/pause"),
     ("delete", "/api/v1/clusters/{cluster}/pause"),
     ("post", directives::BLOCK),
+    ("post", directives::PRIORITY),
     ("post", directives::ACKNOWLEDGE),
     ("post", directives::DOWNTIME),
     ("delete", directives::DOWNTIME),
@@ -118,7 +128,10 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/v1/clusters/{cluster}/primary"),
     ("get", "/api/v1/clusters/{cluster}/instances"),
     ("get", "/api/v1/clusters/{cluster}/history"),
+    ("get", explain::FAILOVER),
+    ("get", explain::SWITCHOVER),
     ("get", "/api/v1/clusters/{cluster}/recoveries"),
+    ("get", kv::KV),
 ];
 
 /// What [`crate::server::run`] puts on a peer's port.
@@ -150,7 +163,7 @@ pub fn router(peer: Arc<Peer>) -> Router {
         .merge(directives::routes())
         .route(
             "/api/v1/clusters",
-            get(clusters::list).post(clusters::create),
+            get(clusters::list).post(creation::create),
         )
         .route(
             "/api/v1/clusters/{cluster}",
@@ -158,8 +171,10 @@ pub fn router(peer: Arc<Peer>) -> Router {
         )
         .route(
             "/api/v1/clusters/{cluster}/switchover",
-            post(adoptions::switchover),
+            post(switchovers::switchover).delete(switchovers::call_off),
         )
+        .route(durability::DURABILITY, put(durability::change))
+        .route(failovers::FAILOVER, post(failovers::failover))
         .route("/api/v1/adoptions", post(adoptions::adopt))
         .route("/api/v1/clusters/{cluster}/primary", get(clusters::primary))
         .route(
@@ -167,6 +182,8 @@ pub fn router(peer: Arc<Peer>) -> Router {
             get(clusters::instances),
         )
         .route("/api/v1/clusters/{cluster}/history", get(clusters::history))
+        .route(explain::FAILOVER, get(explain::failover))
+        .route(explain::SWITCHOVER, get(explain::switchover))
         .route(
             "/api/v1/clusters/{cluster}/recoveries",
             get(clusters::history),
@@ -181,6 +198,7 @@ pub fn router(peer: Arc<Peer>) -> Router {
         .merge(get(peers::one).route_layer(here_first));
     let own = Router::new()
         .route("/api/v1/openapi.json", get(openapi))
+        .route(kv::KV, get(kv::get))
         .route_layer(within(&budgets.reads));
     let scraped = Router::new()
         .route("/metrics", any(metrics::metrics))

@@ -73,9 +73,29 @@ pub async fn peers(State(peer): State<Arc<Peer>>) -> Json<Vec<PeerView>> {
         view.vote = voters.contains(&PeerId(view.id));
         view.behind = progress.get(&view.id).map(|progress| progress.behind);
     }
+    warn_of_differences(&mut views, peer.config.id);
     views.extend(invited);
     views.sort_by_key(|view| view.id);
     Json(views)
+}
+
+/// Whoever leads runs its own programs and obeys its own limit: one that has others would do something else.
+fn warn_of_differences(views: &mut [PeerView], this: PeerId) {
+    let leads = views.iter().find(|view| view.role == "leader");
+    let own = views.iter().find(|view| view.id == this.0);
+    let Some((of, expected)) = leads.or(own).map(|it| (it.id, it.configuration.clone())) else {
+        return;
+    };
+    for view in views {
+        if let (Some(expected), Some(found)) = (&expected, &view.configuration)
+            && expected != found
+        {
+            view.warnings.push(format!(
+                "hooks: the table [hooks] or max_concurrent_recoveries of peer {} differs from that of peer {of}; give all peers the same",
+                view.id
+            ));
+        }
+    }
 }
 
 /// Those who may join, or are about to, as this peer knows it.
@@ -169,6 +189,7 @@ fn unreachable_peer(id: PeerId, address: String) -> PeerView {
         feature_level_spoken: None,
         feature_level: None,
         invited_until: None,
+        configuration: None,
         warnings: vec![],
     }
 }
@@ -181,6 +202,7 @@ pub(super) fn silent_view(config: &Config, role: &str, warnings: Vec<String>) ->
         reachable: true,
         role: role.to_owned(),
         feature_level_spoken: Some(spoken().number()),
+        configuration: Some(config.recovery_digest()),
         warnings,
         ..unreachable_peer(config.id, address)
     }
@@ -206,13 +228,55 @@ pub(super) fn this_peer(peer: &Peer) -> PeerView {
         feature_level_spoken: Some(spoken().number()),
         feature_level: Some(peer.consensus.read(|state| state.level.number())),
         invited_until: None,
-        warnings: config.warnings.clone(),
+        configuration: Some(config.recovery_digest()),
+        warnings: config
+            .warnings
+            .iter()
+            .cloned()
+            .chain(peer.publisher.warnings())
+            .chain(peer.hook_warnings())
+            .chain(peer.sql.board.refusals(clock::monotonic()))
+            .collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peer_with_another_configuration_is_named() {
+        let view = |id: u64, role: &str, configuration: Option<&str>| PeerView {
+            role: role.to_owned(),
+            configuration: configuration.map(str::to_owned),
+            ..unreachable_peer(PeerId(id), String::new())
+        };
+        let warned = |mut views: Vec<PeerView>| {
+            warn_of_differences(&mut views, PeerId(1));
+            let warned = views.iter().filter(|it| !it.warnings.is_empty());
+            warned.map(|it| it.id).collect::<Vec<_>>()
+        };
+        let none = Vec::<u64>::new();
+        let of = |a, b, c| {
+            vec![
+                view(1, "follower", a),
+                view(2, "leader", b),
+                view(3, "follower", c),
+            ]
+        };
+        assert_eq!(warned(of(Some("x"), Some("x"), Some("x"))), none);
+        assert_eq!(warned(of(Some("x"), Some("x"), Some("y"))), [3]);
+        assert_eq!(warned(of(Some("x"), Some("y"), Some("x"))), [1, 3]);
+        // An older one, or one that does not answer, says nothing.
+        assert_eq!(warned(of(Some("x"), Some("x"), None)), none);
+        assert_eq!(
+            warned(vec![
+                view(1, "follower", Some("x")),
+                view(3, "unknown", None)
+            ]),
+            none
+        );
+    }
 
     #[test]
     fn a_follower_shows_what_is_left_of_the_lease_that_it_granted() {

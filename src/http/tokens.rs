@@ -19,6 +19,7 @@ use crate::server::propose::Origin;
 use crate::state::{self, AccessChange, AccessRefusal};
 
 use super::body::{Body, read};
+use super::clusters::names;
 
 use super::problem::Problem;
 use super::refusal::not_recorded;
@@ -140,7 +141,7 @@ fn unknown(scope: &Scope, state: &state::State) -> Vec<String> {
         Scope::Everything => vec![],
         Scope::Clusters(clusters) => clusters
             .iter()
-            .filter(|cluster| !state.clusters.contains_key(*cluster))
+            .filter(|cluster| !names(state).contains(*cluster))
             .map(|cluster| format!("there is no cluster {cluster}: the token shows nothing of it"))
             .collect(),
     }

@@ -6,41 +6,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::broken;
+
+use super::durability::{ChangePhase, Durability, DurabilityChange};
 use super::ids::{ClusterName, Epoch, Incarnation, InstanceId, Order, SystemIdentifier, Zone};
 use super::network::Network;
-use super::wal::{Lineage, Lsn, Timeline};
-
-/// How many standbys must have flushed a commit before it is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Durability {
-    /// None: a failover may lose what the old primary had not sent yet.
-    Async,
-    /// Any `standbys` of the voters. Strict: commits wait when fewer are there.
-    Quorum {
-        /// W, at least 1.
-        standbys: u8,
-    },
-}
-
-impl Durability {
-    /// W, the standby acknowledgements that a commit waits for.
-    pub fn standby_acks(self) -> usize {
-        match self {
-            Durability::Async => 0,
-            Durability::Quorum { standbys } => usize::from(standbys),
-        }
-    }
-}
-
-impl fmt::Display for Durability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Durability::Async => f.write_str("async"),
-            Durability::Quorum { standbys } => write!(f, "quorum {standbys}"),
-        }
-    }
-}
+use super::switchover::{Forced, Progress, Switchover};
+use super::wal::{Lineage, Lsn, Timeline, WalPosition};
 
 /// Whether a read on an old primary may miss what a new one acknowledged. In async clusters it never may: there every
 /// failover waits for the lease.
@@ -131,7 +103,7 @@ pub struct Cluster {
     pub name: ClusterName,
     /// Known once the first instance was initialised.
     pub identity: Option<SystemIdentifier>,
-    /// Fixed at creation.
+    /// Never stronger than what any walsender may still be using.
     pub durability: Durability,
     /// Fixed at creation.
     pub reads: Reads,
@@ -153,22 +125,67 @@ pub struct Cluster {
     /// The longer lease that an agent may hold, recorded before it is granted; none once it is certain that
     /// nobody holds it.
     pub planned_stop: Option<PlannedStop>,
+    /// The switchover that somebody asked for and that is not over. How it is written: `state::record`.
+    #[serde(skip)]
+    pub switchover: Option<Switchover>,
+    /// That the handover under way may lose what was acknowledged, if an operator said so. Written as `switchover` is.
+    #[serde(skip)]
+    pub forced: Option<Forced>,
+    /// What the last change of primary that proves nothing may have lost, until that is known better. Written as
+    /// `switchover` is.
+    #[serde(skip)]
+    pub loss: Option<Loss>,
+    /// Another durability that somebody asked for and that is not recorded yet. Written as `switchover` is.
+    #[serde(skip)]
+    pub durability_change: Option<DurabilityChange>,
+}
+
+/// What a change of primary may have lost: all that the primary before it wrote beyond the place of the election.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// Of which recovery in the history.
+    pub recovery: u64,
+    /// The primary before.
+    pub of: InstanceId,
+    /// With what the new one was elected.
+    pub elected: WalPosition,
 }
 
 impl Cluster {
-    /// How long a primary lease lasts. Where no failover waits for it, it bounds stale reads and leaves time to restart
-    /// an agent; else it is as short as a busy host can keep it. It is renewed once a quarter of it is over, and the
-    /// rest is longer than the peers of that network take to replace a leader: nobody renews it meanwhile.
+    /// How long a primary lease lasts that is granted now. Where no failover waits for it, it bounds stale reads and leaves
+    /// time to restart an agent; else it is as short as a busy host can keep it, and so it is once somebody has asked for
+    /// such a cluster. It is renewed once a quarter of it is over, and the rest is longer than the peers of that network take
+    /// to replace a leader: nobody renews it meanwhile.
     pub fn lease_length(&self, network: Network) -> Duration {
-        match network {
-            Network::Lan if self.failover_waits_for_leases() => Duration::from_secs(2),
-            Network::Lan | Network::Wan => Duration::from_secs(10),
+        match self.becomes_async() {
+            true => shorter(network),
+            false => self.longest_lease(network),
         }
+    }
+
+    /// How long a primary lease may last that was granted under this record.
+    pub fn longest_lease(&self, network: Network) -> Duration {
+        match self.failover_waits_for_leases() {
+            true => shorter(network),
+            false => LONGER_LEASE,
+        }
+    }
+
+    /// Whether `async` was asked for in the place of the quorum that is recorded.
+    pub fn becomes_async(&self) -> bool {
+        let asked = self.durability_change.as_ref().map(|it| it.to);
+        self.durability != Durability::Async && asked == Some(Durability::Async)
     }
 
     /// Whether nobody is elected before every lease that may be held has ended.
     pub fn failover_waits_for_leases(&self) -> bool {
         self.durability == Durability::Async || self.reads == Reads::Strict
+    }
+
+    /// Whether the group of peers began anew from a saved state, and leases of before may not have ended: everybody may hold
+    /// one, as after a planned stop. Since it was saved `async` may have been recorded, and somebody acknowledge by that.
+    pub fn is_of_old_state(&self) -> bool {
+        self.planned_stop.is_some() && self.holders.len() == self.members.len()
     }
 
     /// Who was primary last, if only one can have been.
@@ -180,6 +197,18 @@ impl Cluster {
     /// Whom a failover would replace: the primary, else who was it last.
     pub fn of_failover(&self) -> Option<&InstanceId> {
         self.primary.as_ref().or_else(|| self.last_holder())
+    }
+
+    /// Whether the primary was told to shut down, so that somebody else takes its place.
+    pub fn switches_over(&self) -> bool {
+        self.switchover.as_ref().is_some_and(Switchover::has_begun)
+    }
+
+    /// Whether it goes down because somebody wants that still: one that was given up is none of ours.
+    pub fn goes_down_as_asked(&self) -> bool {
+        let asked = self.switchover.as_ref();
+        let is_given_up = asked.is_some_and(|it| matches!(it.progress, Progress::CalledOff { .. }));
+        self.switches_over() && !is_given_up
     }
 
     /// N, the size of V.
@@ -198,31 +227,68 @@ impl Cluster {
             .collect()
     }
 
+    /// The durability that is being confirmed on the primary, if one is.
+    pub fn confirming(&self) -> Option<Durability> {
+        let change = self.durability_change.as_ref();
+        let confirming = change.filter(|it| it.phase == ChangePhase::Confirming);
+        confirming.map(|it| it.to)
+    }
+
+    /// How many standbys a commit waits for now: those that the record says, or more.
+    pub fn acks_in_force(&self) -> usize {
+        let confirming = self.confirming().map_or(0, Durability::standby_acks);
+        confirming.max(self.durability.standby_acks())
+    }
+
     /// The value of `synchronous_standby_names` on `primary`; empty in an async cluster. A quorum
     /// cluster without any admitted voter waits for a name that nobody can carry.
+    ///
+    /// While a stronger durability is confirmed it is written with FIRST, and as many names that nobody carries come first
+    /// as standbys are asked for: a walsender under `ANY` shows a priority of 1 whatever the number, and one under this shows
+    /// a place in the list, which is the number and more. So it can be read back who runs the new rule, and that it is not
+    /// one of another number that was confirmed a moment ago. As many must have flushed a commit as under `ANY`.
     pub fn synchronous_standby_names(&self, primary: &InstanceId) -> String {
+        let names = self.synchronous_names(primary);
+        let quoted = names.iter().map(|name| format!("\"{name}\""));
+        if let Some(Durability::Quorum { standbys }) = self.confirming() {
+            let number = match broken!(ConfirmedNumber) {
+                true => 1,
+                false => standbys,
+            };
+            let marks = (1..=number).map(|n| format!("\"{MARK}{n}\""));
+            let listed: Vec<_> = marks.chain(quoted).collect();
+            return format!("FIRST {standbys} ({})", listed.join(", "));
+        }
         let Durability::Quorum { standbys } = self.durability else {
             return String::new();
         };
-        let names = self.synchronous_names(primary);
-        if names.len() < usize::from(standbys) {
-            // PostgreSQL warns when k exceeds the names and then waits for ever: just what strict means.
-            let missing = usize::from(standbys) - names.len();
-            let nobody = (0..missing).map(|n| format!("\"{NOBODY}{n}\""));
-            let listed: Vec<_> = names
-                .iter()
-                .map(|n| format!("\"{n}\""))
-                .chain(nobody)
-                .collect();
-            return format!("ANY {standbys} ({})", listed.join(", "));
-        }
-        let quoted: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
-        format!("ANY {standbys} ({})", quoted.join(", "))
+        // PostgreSQL warns when k exceeds the names and then waits for ever: just what strict means.
+        let missing = usize::from(standbys).saturating_sub(names.len());
+        let nobody = (0..missing).map(|n| format!("\"{NOBODY}{n}\""));
+        let listed: Vec<_> = quoted.chain(nobody).collect();
+        format!("ANY {standbys} ({})", listed.join(", "))
     }
 }
 
 /// How the names begin that nobody can carry.
 const NOBODY: &str = "primacy_waits_for_a_standby_";
+/// How the names begin that come first while a stronger durability is confirmed. Nobody can carry them either.
+const MARK: &str = "primacy_confirms_the_durability_";
+/// A primary lease that no failover waits for.
+const LONGER_LEASE: Duration = Duration::from_secs(10);
+
+/// A primary lease that every failover waits for.
+fn shorter(network: Network) -> Duration {
+    match network {
+        Network::Lan => Duration::from_secs(2),
+        Network::Wan => LONGER_LEASE,
+    }
+}
+
+/// Whether it can be read back who runs these `synchronous_standby_names`.
+pub fn shows_who_runs(names: &str) -> bool {
+    names.contains(MARK)
+}
 
 /// Whether no standby can acknowledge a commit under these `synchronous_standby_names`, because none can carry one of
 /// them.

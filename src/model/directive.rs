@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::hooks::HookStage;
 use super::ids::{Epoch, InstanceId};
 
 /// The longest that automation may be switched off at once: whoever needs more says so again, and is not forgotten for a
@@ -19,6 +20,16 @@ pub const LONGEST_HOLD: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const OWNER_LIMIT: usize = 64;
 /// The most bytes of a reason: every peer keeps it, and every screen shows it.
 pub const REASON_LIMIT: usize = 240;
+
+/// How much a cluster matters when not all can be helped at once: the greater first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Priority(pub i16);
+
+impl Priority {
+    /// Between minus this and this; 0 for a cluster of which nothing is said.
+    pub const LIMIT: i16 = 100;
+}
 
 /// Automation that somebody switched off until a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +126,8 @@ pub struct InForce {
     pub block_period: Option<Duration>,
     /// The last failover, while it keeps another one off.
     pub blocked: Option<Blocked>,
+    /// How much the cluster matters.
+    pub priority: Priority,
 }
 
 /// Why automation begins nothing.
@@ -144,6 +157,20 @@ pub enum Held {
         /// Its epoch.
         epoch: Epoch,
     },
+    /// The user's programs have not all done well.
+    Hook {
+        /// Which of them.
+        stage: HookStage,
+        /// Whether one has failed; else they are waited for.
+        failed: bool,
+    },
+    /// As many other clusters are given a new primary as may be at once.
+    Turn {
+        /// How many are.
+        under_way: usize,
+        /// How many may be.
+        limit: usize,
+    },
 }
 
 impl Held {
@@ -153,6 +180,8 @@ impl Held {
             Held::Paused { .. } => "paused",
             Held::Downtime { .. } => "downtime",
             Held::Blocked { .. } => "blocked",
+            Held::Hook { .. } => "hook",
+            Held::Turn { .. } => "turn",
         }
     }
 }
@@ -180,6 +209,21 @@ impl fmt::Display for Held {
             Held::Blocked { epoch } => write!(
                 f,
                 "the failover of epoch {epoch} is within the block period, and nobody has acknowledged it"
+            ),
+            Held::Hook {
+                stage,
+                failed: false,
+            } => write!(f, "{stage} are waited for"),
+            Held::Hook {
+                stage,
+                failed: true,
+            } => write!(
+                f,
+                "one of {stage} failed; they are run again before long (primacy history has what they said)"
+            ),
+            Held::Turn { under_way, limit } => write!(
+                f,
+                "it waits for its turn: {under_way} recoveries run, and {limit} may at once"
             ),
         }
     }

@@ -58,6 +58,10 @@ pub fn cluster(names: &[&str], durability: Durability) -> Cluster {
         },
         first_commit: Some(Lsn(10)),
         planned_stop: None,
+        switchover: None,
+        forced: None,
+        loss: None,
+        durability_change: None,
     }
 }
 
@@ -118,6 +122,9 @@ pub fn view(reports: impl IntoIterator<Item = (&'static str, Report)>) -> View {
         awake_since: Timestamp(0),
         leases_lapse_at: now.after(Duration::from_secs(10)),
         stop_is_over: false,
+        longer_leases_lapsed: false,
+        switchover_is_late: false,
+        awaits_the_slow: false,
         directives: InForce::default(),
         instances: reports
             .into_iter()
@@ -125,5 +132,90 @@ pub fn view(reports: impl IntoIterator<Item = (&'static str, Report)>) -> View {
             .collect(),
         peers: 3,
         looks: BTreeMap::new(),
+    }
+}
+
+/// A copy of the data that was made then.
+pub fn mark(at: u64) -> CopyMark {
+    CopyMark {
+        changed: at,
+        written: at,
+    }
+}
+
+/// A primary without agents at this host, of history 7 on timeline 1, as a look shows it.
+pub fn facts(host: &str) -> InstanceFacts {
+    InstanceFacts {
+        address: Address {
+            host: host.to_owned(),
+            port: 5432,
+        },
+        own_port: 5432,
+        started: 1,
+        copy: Some(mark(1)),
+        system: SystemIdentifier(7),
+        version: "15".to_owned(),
+        role: Role::Primary,
+        timeline: Some(Timeline(1)),
+        status: ReplicationStatus {
+            replica_running: false,
+            sql_thread_running: false,
+            io_thread_running: false,
+            position: String::new(),
+            lag: 0,
+            received: None,
+            applied: None,
+            receiver_silent_for_ms: None,
+            apply_paused: false,
+            caught_up: None,
+        },
+        source: None,
+        replicas: vec![],
+        unused_slots: vec![],
+        read_only_default: false,
+        sync: SyncState {
+            policy: Some(SyncPolicy::Async),
+            text: String::new(),
+            commits_wait: true,
+            weak: vec![],
+            waiting: 0,
+        },
+        can_be_rewound: true,
+        receiver_timeout: None,
+        log: None,
+        observed_at: Timestamp(0),
+    }
+}
+
+/// A cluster without agents, of history 7 in epoch 1 on timeline 1, whose primary is the first of these; the others stream
+/// under their own names, and commits wait for any one of them.
+pub fn sql_cluster(names: &[&str]) -> SqlCluster {
+    let member = |name: &str| SqlMember {
+        address: Address {
+            host: name.to_owned(),
+            port: 5432,
+        },
+        application_name: Some(name.to_owned()),
+    };
+    SqlCluster {
+        name: ClusterName::new("demo").unwrap(),
+        system: SystemIdentifier(7),
+        fence: FenceDemand::Courtesy,
+        members: names.iter().map(|name| (id(name), member(name))).collect(),
+        rule: SyncRule::Any {
+            acks: 1,
+            voters: names[1..].iter().map(|name| id(name)).collect(),
+            unknown: 0,
+        },
+        epoch: Epoch(1),
+        lineage: Lineage {
+            current: Timeline(1),
+            left_at: BTreeMap::new(),
+        },
+        primary: Some(id(names[0])),
+        suspects: BTreeSet::new(),
+        told: BTreeMap::new(),
+        strays: BTreeSet::new(),
+        copies: BTreeMap::new(),
     }
 }

@@ -1,6 +1,8 @@
 //! What an instance of any engine shows of its replication, and what is asked of it over SQL.
 
-use std::collections::BTreeSet;
+mod copy;
+mod sync;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -10,6 +12,9 @@ use super::cluster::Address;
 use super::ids::SystemIdentifier;
 use super::time::Timestamp;
 use super::wal::{Lsn, Timeline, WalPosition};
+
+pub use copy::CopyMark;
+pub use sync::{SyncPolicy, SyncState};
 
 /// A place in a history, as its engine counts. Two are compared by a provider alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +124,8 @@ pub struct InstanceFacts {
     /// When its postmaster started, in microseconds since 1970 on its own clock. With the port it tells one server that
     /// answers under two addresses from two servers.
     pub started: u64,
+    /// Which copy of its data it holds; none if the right to see that is missing.
+    pub copy: Option<CopyMark>,
     /// Its database history.
     pub system: SystemIdentifier,
     /// The server's version as it says it, such as `15.18`.
@@ -133,6 +140,8 @@ pub struct InstanceFacts {
     pub source: Option<SourceFacts>,
     /// Who receives from it.
     pub replicas: Vec<ReplicaFacts>,
+    /// Slots of standbys that keep WAL here and that nobody uses now.
+    pub unused_slots: Vec<String>,
     /// Whether new transactions are read-only unless they say otherwise. No fence.
     pub read_only_default: bool,
     /// What its commits wait for.
@@ -141,6 +150,8 @@ pub struct InstanceFacts {
     pub can_be_rewound: bool,
     /// How long a silent source is taken for a live one, as the server is configured; none if for ever.
     pub receiver_timeout: Option<Duration>,
+    /// How far it has written its log; none in recovery, and where the engine does not tell.
+    pub log: Option<LogEnds>,
     /// When the provider began to ask, on its own monotonic clock.
     pub observed_at: Timestamp,
 }
@@ -152,6 +163,7 @@ impl InstanceFacts {
             address,
             own_port,
             started,
+            copy,
             system,
             version,
             role,
@@ -159,10 +171,12 @@ impl InstanceFacts {
             status,
             source,
             replicas,
+            unused_slots,
             read_only_default,
             sync,
             can_be_rewound,
             receiver_timeout,
+            log: _,
             observed_at: _,
         } = self;
         let same_replicas = || {
@@ -170,11 +184,12 @@ impl InstanceFacts {
             replicas.len() == before.replicas.len()
                 && pairs.into_iter().all(|(a, b)| a.is_later_of(b))
         };
-        (address, own_port, started, system)
+        (address, own_port, started, copy, system)
             == (
                 &before.address,
                 &before.own_port,
                 &before.started,
+                &before.copy,
                 &before.system,
             )
             && (version, role, timeline, source)
@@ -184,15 +199,35 @@ impl InstanceFacts {
                     &before.timeline,
                     &before.source,
                 )
-            && (read_only_default, can_be_rewound, receiver_timeout)
-                == (
-                    &before.read_only_default,
-                    &before.can_be_rewound,
-                    &before.receiver_timeout,
-                )
+            && (
+                unused_slots,
+                read_only_default,
+                can_be_rewound,
+                receiver_timeout,
+            ) == (
+                &before.unused_slots,
+                &before.read_only_default,
+                &before.can_be_rewound,
+                &before.receiver_timeout,
+            )
             && status.is_later_of(&before.status)
             && sync.is_later_of(&before.sync)
             && same_replicas()
+    }
+}
+
+impl InstanceFacts {
+    /// The end of what a primary's disk has confirmed; none in recovery, and where that cannot be told.
+    pub fn flushed(&self) -> Option<WalPosition> {
+        let lsn = self.log?.flushed;
+        let timeline = self.timeline?;
+        Some(WalPosition { timeline, lsn })
+    }
+
+    /// Whether it is the same server as `before`, and so over the same copy, and on the same side of recovery.
+    pub fn is_same_server(&self, before: &InstanceFacts) -> bool {
+        let of = |it: &InstanceFacts| (it.started, it.role.is_in_recovery());
+        of(self) == of(before)
     }
 }
 
@@ -247,16 +282,13 @@ impl ReplicaFacts {
     }
 }
 
-impl SyncState {
-    fn is_later_of(&self, before: &SyncState) -> bool {
-        let SyncState {
-            policy,
-            text,
-            commits_wait,
-            waiting: _,
-        } = self;
-        (policy, text, commits_wait) == (&before.policy, &before.text, &before.commits_wait)
-    }
+/// How far a primary has come with its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEnds {
+    /// The end of what its sessions have handed over.
+    pub inserted: Lsn,
+    /// The end of what its disk has confirmed.
+    pub flushed: Lsn,
 }
 
 /// Whom a standby follows.
@@ -290,96 +322,5 @@ pub struct ReplicaFacts {
     pub replayed: Option<Lsn>,
 }
 
-/// What commits wait for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SyncPolicy {
-    /// Nobody.
-    Async,
-    /// Any so many of these.
-    Any {
-        /// How many, at least one.
-        n: u8,
-        /// Names of standbys.
-        of: BTreeSet<String>,
-    },
-    /// The first so many of these that are there.
-    First {
-        /// How many, at least one.
-        n: u8,
-        /// Names of standbys, the best first.
-        of: Vec<String>,
-    },
-    /// MySQL's: so many, and after a time nobody.
-    SemiSync {
-        /// How many.
-        wait_for: u8,
-        /// Then it goes on without them.
-        timeout: Duration,
-    },
-}
-
-impl SyncPolicy {
-    /// How many standbys a commit needs, and how many of these names count for it, compared without case; none where no
-    /// standby is named.
-    pub fn needs_of<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Option<(usize, usize)> {
-        let (needed, of): (u8, Vec<&str>) = match self {
-            SyncPolicy::Any { n, of } => (*n, of.iter().map(String::as_str).collect()),
-            SyncPolicy::First { n, of } => (*n, of.iter().map(String::as_str).collect()),
-            SyncPolicy::Async | SyncPolicy::SemiSync { .. } => return None,
-        };
-        let is_named = |name: &str| {
-            of.iter()
-                .any(|it| *it == "*" || it.eq_ignore_ascii_case(name))
-        };
-        let named = names.into_iter().filter(|name| is_named(name)).count();
-        Some((usize::from(needed), named))
-    }
-}
-
-/// What commits wait for, and whether they do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SyncState {
-    /// As it is in force; none if it is written in a way that no policy is.
-    pub policy: Option<SyncPolicy>,
-    /// As the server has it.
-    pub text: String,
-    /// Whether sessions without a setting of their own wait until standbys have flushed.
-    pub commits_wait: bool,
-    /// How many sessions wait now.
-    pub waiting: u32,
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_five_names_that_others_know() {
-        let at = WalPosition {
-            timeline: Timeline(2),
-            lsn: Lsn(0x1_0000_00A0),
-        };
-        let status = ReplicationStatus {
-            replica_running: true,
-            sql_thread_running: true,
-            io_thread_running: true,
-            position: at.lsn.to_string(),
-            lag: -1,
-            received: Some(Position::Wal(at)),
-            applied: None,
-            receiver_silent_for_ms: Some(20),
-            apply_paused: false,
-            caught_up: Some(false),
-        };
-        let text = serde_json::to_string(&status).unwrap();
-        assert_eq!(
-            text,
-            r#"{"ReplicaRunning":true,"SQLThreadRunning":true,"IOThreadRunning":true,"Position":"1/A0","Lag":-1,"received":{"wal":{"timeline":2,"lsn":4294967456}},"applied":null,"receiver_silent_for_ms":20,"apply_paused":false,"caught_up":false}"#
-        );
-        assert_eq!(
-            serde_json::from_str::<ReplicationStatus>(&text).unwrap(),
-            status
-        );
-    }
-}
+mod tests;

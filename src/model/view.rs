@@ -31,6 +31,12 @@ pub struct View {
     pub leases_lapse_at: Timestamp,
     /// Whether nobody holds the longer lease of the recorded planned stop any more, nor ever will.
     pub stop_is_over: bool,
+    /// Whether all leases and words have ended that an async cluster does not wait for, before `async` is recorded.
+    pub longer_leases_lapsed: bool,
+    /// Whether the time of the recorded switchover is over, by this peer's wall clock.
+    pub switchover_is_late: bool,
+    /// Whether a forced failover still waits for those who are heard and slow to promise, by this peer's wall clock.
+    pub awaits_the_slow: bool,
     /// What operators said and is in force, by this peer's wall clock.
     pub directives: InForce,
     /// The readings, by instance; none for an instance that was never heard.
@@ -78,6 +84,8 @@ pub struct Failure {
     pub at: Timestamp,
     /// In words, for the operator.
     pub reason: String,
+    /// Whether its agent gave its word to back the primary of before: it will do so in a few seconds.
+    pub backs: bool,
 }
 
 impl View {

@@ -74,6 +74,25 @@ impl fmt::Display for WalPosition {
     }
 }
 
+/// Text that is not a position such as `7:3A/9F0017C8`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a timeline and a log sequence number such as 7:3A/9F0017C8")]
+pub struct InvalidPosition(pub String);
+
+impl FromStr for WalPosition {
+    type Err = InvalidPosition;
+    fn from_str(text: &str) -> Result<Self, InvalidPosition> {
+        let parse = || {
+            let (timeline, lsn) = text.split_once(':')?;
+            Some(WalPosition {
+                timeline: Timeline(timeline.parse().ok()?),
+                lsn: lsn.parse().ok()?,
+            })
+        };
+        parse().ok_or_else(|| InvalidPosition(text.to_owned()))
+    }
+}
+
 /// The branches that led to the present timeline, each with the LSN at which it was left.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Lineage {
@@ -101,6 +120,46 @@ impl Lineage {
         }
         let elected = self.left_at.last_key_value();
         elected.is_some_and(|(&timeline, &lsn)| position >= WalPosition { timeline, lsn })
+    }
+
+    /// Every branch but the first, with the one that it left and where.
+    fn forks(&self) -> impl Iterator<Item = (Timeline, (Timeline, Lsn))> {
+        let children = self.left_at.keys().skip(1).copied();
+        let children = children.chain([self.current]);
+        let left = self.left_at.iter().map(|(&timeline, &lsn)| (timeline, lsn));
+        children.zip(left)
+    }
+
+    /// Whether both have a branch of one number that left elsewhere: two promotions chose that number, and the WAL on
+    /// it is not the same.
+    pub fn contradicts(&self, other: &Lineage) -> bool {
+        let others: BTreeMap<_, _> = other.forks().collect();
+        let mut forks = self.forks();
+        forks.any(|(timeline, left)| others.get(&timeline).is_some_and(|other| *other != left))
+    }
+
+    /// Where an instance with this history and WAL up to `end` left the branches of `other`; none if they have none in
+    /// common.
+    pub fn leaves(&self, end: WalPosition, other: &Lineage) -> Option<WalPosition> {
+        let (mine, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            (self.forks().collect(), other.forks().collect());
+        // One number is one branch only if it left its parent at one place.
+        let is_one = |timeline: &Timeline| match (mine.get(timeline), others.get(timeline)) {
+            (Some(mine), Some(other)) => mine == other,
+            (Some(_), None) | (None, _) => true,
+        };
+        let own = |timeline: &Timeline| match *timeline == end.timeline {
+            true => Some(end.lsn),
+            false => self.left_at.get(timeline).copied(),
+        };
+        let known = other.left_at.iter().rev();
+        let common = known.map(|(&timeline, &lsn)| (timeline, Some(lsn)));
+        let mut common = [(other.current, None)].into_iter().chain(common);
+        common.find_map(|(timeline, left)| {
+            let lsn = own(&timeline).filter(|_| timeline <= end.timeline && is_one(&timeline))?;
+            let lsn = left.map_or(lsn, |left| left.min(lsn));
+            Some(WalPosition { timeline, lsn })
+        })
     }
 
     /// Whether WAL that ends at `position` is a prefix of this history, so that its instance can
@@ -146,6 +205,47 @@ mod tests {
         };
         assert!(promoted.is_reached_by(at(4, 21)));
         assert!(!promoted.is_reached_by(at(2, 20)));
+    }
+
+    #[test]
+    fn two_branches_of_one_number_are_told_apart() {
+        let lineage = |current, left_at: &[(u32, u64)]| Lineage {
+            current: Timeline(current),
+            left_at: left_at
+                .iter()
+                .map(|&(timeline, lsn)| (Timeline(timeline), Lsn(lsn)))
+                .collect(),
+        };
+        let ours = lineage(3, &[(1, 10), (2, 20)]);
+        for (other, contradicts) in [
+            (lineage(3, &[(1, 10), (2, 20)]), false),
+            (lineage(4, &[(1, 10), (2, 20), (3, 30)]), false),
+            (lineage(4, &[(1, 10), (2, 25)]), false),
+            (lineage(1, &[]), false),
+            (lineage(3, &[(1, 10), (2, 21)]), true),
+            (lineage(3, &[(1, 10)]), true),
+            (lineage(5, &[(1, 10), (2, 21), (3, 40)]), true),
+        ] {
+            assert_eq!(ours.contradicts(&other), contradicts, "{other:?}");
+            assert_eq!(other.contradicts(&ours), contradicts, "{other:?}");
+        }
+        let at = |timeline, lsn| WalPosition {
+            timeline: Timeline(timeline),
+            lsn: Lsn(lsn),
+        };
+        let source = lineage(4, &[(1, 10), (2, 25)]);
+        for (own, end, leaves) in [
+            (lineage(2, &[(1, 10)]), at(2, 40), Some(at(2, 25))),
+            (lineage(2, &[(1, 10)]), at(2, 24), Some(at(2, 24))),
+            (lineage(3, &[(1, 10), (2, 20)]), at(3, 50), Some(at(2, 20))),
+            (lineage(3, &[(1, 10), (2, 30)]), at(3, 50), Some(at(2, 25))),
+            (lineage(7, &[]), at(7, 1), None),
+        ] {
+            assert_eq!(own.leaves(end, &source), leaves, "{own:?}");
+        }
+        // Its number is the source's, and its branch is not.
+        let (own, source) = (lineage(5, &[(2, 21)]), lineage(6, &[(2, 20), (5, 40)]));
+        assert_eq!(own.leaves(at(5, 30), &source), Some(at(2, 20)));
     }
 
     #[test]

@@ -122,6 +122,15 @@ pub trait DatabaseProvider: Send + Sync + 'static {
     /// time to look, and nothing else.
     fn hung_up(&self, of: &Address) -> impl Future<Output = ()> + Send;
 
+    /// Commits something that is in no table and waits for the instance's own disk, not for standbys. Whoever asks often
+    /// writes often: it is for an instance whose log does not move although somebody writes. Errors: `WrongRole` on a
+    /// standby; `Timeout` while the disk does not take it.
+    fn probe_write(
+        &self,
+        of: &Address,
+        within: Duration,
+    ) -> impl Future<Output = Result<()>> + Send;
+
     /// How `a` stands to `b`.
     fn compare(&self, a: &Position, b: &Position) -> PositionOrder;
 
@@ -208,5 +217,16 @@ pub trait DatabaseProvider: Send + Sync + 'static {
         by: &Operation,
         of: &Address,
         policy: &SyncPolicy,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Makes a commit of nothing, and returns once it was acknowledged under this policy and every process of the primary is
+    /// known to go by it: what was acknowledged before, and what is from now on, is on as many standbys as it asks for.
+    /// Nobody need lead for it. Errors: `WrongRole` on a standby; `Precondition` if another policy is in force; `Timeout` if
+    /// it is not known by then.
+    fn prove_sync(
+        &self,
+        of: &Address,
+        policy: &SyncPolicy,
+        within: Duration,
     ) -> impl Future<Output = Result<()>> + Send;
 }

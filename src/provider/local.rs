@@ -74,13 +74,24 @@ pub trait LocalServer: Send + Sync + 'static {
         statements: &str,
         within: Duration,
     ) -> impl Future<Output = Result<()>> + Send;
-    /// Proves that a commit waits for standbys, with names in force that none can carry: an empty one is seen to wait, and
-    /// given up. Errors: [`super::ProviderError::Precondition`] if it does not wait yet.
+    /// Proves that commits wait for standbys: one is seen to wait, and given up if it goes on waiting. Errors:
+    /// [`super::ProviderError::Precondition`] if none is seen within that time.
     fn prove_waiting(
         &self,
         by: &Admission,
         within: Duration,
     ) -> impl Future<Output = Result<()>> + Send;
+    /// Sees that every walsender runs these names, which must be in force for new sessions. It can be read back only from
+    /// names with FIRST in which the first is nobody's. Errors: [`super::ProviderError::Precondition`] if one does not within
+    /// that time.
+    fn prove_senders(
+        &self,
+        names: &str,
+        within: Duration,
+    ) -> impl Future<Output = Result<()>> + Send;
+    /// Commits a message that waits for the synchronous standbys. Errors: [`super::ProviderError::NotAcknowledged`] if they
+    /// do not acknowledge it within that time; it is given up then.
+    fn commit(&self, by: &Admission, within: Duration) -> impl Future<Output = Result<()>> + Send;
     /// Writes a checkpoint and returns when it is complete.
     fn checkpoint(&self, within: Duration) -> impl Future<Output = Result<()>> + Send;
     /// Commits a message that waits for the synchronous standbys, for as long as that takes. Returns an

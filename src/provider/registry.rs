@@ -1,9 +1,10 @@
-//! One provider for each cluster, by name: one installation may look after several engines.
+//! Engines by their names, and one provider for each cluster: one installation may look after several engines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::postgres::Login;
 use super::{
     Capabilities, DatabaseProvider, Extent, Gtid, Operation, Outcome, Postgres, Result, Simulated,
 };
@@ -21,21 +22,74 @@ pub enum Provider {
     Simulated(Simulated),
 }
 
-/// The providers of all clusters.
+/// An engine that can be looked after over SQL.
+#[derive(Debug, Clone, Copy)]
+pub struct Engine {
+    name: &'static str,
+    make: fn(Login) -> Provider,
+}
+
+/// All of them. A new one is one more line here.
+const ENGINES: [Engine; 1] = [Engine {
+    name: "postgresql",
+    make: |login| Provider::Postgres(Postgres::new(login)),
+}];
+
+impl PartialEq for Engine {
+    fn eq(&self, other: &Engine) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Engine {}
+
+impl Engine {
+    /// The engine that is called so where `ProviderType` names it; none if this version looks after no such engine.
+    pub fn named(name: &str) -> Option<Engine> {
+        ENGINES.into_iter().find(|engine| engine.name == name)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// A provider that signs in like this everywhere.
+    pub fn provider(self, login: Login) -> Provider {
+        (self.make)(login)
+    }
+}
+
+/// The providers of all clusters, each with when its cluster was adopted.
 #[derive(Debug, Default)]
 pub struct Providers {
-    of: BTreeMap<ClusterName, Arc<Provider>>,
+    of: BTreeMap<ClusterName, (u64, Arc<Provider>)>,
 }
 
 impl Providers {
-    /// Has this cluster looked after by that provider from now on.
-    pub fn set(&mut self, cluster: ClusterName, provider: Provider) {
-        self.of.insert(cluster, Arc::new(provider));
+    /// The provider of a cluster that was adopted then; made if there is none of that adoption. The epochs that one has seen
+    /// are its own, and those of a cluster begin anew with an adoption.
+    pub fn of(
+        &mut self,
+        cluster: &ClusterName,
+        adopted_at: u64,
+        make: impl FnOnce() -> Provider,
+    ) -> Arc<Provider> {
+        let known = self.of.get(cluster).filter(|(of, _)| *of == adopted_at);
+        match known {
+            Some((_, provider)) => provider.clone(),
+            None => {
+                let provider = Arc::new(make());
+                let made = (adopted_at, provider.clone());
+                self.of.insert(cluster.clone(), made);
+                provider
+            }
+        }
     }
 
-    /// The provider of a cluster; none if it has none.
-    pub fn get(&self, cluster: &ClusterName) -> Option<Arc<Provider>> {
-        self.of.get(cluster).map(Arc::clone)
+    /// Keeps nothing more of these clusters.
+    pub fn forget(&mut self, clusters: &BTreeSet<ClusterName>) {
+        self.of.retain(|name, _| !clusters.contains(name));
     }
 }
 
@@ -94,6 +148,10 @@ impl DatabaseProvider for Provider {
         each!(self, it => it.hung_up(of).await);
     }
 
+    async fn probe_write(&self, of: &Address, within: Duration) -> Result<()> {
+        each!(self, it => it.probe_write(of, within).await)
+    }
+
     fn compare(&self, a: &Position, b: &Position) -> PositionOrder {
         each!(self, it => it.compare(a, b))
     }
@@ -146,5 +204,9 @@ impl DatabaseProvider for Provider {
 
     async fn set_sync(&self, by: &Operation, of: &Address, policy: &SyncPolicy) -> Result<()> {
         each!(self, it => it.set_sync(by, of, policy).await)
+    }
+
+    async fn prove_sync(&self, of: &Address, policy: &SyncPolicy, within: Duration) -> Result<()> {
+        each!(self, it => it.prove_sync(of, policy, within).await)
     }
 }

@@ -39,6 +39,15 @@ pub enum Grounds {
     },
 }
 
+/// WAL that one instance has and nobody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Apart {
+    /// Where the history of the others left it.
+    pub from: WalPosition,
+    /// Where it ends.
+    pub to: WalPosition,
+}
+
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Evidence {
@@ -140,6 +149,31 @@ pub enum Evidence {
         /// Whether it runs as a primary: then it goes on where it is, and is not promoted.
         serves: bool,
     },
+    /// The primary was shut down for a switchover.
+    ShutDown {
+        /// Who.
+        instance: InstanceId,
+        /// Where its WAL ends.
+        position: WalPosition,
+    },
+    /// The data was replaced, and what it held is kept.
+    RebuiltKeeping {
+        /// Whose.
+        instance: InstanceId,
+        /// The filling it became.
+        incarnation: Incarnation,
+        /// What is kept, and where, in its agent's words.
+        kept: String,
+        /// The WAL that nobody else had, if its ends could be found.
+        apart: Option<Apart>,
+    },
+    /// Every walsender of the primary runs these names, and a commit was acknowledged after that.
+    Confirmed {
+        /// Who.
+        instance: InstanceId,
+        /// What was in force.
+        synchronous_standby_names: String,
+    },
 }
 
 /// The most bytes of an agent's words that are recorded: every peer keeps them, and every snapshot holds them.
@@ -160,12 +194,28 @@ impl Evidence {
             | (
                 Action::Follow { .. },
                 Evidence::Following { instance } | Evidence::CannotFollow { instance, .. },
-            ) => *instance == step.instance,
+            )
+            | (Action::ShutDown, Evidence::ShutDown { instance, .. }) => *instance == step.instance,
+            (
+                Action::Confirm {
+                    synchronous_standby_names: asked,
+                    ..
+                },
+                Evidence::Confirmed {
+                    instance,
+                    synchronous_standby_names: found,
+                },
+            ) => *instance == step.instance && asked == found,
             (
                 Action::Rebuild { incarnation, .. },
                 Evidence::Rebuilt {
                     instance,
                     incarnation: became,
+                }
+                | Evidence::RebuiltKeeping {
+                    instance,
+                    incarnation: became,
+                    ..
                 },
             ) => *instance == step.instance && became == incarnation,
             _ => false,
@@ -175,11 +225,29 @@ impl Evidence {
     /// The same with no more words than are kept.
     #[must_use]
     pub fn in_few_words(mut self) -> Evidence {
-        if let Evidence::CannotPromote { why, .. } | Evidence::CannotFollow { why, .. } = &mut self
+        if let Evidence::CannotPromote { why, .. }
+        | Evidence::CannotFollow { why, .. }
+        | Evidence::RebuiltKeeping { kept: why, .. } = &mut self
         {
             why.truncate(why.floor_char_boundary(WORDS));
         }
         self
+    }
+
+    /// The same as peers of older builds understand it.
+    #[must_use]
+    pub fn in_plain_words(self) -> Evidence {
+        match self {
+            Evidence::RebuiltKeeping {
+                instance,
+                incarnation,
+                ..
+            } => Evidence::Rebuilt {
+                instance,
+                incarnation,
+            },
+            other => other,
+        }
     }
 
     /// The instance whose rejoin this may move on.
@@ -189,6 +257,7 @@ impl Evidence {
             | Evidence::CannotFollow { instance, .. }
             | Evidence::RebuildPermitted { instance, .. }
             | Evidence::Rebuilt { instance, .. }
+            | Evidence::RebuiltKeeping { instance, .. }
             | Evidence::Located { instance, .. }
             | Evidence::Admitted { instance, .. } => Some(instance),
             Evidence::Initialised { .. }
@@ -198,7 +267,9 @@ impl Evidence {
             | Evidence::Promoted { .. }
             | Evidence::CannotPromote { .. }
             | Evidence::LeftBehind { .. }
-            | Evidence::FirstCommit { .. } => None,
+            | Evidence::FirstCommit { .. }
+            | Evidence::ShutDown { .. }
+            | Evidence::Confirmed { .. } => None,
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::broken;
 use crate::model::cluster::application_name;
 use crate::model::{
-    Cluster, Database, InstanceId, Order, Receiver, Report, Standing, View, WalPosition,
+    Cluster, Database, Durability, InstanceId, Order, Receiver, Report, Standing, View, WalPosition,
 };
 
 use super::evidence::{Evidence, Promise, Rejection};
@@ -80,7 +80,8 @@ impl Handover {
                         FenceProof::Created => Next::Wait(silent),
                         FenceProof::Quorum { .. }
                         | FenceProof::OldPrimaryPromised
-                        | FenceProof::LeaseLapsed => Next::GiveUp(silent),
+                        | FenceProof::LeaseLapsed
+                        | FenceProof::Forced { .. } => Next::GiveUp(silent),
                     };
                 }
                 if let Some(why) = makes_way(candidate, *position, followers, view) {
@@ -235,7 +236,7 @@ fn creating(cluster: &Cluster, first: &InstanceId, order: Order, view: &View) ->
 }
 
 /// One step for one instance, unless it is silent or failed a moment ago.
-pub(super) fn one(view: &View, instance: &InstanceId, order: Order, action: Action) -> Next {
+pub(crate) fn one(view: &View, instance: &InstanceId, order: Order, action: Action) -> Next {
     if view.fresh(instance).is_none() {
         return Next::Wait(Reason::Silent {
             instance: instance.clone(),
@@ -294,7 +295,12 @@ fn fencing(
     let to_fence: Vec<_> = missing()
         .filter(|id| view.fresh(id).is_some() && !failed_now(id))
         .collect();
-    match proof::elect(cluster, promises, view, to_fence.is_empty()) {
+    // Who keeps its word to back the primary of before promises in some seconds, and may hold more.
+    let keeps_word = |id: &&InstanceId| {
+        failed_now(id) && view.failure(id, order).is_some_and(|failure| failure.backs)
+    };
+    let is_bound = cluster.durability == Durability::Async && missing().any(|id| keeps_word(&id));
+    match proof::elect(cluster, promises, view, to_fence.is_empty() && !is_bound) {
         Ok((candidate, proof)) => Next::Record(Evidence::Elected { candidate, proof }),
         Err(reason) if to_fence.is_empty() => {
             let again = promises.iter().filter(|(id, promise)| {

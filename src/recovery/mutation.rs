@@ -54,6 +54,38 @@ pub enum Mutation {
     Held,
     /// An instance is promoted although operators said that it must not be.
     PromotionRule,
+    /// Whom a switchover names is promoted, whatever it holds.
+    NamedHoldsAll,
+    /// A forced failover waits for no lease.
+    ForcedLease,
+    /// A forced failover elects whoever can be asked, whatever was accepted to be lost.
+    AcceptedLoss,
+    /// A switchover that is given up is over before the agent of the primary knows.
+    Recall,
+    /// A standby promises a newer epoch although it gave its word to back the primary.
+    BackingWord,
+    /// A restarted agent does not know that it may have given its word.
+    BackingMark,
+    /// Who has promised a newer epoch still gives its word for an older one.
+    BackingPromised,
+    /// A primary counts on a word from the moment at which it arrived.
+    BackingClock,
+    /// One word fewer than a proof leaves is enough.
+    BackingEnough,
+    /// Fewer standbys acknowledge before the record says so.
+    WeakerFirst,
+    /// A stronger durability is recorded without a commit that was acknowledged under it.
+    ConfirmingCommit,
+    /// A stronger durability is recorded without a look at what walsenders run.
+    ConfirmedSenders,
+    /// What was confirmed of an earlier change of durability counts for a later one.
+    LateConfirmation,
+    /// A quorum is recorded in the place of `async` without a look whether commits wait at all.
+    ConfirmedWaiting,
+    /// Walsenders under a rule of another number are taken for those that run the new one.
+    ConfirmedNumber,
+    /// `async` is recorded in the place of a quorum while longer leases and fewer words may last.
+    LongerLeases,
     /// Over SQL, one peer that finds the primary gone is enough.
     SqlMajority,
     /// Over SQL, standbys that still hear the primary do not stop a failover.
@@ -66,6 +98,22 @@ pub enum Mutation {
     SqlUndecided,
     /// Over SQL, one that was told to become the primary and did so unseen is taken for somebody else's choice.
     SqlTold,
+    /// Over SQL, nobody looks whether the old primary of a switchover is quiet still.
+    SqlQuiet,
+    /// Over SQL, a voter counts whatever copy of the data it holds.
+    SqlCopies,
+    /// Over SQL, one that opened a branch of its own is forgotten to have done so once it is in recovery.
+    SqlBranch,
+    /// Over SQL, a copy of the data is proven as soon as it streams, however far it has come.
+    SqlGoal,
+    /// Over SQL, a copy is the same after another start if its mark is, whoever knows what it held.
+    SqlStart,
+    /// Over SQL, what had a branch of its own is taken for replaced as soon as its mark changes.
+    SqlWritten,
+    /// Over SQL, a switchover begins without asking whether a proof can be reached.
+    SqlReach,
+    /// Over SQL, a stronger rule of whom commits wait for is believed as soon as it is seen.
+    SqlBarrier,
 }
 
 #[cfg(feature = "mutants")]
@@ -79,7 +127,7 @@ static EVERYWHERE: std::sync::OnceLock<Mutation> = std::sync::OnceLock::new();
 #[cfg(feature = "mutants")]
 impl Mutation {
     /// Every rule that the simulator breaks.
-    pub const ALL: [Mutation; 18] = [
+    pub const ALL: [Mutation; 28] = [
         Mutation::QuorumTest,
         Mutation::Gate,
         Mutation::GateOrder,
@@ -98,6 +146,16 @@ impl Mutation {
         Mutation::RecordedStop,
         Mutation::Held,
         Mutation::PromotionRule,
+        Mutation::NamedHoldsAll,
+        Mutation::ForcedLease,
+        Mutation::AcceptedLoss,
+        Mutation::Recall,
+        Mutation::BackingWord,
+        Mutation::BackingMark,
+        Mutation::BackingPromised,
+        Mutation::BackingClock,
+        Mutation::BackingEnough,
+        Mutation::LongerLeases,
     ];
 
     /// The rules that are broken in the real binary alone, most of them because they live in its shell.
@@ -109,14 +167,32 @@ impl Mutation {
         Mutation::BestCandidate,
     ];
 
+    /// The rules of a durability that is changed; the model of `tests/durability_model` breaks them.
+    pub const OF_DURABILITY: [Mutation; 6] = [
+        Mutation::WeakerFirst,
+        Mutation::ConfirmingCommit,
+        Mutation::ConfirmedSenders,
+        Mutation::LateConfirmation,
+        Mutation::ConfirmedWaiting,
+        Mutation::ConfirmedNumber,
+    ];
+
     /// The rules of clusters without agents; the model of `tests/sql_model` breaks them.
-    pub const OVER_SQL: [Mutation; 6] = [
+    pub const OVER_SQL: [Mutation; 14] = [
         Mutation::SqlMajority,
         Mutation::SqlVeto,
         Mutation::SqlRevocation,
         Mutation::SqlBestCandidate,
         Mutation::SqlUndecided,
         Mutation::SqlTold,
+        Mutation::SqlQuiet,
+        Mutation::SqlCopies,
+        Mutation::SqlBranch,
+        Mutation::SqlGoal,
+        Mutation::SqlStart,
+        Mutation::SqlWritten,
+        Mutation::SqlReach,
+        Mutation::SqlBarrier,
     ];
 
     /// Its name as it is typed: `leash-kills-all`.

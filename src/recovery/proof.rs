@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::broken;
+use crate::model::switchover::Progress;
 use crate::model::{Cluster, Durability, InstanceId, PromotionRule, Standing, View, WalPosition};
 
 use super::evidence::{Promise, Rejection};
@@ -29,6 +30,12 @@ pub enum FenceProof {
     LeaseLapsed,
     /// The cluster was just created: there is no older primary.
     Created,
+    /// Quorum: every lease has ended on the leader's clock, and an operator said that what nobody of these holds may be
+    /// lost.
+    Forced {
+        /// Who promised, and counts.
+        counted: BTreeSet<InstanceId>,
+    },
 }
 
 /// The least R with R + W + 1 > N.
@@ -103,14 +110,43 @@ pub fn may_be_chosen(id: &InstanceId, view: &View) -> bool {
     view.directives.rule(id) != PromotionRule::MustNot || broken!(PromotionRule)
 }
 
-/// The best position; among equals one whose disk takes writes, whom operators prefer, a running instance, then the
-/// first name.
-fn best(of: &Counted<'_>, view: &View) -> Option<InstanceId> {
+/// Whether one that holds less than others may be elected: only where a rule is broken on purpose.
+fn may_hold_less() -> bool {
+    [broken!(BestCandidate), broken!(NamedHoldsAll)].contains(&true)
+}
+
+/// Whom a switchover names, if it promised and holds all that the old primary wrote.
+fn named<'a>(cluster: &'a Cluster, counted: &Counted<'_>) -> Option<&'a InstanceId> {
+    let asked = cluster.switchover.as_ref()?;
+    let (position, _) = counted.get(&asked.to)?;
+    let holds_all = match &asked.progress {
+        Progress::Down { end } => position >= end,
+        // Where the old primary ends is not known before it has promised.
+        Progress::Waiting | Progress::ShuttingDown | Progress::CalledOff { .. } => false,
+    };
+    (holds_all || broken!(NamedHoldsAll)).then_some(&asked.to)
+}
+
+/// How much a switchover speaks for this instance: for the one that it names, and else for the primary that there was.
+fn wished(cluster: &Cluster, id: &InstanceId) -> u8 {
+    match &cluster.switchover {
+        Some(asked) if asked.to == *id => 2,
+        Some(asked) if asked.from == *id => 1,
+        Some(_) | None => 0,
+    }
+}
+
+/// The best position; among equals one whose disk takes writes, for whom a switchover speaks, whom operators prefer, a
+/// running instance, then the first name.
+fn best(cluster: &Cluster, of: &Counted<'_>, view: &View) -> Option<InstanceId> {
     let rank = |(id, (position, running)): &(&&InstanceId, &(WalPosition, bool))| {
         let writes = view.disk_trouble(id).is_none();
+        let wished = wished(cluster, id);
         (
+            broken!(NamedHoldsAll) && wished == 2,
             *position,
             writes,
+            wished,
             std::cmp::Reverse(view.directives.rule(id)),
             *running,
             std::cmp::Reverse((**id).clone()),
@@ -168,28 +204,52 @@ pub fn elect(
             let mut others = all.iter().filter(|(id, _)| !cluster.holders.contains(**id));
             others.any(|(_, (position, _))| *position > all[candidate].0)
         };
-        best(&open(&whole, view), view)
-            .or_else(|| best(&open(&all, view), view))
-            .filter(|it| everybody_had_a_chance && (!is_sent_more(it) || broken!(BestCandidate)))
+        best(cluster, &open(&whole, view), view)
+            .or_else(|| best(cluster, &open(&all, view), view))
+            .filter(|it| everybody_had_a_chance && (!is_sent_more(it) || may_hold_less()))
             .map(|candidate| (candidate, proof))
     } else {
-        let early = (standbys.len() >= needed).then(|| quorum(needed, &standbys, view));
+        // A switchover has stopped the old primary: it is left out only for the one that is named.
+        let is_led = cluster.switchover.is_none() || named(cluster, &standbys).is_some();
+        let is_early = is_led && standbys.len() >= needed;
+        let early = is_early.then(|| quorum(cluster, needed, &standbys, view));
         let late = || {
             let is_enough = all.len() >= needed && everybody_had_a_chance;
-            is_enough.then(|| quorum(needed, &all, view)).flatten()
+            is_enough
+                .then(|| quorum(cluster, needed, &all, view))
+                .flatten()
         };
         let last = || {
             let last = last_primary(cluster, &all).filter(|candidate| {
                 everybody_had_a_chance
                     && may_be_chosen(candidate, view)
-                    && best(&all, view).as_ref() == Some(candidate)
+                    && best(cluster, &all, view).as_ref() == Some(candidate)
             });
             last.map(|candidate| (candidate, FenceProof::OldPrimaryPromised))
         };
-        early.flatten().or_else(late).or_else(last)
+        let forced = || {
+            let is_forced = cluster.forced.is_some() && everybody_had_a_chance;
+            let candidate = best(cluster, &open(&all, view), view).filter(|_| is_forced)?;
+            let holds_most = all.values().all(|(at, _)| *at <= all[&candidate].0);
+            let counted = all.keys().map(|id| (*id).clone()).collect();
+            holds_most.then_some((candidate, FenceProof::Forced { counted }))
+        };
+        early.flatten().or_else(late).or_else(last).or_else(forced)
     };
+    if let Some((candidate, FenceProof::Forced { .. })) = &elected
+        && let Some(reason) =
+            forced::forbids(cluster, promises, view, (candidate, all[candidate].0))
+    {
+        return Err(reason);
+    }
     match elected {
-        Some(_) if cluster.failover_waits_for_leases() && !leases_ended => {
+        Some((_, FenceProof::Forced { .. })) if !leases_ended && !broken!(ForcedLease) => {
+            Err(Reason::LeaseMayBeHeld { by: may_hold })
+        }
+        Some(_)
+            if (cluster.failover_waits_for_leases() || cluster.is_of_old_state())
+                && !leases_ended =>
+        {
             Err(Reason::LeaseMayBeHeld { by: may_hold })
         }
         elected => elected.ok_or_else(not_proven),
@@ -204,13 +264,18 @@ fn open<'a>(of: &Counted<'a>, view: &View) -> Counted<'a> {
 
 /// The best of them that may be promoted. One that must not be is left out of the count where the others are enough to
 /// hold every acknowledged commit; where they are not, nobody takes its place who holds less.
-fn quorum(needed: usize, of: &Counted<'_>, view: &View) -> Option<(InstanceId, FenceProof)> {
+fn quorum(
+    cluster: &Cluster,
+    needed: usize,
+    of: &Counted<'_>,
+    view: &View,
+) -> Option<(InstanceId, FenceProof)> {
     let open = open(of, view);
     let counted = if open.len() >= needed { &open } else { of };
-    let candidate = best(&open, view)?;
+    let candidate = best(cluster, &open, view)?;
     let position = open[&candidate].0;
     let is_passed_over = counted.values().any(|(other, _)| *other > position);
-    if is_passed_over && !broken!(BestCandidate) {
+    if is_passed_over && !may_hold_less() {
         return None;
     }
     let counted = counted.keys().map(|id| (*id).clone()).collect();
@@ -280,13 +345,26 @@ pub fn check(
             voices.filter(|id| !may_be_left(id)).collect()
         }
         FenceProof::Created => return unproven("the cluster exists already".to_owned()),
+        FenceProof::Forced { .. } => match &cluster.forced {
+            None => return unproven("nobody said that anything may be lost".to_owned()),
+            Some(word) if forced::is_too_much(position, word) => {
+                let accepted = word.accepted;
+                return unproven(format!(
+                    "{candidate} has all up to {position}, and losing what lies before {accepted} was not accepted"
+                ));
+            }
+            Some(_) => counted.keys().copied().collect(),
+        },
     };
     match voices.iter().find(|id| counted[**id].0 > position) {
-        Some(_) if broken!(BestCandidate) => Ok(position),
+        Some(_) if may_hold_less() => Ok(position),
         Some(better) => unproven(format!("{better} holds more than {candidate}")),
         None => Ok(position),
     }
 }
 
+mod forced;
+#[cfg(test)]
+mod switchover_tests;
 #[cfg(test)]
 mod tests;

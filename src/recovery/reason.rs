@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Held, InstanceId, WalPosition};
+use crate::model::{Held, InstanceId, Obstacle, WalPosition};
 
 /// Why a procedure waits or gives up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +98,33 @@ pub enum Reason {
         /// Who.
         instances: Vec<InstanceId>,
     },
+    /// A switchover waits for this to pass.
+    Obstacle(Obstacle),
+    /// A forced failover would lose more than somebody accepted.
+    WouldLoseMore {
+        /// Who would be elected.
+        instance: InstanceId,
+        /// All that it holds.
+        at: WalPosition,
+        /// What must not be lost.
+        accepted: WalPosition,
+    },
+    /// A forced failover waits for those who are heard and have not promised yet: they may hold more.
+    SlowToPromise {
+        /// Who.
+        instances: Vec<InstanceId>,
+    },
+    /// A durability that was asked for takes more standbys than stream from the primary and can write.
+    TooFewStandbys {
+        /// How many do.
+        streaming: usize,
+        /// How many a commit would wait for.
+        needed: usize,
+    },
+    /// Nothing was acknowledged yet in this epoch.
+    NoCommitYet,
+    /// Leases and words last longer than an async cluster waits for.
+    LeasesLapse,
 }
 
 impl Reason {
@@ -121,6 +148,12 @@ impl Reason {
             Reason::OfferedElsewhere { .. } => "offered_elsewhere",
             Reason::Held(held) => held.code(),
             Reason::MustNot { .. } => "must_not",
+            Reason::Obstacle(obstacle) => obstacle.code(),
+            Reason::WouldLoseMore { .. } => "would_lose_more",
+            Reason::SlowToPromise { .. } => "slow_to_promise",
+            Reason::TooFewStandbys { .. } => "too_few_standbys",
+            Reason::NoCommitYet => "no_commit_yet",
+            Reason::LeasesLapse => "leases_lapse",
         }
     }
 }
@@ -188,6 +221,30 @@ impl fmt::Display for Reason {
                 "{instance} is offered with a database, and the cluster was created to begin with {first}, which has none"
             ),
             Reason::Held(held) => held.fmt(f),
+            Reason::Obstacle(obstacle) => write!(f, "switchover: {obstacle}"),
+            Reason::WouldLoseMore {
+                instance,
+                at,
+                accepted,
+            } => write!(
+                f,
+                "{instance} has all up to {at}, and losing what lies before {accepted} was not accepted; that takes a new word"
+            ),
+            Reason::SlowToPromise { instances } => write!(
+                f,
+                "{} can be asked and may hold more, and has not promised yet",
+                list(instances)
+            ),
+            Reason::TooFewStandbys { streaming, needed } => write!(
+                f,
+                "durability: a commit would wait for {needed} standbys, and {streaming} that count stream and can write"
+            ),
+            Reason::NoCommitYet => f.write_str(
+                "durability: the primary has had no commit acknowledged in this epoch yet",
+            ),
+            Reason::LeasesLapse => f.write_str(
+                "durability: leases of the quorum cluster may last for some seconds more, and a failover of an async cluster would not wait for them",
+            ),
             Reason::MustNot { instances } => write!(
                 f,
                 "by its promotion rule {} must not be promoted, and nobody else holds as much",

@@ -170,6 +170,10 @@ impl Rejoin {
                 E::Rebuilt {
                     incarnation: became,
                     ..
+                }
+                | E::RebuiltKeeping {
+                    incarnation: became,
+                    ..
                 },
             ) if incarnation == *became => Ok(Rejoin::CatchingUp { target: None }),
             (Rejoin::CatchingUp { target: None }, E::Located { target, .. }) => {

@@ -77,6 +77,15 @@ pub enum Action {
     /// Say what the database that was offered to be taken over holds, so that the cluster begins with it. The permit is
     /// recorded in Raft. A server that runs is not touched yet.
     TakeOver,
+    /// Shut the primary down so that every standby that streams has all of its WAL, and say where that ends.
+    ShutDown,
+    /// Put these names in force on the primary, see every walsender run them, and have a commit acknowledged after that.
+    Confirm {
+        /// The recorded value of `synchronous_standby_names`, in which it can be read back who runs it.
+        synchronous_standby_names: String,
+        /// Instances for which WAL is kept.
+        members: BTreeSet<InstanceId>,
+    },
 }
 
 /// Whom to follow.
@@ -105,7 +114,11 @@ impl Action {
             Action::Fence | Action::Locate { .. } | Action::Configure { .. } => {
                 Duration::from_secs(2)
             }
-            Action::Promote { .. } | Action::Follow { .. } => Duration::from_secs(10),
+            Action::Promote { .. } | Action::Follow { .. } | Action::Confirm { .. } => {
+                Duration::from_secs(10)
+            }
+            // A checkpoint while it still serves, and then what is left.
+            Action::ShutDown => Duration::from_secs(80),
             // One that does not run may have to recover from a crash first.
             Action::TakeOver => Duration::from_secs(600),
             // One read of a terabyte; a clone under way is never started twice.
@@ -125,6 +138,8 @@ impl Action {
             Action::Configure { .. } => "configure",
             Action::Locate { .. } => "locate",
             Action::TakeOver => "take over",
+            Action::ShutDown => "shut down",
+            Action::Confirm { .. } => "confirm",
         }
     }
 }

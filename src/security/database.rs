@@ -152,6 +152,11 @@ impl DatabaseTls {
         self.config.is_none()
     }
 
+    /// Whether who answers is verified, if only by an authority that is named.
+    pub fn is_verified(&self) -> bool {
+        matches!(self.mode, SslMode::VerifyCa | SslMode::VerifyFull)
+    }
+
     /// Shakes hands with the server of this host on a connection where it has said that it will.
     ///
     /// # Errors

@@ -15,6 +15,7 @@
 //! | `verify` | the one place that decides whether a certificate is accepted |
 //! | `tls` | connections; credentials that change while the process runs; the transport of Raft |
 //! | `database` | TLS with database servers, whose certificates are not ours |
+//! | `web` | TLS with servers of others, to which something is told |
 //! | `wire` | TLS or plain TCP: what the rest of the program speaks through |
 //! | `token`, `enrolment` | how a newcomer gets its first certificate |
 //! | `newcomer`, `invited` | the same over HTTP; the first peers, before there is a group |
@@ -42,6 +43,7 @@ mod tests;
 pub mod tls;
 pub mod token;
 mod verify;
+pub mod web;
 pub mod wire;
 
 pub use authority::CertificateAuthority;

@@ -1,6 +1,8 @@
 //! The configuration of a peer: one short file, checked before anything is touched.
 
 mod alone;
+mod hooks;
+mod publish;
 #[cfg(test)]
 mod tests;
 mod topology;
@@ -16,7 +18,10 @@ use serde::Deserialize;
 use crate::config::{self, SecretText, TlsTable};
 use crate::model::{Network, PeerId, Zone, address};
 use crate::security::{Files, JoinKind, JoinToken, Password};
+use crate::server::hex::{digest_of, hex};
 
+pub use hooks::HookPrograms;
+pub use publish::{Consul, Publish, Webhook};
 pub use topology::TopologyLogin;
 
 /// Shows every field.
@@ -57,6 +62,12 @@ pub struct Config {
     pub network: Network,
     /// Where its certificate lies; none if it speaks plain HTTP.
     pub tls: Option<Files>,
+    /// Where it is published who is the primary of a cluster.
+    pub publish: Publish,
+    /// What runs when a primary fails.
+    pub hooks: HookPrograms,
+    /// How many clusters are given a new primary at once by this peer, when it leads.
+    pub max_concurrent_recoveries: usize,
     /// What is odd about this peer; shown in every status.
     pub warnings: Vec<String>,
 }
@@ -84,12 +95,23 @@ struct File {
     ssl_mode: Option<String>,
     #[serde(rename = "DefaultInstancePort")]
     default_instance_port: Option<u16>,
+    #[serde(default)]
+    publish: publish::Table,
+    #[serde(default)]
+    hooks: hooks::Table,
+    #[serde(default = "usual_recoveries")]
+    max_concurrent_recoveries: usize,
     tls: Option<TlsTable>,
     #[serde(default)]
     plain_http: bool,
     #[serde(default)]
     network: Network,
 }
+
+/// How many clusters are given a new primary at once unless somebody says otherwise. No installation with fewer clusters ever
+/// waits for a turn. In a larger one a recovery takes about a third of a second, so that of a hundred primaries that are lost
+/// together the last is replaced about a second after the first, and not all applications connect anew in one moment.
+pub const MAX_CONCURRENT_RECOVERIES: usize = 32;
 
 /// Where a peer keeps what it was issued, within its folder.
 pub const TLS_FOLDER: &str = "tls";
@@ -119,6 +141,13 @@ impl Config {
         }
     }
 
+    /// Differs where what all peers must be given alike for the sake of recoveries differs.
+    pub fn recovery_digest(&self) -> String {
+        let programs = format!("{:?}", self.hooks);
+        let limit = self.max_concurrent_recoveries.to_string();
+        hex(&digest_of(&[programs.as_bytes(), limit.as_bytes()])[..8])
+    }
+
     /// The pace of the group.
     pub fn timing(&self) -> Timing {
         timing(self.network)
@@ -128,6 +157,10 @@ impl Config {
     pub fn tls_folder(&self) -> PathBuf {
         self.folder.join(TLS_FOLDER)
     }
+}
+
+fn usual_recoveries() -> usize {
+    MAX_CONCURRENT_RECOVERIES
 }
 
 fn timing(network: Network) -> Timing {
@@ -148,6 +181,13 @@ fn check(file: File) -> Result<Config, ConfigError> {
     };
     let names_are_given = names.are_given();
     let postgresql = topology::login(names, file.postgresql)?;
+    let publish = publish::checked(file.publish)?;
+    let hooks = hooks::checked(file.hooks)?;
+    if file.max_concurrent_recoveries == 0 {
+        let why = "max_concurrent_recoveries: at 0 no primary would ever be replaced; give 1 or more, and to hold automation back \
+                   use primacy pause";
+        return refuse(why.to_owned());
+    }
     let first = (
         file.id.is_some(),
         file.group.is_some(),
@@ -313,6 +353,9 @@ fn check(file: File) -> Result<Config, ConfigError> {
         peers,
         network: file.network,
         tls,
+        publish,
+        hooks,
+        max_concurrent_recoveries: file.max_concurrent_recoveries,
         warnings,
     })
 }

@@ -11,13 +11,14 @@ use raft::ConfirmError;
 use tokio::task::JoinSet;
 
 use crate::clock;
-use crate::decision::{Finding, Plan};
+use crate::decision::{Finding, Plan, decide};
 use crate::model::view::SILENT_AFTER;
 use crate::model::{ClusterName, InstanceId, Timestamp, View};
 use crate::recovery::Step;
 use crate::state::Change;
 
 use super::execute::{self, End, Key};
+use super::hooks::Work;
 use super::{Peer, expect_no_panic, standing};
 
 /// How often a cluster is looked at while something is going on.
@@ -44,6 +45,7 @@ pub(super) async fn run(peer: Arc<Peer>) {
             Err(ConfirmError::Stopped(_)) => return,
         }
     }
+    peer.note_recoveries();
     let mut watch = peer.consensus.watch();
     let mut known = BTreeSet::new();
     let mut loops = JoinSet::new();
@@ -78,6 +80,7 @@ struct Cycle {
     held: BTreeMap<Key, Timestamp>,
     looks: JoinSet<InstanceId>,
     looking: BTreeSet<InstanceId>,
+    hooks: Work,
     /// What of it makes it worth saying again: numbers change all the time.
     said: Vec<String>,
 }
@@ -94,6 +97,7 @@ impl Cycle {
             held: BTreeMap::new(),
             looks: JoinSet::new(),
             looking: BTreeSet::new(),
+            hooks: Work::default(),
             said: vec![],
         }
     }
@@ -105,15 +109,20 @@ impl Cycle {
         loop {
             seen.mark_unchanged();
             recorded.mark_unchanged();
-            let looked = self.peer.look(&self.name, |_, view, plan| {
-                (plan.clone(), next_silence(view))
+            let looked = self.peer.look_on(&self.name, |state, view, programs| {
+                let plan = decide(state, view).with(state, view, programs);
+                let stand = plan.stand(state, view.directives.priority);
+                (plan, stand, next_silence(view))
             });
-            let Some((plan, silence)) = looked else {
+            let Some((plan, stand, silence)) = looked else {
+                self.peer.turns.forget(&self.name);
                 return self.name;
             };
+            let plan = plan.in_turn(self.peer.turns.note(&self.name, stand));
             let (now, wall) = (clock::monotonic(), clock::wall_millis());
             let found = plan.findings.iter().map(standing::key);
             self.peer.standing.note(&self.name, found, now, wall);
+            self.peer.hooks.note(&self.name, plan.condition);
             self.say(&plan);
             let tick = self.start(plan).min(silence);
             tokio::select! {
@@ -124,6 +133,7 @@ impl Cycle {
                 Some(ended) = self.looks.join_next() => if let Some(instance) = expect_no_panic(ended) {
                     self.looking.remove(&instance);
                 },
+                Some(()) = self.hooks.ended() => {}
                 () = tokio::time::sleep(tick) => {}
             }
         }
@@ -152,6 +162,9 @@ impl Cycle {
                 let (peer, name) = (self.peer.clone(), self.name.clone());
                 self.looks.spawn(look(peer, name, instance));
             }
+        }
+        if let Some(step) = plan.hook {
+            self.hooks.begin(&self.peer, &self.name, step);
         }
         if is_quiet { IDLE } else { BUSY }
     }
@@ -305,6 +318,20 @@ fn in_short(change: &Change) -> String {
         } => format!("end the rejoin of {instance}: {reason}"),
         Change::PlanStop { instance, .. } => format!("the agent of {instance} is being stopped"),
         Change::EndStop { order } => format!("the planned stop {order} is over"),
+        Change::ForceFailover(new) => format!("failover forced by {}", new.owner),
+        Change::PlanSwitchover(new) => format!("switchover to {}", new.to),
+        Change::BeginShutDown { .. } => "the primary is told to shut down".to_owned(),
+        Change::GiveUpSwitchover { why, .. } => format!("give the switchover up: {why}"),
+        Change::EndSwitchover { order } => {
+            format!("the switchover was given up, the agent admitted {order}")
+        }
+        Change::CallOffSwitchover { .. } => "the switchover is called off".to_owned(),
+        Change::PlanDurability(new) => format!("durability {}", new.to),
+        Change::BeginConfirming { .. } => "confirm the durability".to_owned(),
+        Change::StopConfirming { reason, .. } => format!("stop confirming: {reason}"),
+        Change::RecordLapsed { .. } => {
+            "record async, because all that lasted longer has ended".to_owned()
+        }
     }
 }
 

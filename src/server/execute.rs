@@ -2,14 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use crate::clock;
-use crate::duty::Outcome;
+use crate::duty::{Outcome, Refusal};
 use crate::model::{ClusterName, Epoch, Failure, InstanceId};
 use crate::recovery::{Action, Evidence, Step};
 use crate::state::Change;
+use crate::state::level::has_verdicts;
 
 use super::Peer;
+use super::sessions::CommandError;
+
+/// How soon, and how often, an agent whose connection ended is looked for again to learn how its shutdown ended.
+const JOIN_AFTER: Duration = Duration::from_millis(200);
+const JOINS: u32 = 10;
 
 /// What makes two steps the same: a step with a newer order but an equal key joins the one under way.
 pub(super) type Key = (InstanceId, &'static str, Epoch, Option<String>);
@@ -20,6 +27,10 @@ pub(super) fn key(step: &Step) -> Key {
         Action::Configure {
             synchronous_standby_names,
             ..
+        }
+        | Action::Confirm {
+            synchronous_standby_names,
+            ..
         } => Some(synchronous_standby_names.clone()),
         Action::Ask { .. }
         | Action::Initialise { .. }
@@ -27,7 +38,8 @@ pub(super) fn key(step: &Step) -> Key {
         | Action::Promote { .. }
         | Action::Follow { .. }
         | Action::Rebuild { .. }
-        | Action::TakeOver => None,
+        | Action::TakeOver
+        | Action::ShutDown => None,
     };
     (
         step.instance.clone(),
@@ -88,7 +100,8 @@ pub(super) async fn carry_out(peer: Arc<Peer>, cluster: ClusterName, step: Step)
     let key = key(&step);
     let deadline = step.action.timeout();
     tracing::debug!(%cluster, %step, "step begins");
-    let sent = peer.sessions.command(&cluster, step.clone());
+    let sent = send(&peer, &cluster, &step);
+    let mut backs = false;
     let end = match tokio::time::timeout(deadline, sent).await {
         Err(_) => Err(format!(
             "{} brought no outcome within {} ms",
@@ -96,7 +109,10 @@ pub(super) async fn carry_out(peer: Arc<Peer>, cluster: ClusterName, step: Step)
             deadline.as_millis()
         )),
         Ok(Err(error)) => Err(error.to_string()),
-        Ok(Ok(outcome)) => settle(&peer, &cluster, &step, outcome).await,
+        Ok(Ok(outcome)) => {
+            backs = matches!(outcome, Outcome::Refused(Refusal::Backing { .. }));
+            settle(&peer, &cluster, &step, outcome).await
+        }
     };
     // One that joined meanwhile has a newer order; the failure speaks for it too.
     let latest = peer.under_way.end(&cluster, &key);
@@ -112,11 +128,33 @@ pub(super) async fn carry_out(peer: Arc<Peer>, cluster: ClusterName, step: Step)
             }
             let order = latest.map_or(step.order, |latest| latest.order.max(step.order));
             let at = clock::monotonic();
-            let failure = Failure { order, at, reason };
+            let failure = Failure {
+                order,
+                at,
+                reason,
+                backs,
+            };
             peer.board.failure(&cluster, &step.instance, failure);
             (key, End::Failed)
         }
     }
+}
+
+/// Sends it. An agent whose connection ended goes on shutting its server down: it is asked how that ended, once, rather than
+/// taken for one that does not.
+async fn send(peer: &Peer, cluster: &ClusterName, step: &Step) -> Result<Outcome, CommandError> {
+    let sent = peer.sessions.command(cluster, step.clone()).await;
+    if sent != Err(CommandError::SessionEnded) || step.action != Action::ShutDown {
+        return sent;
+    }
+    for _ in 0..JOINS {
+        tokio::time::sleep(JOIN_AFTER).await;
+        let joined = peer.sessions.command(cluster, step.clone()).await;
+        if joined != Err(CommandError::NotConnected) {
+            return joined;
+        }
+    }
+    sent
 }
 
 async fn settle(
@@ -126,7 +164,13 @@ async fn settle(
     outcome: Outcome,
 ) -> Result<End, String> {
     let evidence = match outcome {
-        Outcome::Evidence(evidence) if evidence.answers(step) => evidence.in_few_words(),
+        Outcome::Evidence(evidence) if evidence.answers(step) => {
+            let is_understood = peer.consensus.read(|state| has_verdicts(state.level));
+            match is_understood {
+                true => evidence.in_few_words(),
+                false => evidence.in_few_words().in_plain_words(),
+            }
+        }
         Outcome::Evidence(evidence) => {
             tracing::error!(%cluster, %step, ?evidence, "an agent answered what it was not asked");
             return Err(format!(

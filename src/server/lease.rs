@@ -6,9 +6,12 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::broken;
+use crate::clock;
 use crate::control::PeerMessage;
 use crate::duty::Tenure;
-use crate::model::{Cluster, ClusterName, InstanceId, Network, Order, PlannedStop, Timestamp};
+use crate::model::{
+    Backers, Cluster, ClusterName, InstanceId, Network, Order, PlannedStop, Timestamp,
+};
 use crate::state::Change;
 
 use super::Peer;
@@ -55,10 +58,21 @@ impl Leases {
     /// After this no instance holds a lease that this or any earlier leader granted. On a peer that does
     /// not lead it is never reached.
     pub(super) fn lapse_at(&self, cluster: &Cluster) -> Timestamp {
-        match self.lock().as_ref() {
+        match self.lock().as_mut() {
             None => Timestamp(u64::MAX),
-            Some(tenure) => tenure.lapse_at(cluster),
+            Some(tenure) => {
+                tenure.note_forced(cluster, clock::monotonic());
+                tenure.lapse_at(cluster)
+            }
         }
+    }
+
+    /// [`Tenure::has_lapsed`]; `false` on a peer that does not lead.
+    pub(super) fn has_lapsed(&self, cluster: &Cluster, now: Timestamp) -> bool {
+        self.lock().as_mut().is_some_and(|tenure| {
+            tenure.note_lapsing(cluster, now);
+            tenure.has_lapsed(cluster, now)
+        })
     }
 
     /// [`Tenure::stop_is_over`]; `false` on a peer that does not lead.
@@ -70,7 +84,7 @@ impl Leases {
     }
 }
 
-/// Answers a renewal that arrived at `arrived`.
+/// Answers a renewal that arrived at `arrived`; with who can back the instance, if its agent takes that.
 ///
 /// The order matters. The grant is noted before the record is looked at again: whoever finds no lease
 /// holder in the record afterwards finds the grant among the notes.
@@ -78,7 +92,7 @@ pub(super) async fn renew(
     peer: &Peer,
     cluster: &ClusterName,
     instance: &InstanceId,
-    serial: u64,
+    (serial, takes_backers): (u64, bool),
     arrived: Timestamp,
 ) -> PeerMessage {
     let declined = |why: &str| PeerMessage::Declined {
@@ -87,6 +101,10 @@ pub(super) async fn renew(
         lasting: false,
     };
     let Some((order, length)) = lease_order(peer, cluster, instance) else {
+        let confirmed = peer.consensus.confirm_leadership(CONFIRM).await.is_ok();
+        if takes_backers && confirmed && lease_order(peer, cluster, instance).is_none() {
+            return PeerMessage::NotThePrimary { serial };
+        }
         return declined("it is not recorded as the primary");
     };
     let confirmed = if broken!(HeartbeatBeforeGrant) {
@@ -103,6 +121,15 @@ pub(super) async fn renew(
     }
     if lease_order(peer, cluster, instance) != Some((order, length)) {
         return declined("a handover began");
+    }
+    let backers = takes_backers.then(|| backers(peer, cluster, instance));
+    if let Some(backers) = backers.flatten() {
+        return PeerMessage::GrantedWithBackers {
+            serial,
+            order,
+            length,
+            backers,
+        };
     }
     PeerMessage::Granted {
         serial,
@@ -225,6 +252,13 @@ fn no_member<'a>(
         "cluster {cluster} has no member {instance}, only {}; correct `instance` in the agent's configuration",
         members.join(", ")
     )
+}
+
+fn backers(peer: &Peer, cluster: &ClusterName, instance: &InstanceId) -> Option<Backers> {
+    peer.consensus.read(|state| {
+        let state = state.clusters.get(cluster)?;
+        Some(state.cluster.backers(instance))
+    })
 }
 
 fn lease_order(

@@ -1,7 +1,7 @@
 //! One look at a cluster: what is recorded, what is seen, what operators said, and what follows from it all.
 
 use crate::clock;
-use crate::decision::{self, Plan};
+use crate::decision::{self, Plan, Programs};
 use crate::model::{ClusterName, View};
 use crate::state::{ClusterState, Directives};
 
@@ -15,9 +15,17 @@ impl Peer {
         let peers = self.voters().len();
         let now = clock::monotonic();
         let awake = (now, self.vigil.since(now));
+        let wall = clock::wall_millis();
+        let asked = cluster.switchover.as_ref();
         View {
+            switchover_is_late: asked.is_some_and(|it| wall >= it.until),
+            awaits_the_slow: {
+                let word = cluster.forced.as_ref();
+                word.is_some_and(|it| wall < it.patient_until)
+            },
             stop_is_over: self.leases.stop_is_over(cluster, now),
-            directives: said.in_force(&cluster.name, clock::wall_millis()),
+            longer_leases_lapsed: self.leases.has_lapsed(cluster, now),
+            directives: said.in_force(&cluster.name, wall),
             ..self.board.view(&cluster.name, awake, lapse_at, peers)
         }
     }
@@ -28,13 +36,26 @@ impl Peer {
         cluster: &ClusterName,
         look: impl FnOnce(&ClusterState, &View, &Plan) -> R,
     ) -> Option<R> {
+        self.look_on(cluster, |state, view, programs| {
+            let plan = decision::decide(state, view).with(state, view, programs);
+            let plan = plan.in_turn(self.turns.of(cluster));
+            look(state, view, &plan)
+        })
+    }
+
+    /// The same with what is known of the user's programs, and nothing decided.
+    pub fn look_on<R>(
+        &self,
+        cluster: &ClusterName,
+        look: impl FnOnce(&ClusterState, &View, &Programs) -> R,
+    ) -> Option<R> {
         self.consensus.read(|state| {
             let said = &state.directives;
+            let programs = self.programs(state, cluster);
             let state = state.clusters.get(cluster)?;
             // The view is built after the record is held: see `lease::renew`.
             let view = self.view(said, state);
-            let plan = decision::decide(state, &view);
-            Some(look(state, &view, &plan))
+            Some(look(state, &view, &programs))
         })
     }
 }

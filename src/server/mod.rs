@@ -10,6 +10,7 @@ mod credentials;
 mod execute;
 mod folder;
 pub mod hex;
+pub mod hooks;
 pub mod join;
 pub mod lease;
 pub mod leaving;
@@ -19,11 +20,13 @@ mod look;
 mod machine;
 pub mod observe;
 pub mod propose;
+pub mod publish;
 pub mod restore;
 pub mod sessions;
 pub mod sql_only;
 pub mod standing;
-mod upgrade;
+pub mod turns;
+pub(crate) mod upgrade;
 mod vigil;
 
 use std::collections::BTreeMap;
@@ -108,8 +111,14 @@ pub struct Peer {
     pub calls: calls::Calls,
     /// Since when what it finds stands, while it leads.
     pub standing: standing::Standing,
+    /// What it knows of the user's programs, while it leads.
+    pub hooks: hooks::Hooks,
+    /// Which clusters may be given a new primary now, while it leads.
+    pub turns: turns::Turns,
     /// Its part over SQL.
     pub sql: sql_only::SqlOnly,
+    /// Tells the world of primaries, while it leads.
+    pub publisher: publish::Publisher,
     sessions: Sessions,
     leases: lease::Leases,
     under_way: execute::UnderWay,
@@ -210,8 +219,10 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     let mut shutdown = std::pin::pin!(shutdown);
-    let access = config.postgresql.as_ref().map(sql_only::Access::read);
-    let access = access.transpose()?;
+    if let Some(login) = &config.postgresql {
+        login.tls()?;
+    }
+    let publisher = publish::Publisher::of(&config.publish)?;
     let listener =
         TcpListener::bind(config.listen)
             .await
@@ -227,6 +238,12 @@ pub async fn run(
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    // Not before: one that joined, or is alone, learns its group only now.
+    let access = config
+        .postgresql
+        .as_ref()
+        .map(|login| sql_only::Access::read(login, config.group));
+    let access = access.transpose()?;
     let refused = |error| folder::error(&config, error);
     let wire = credentials::wire(&config)?;
     let calls = calls::Calls::over(wire.clone());
@@ -267,6 +284,9 @@ pub async fn run(
     let (upgrades, accepted) = mpsc::channel(64);
     let peer = Arc::new(Peer {
         sql: sql_only::SqlOnly::new(access),
+        publisher,
+        hooks: hooks::Hooks::default(),
+        turns: turns::Turns::new(config.max_concurrent_recoveries),
         config,
         consensus: consensus.clone(),
         board: observe::Board::default(),
@@ -346,6 +366,9 @@ async fn lead(peer: Arc<Peer>) -> String {
             peer.under_way.clear();
             peer.standing.clear();
             peer.sql.clear();
+            peer.publisher.clear();
+            peer.hooks.clear();
+            peer.turns.clear();
             peer.leases
                 .lead(term, clock::monotonic(), peer.config.network);
             match term {
@@ -354,6 +377,7 @@ async fn lead(peer: Arc<Peer>) -> String {
                     tasks.spawn(control::run(peer.clone()));
                     tasks.spawn(sql_only::control(peer.clone()));
                     tasks.spawn(upgrade::run(peer.clone()));
+                    tasks.spawn(publish::run(peer.clone()));
                 }
                 None => tracing::info!("this peer no longer leads"),
             }

@@ -10,8 +10,8 @@ use crate::model::{ClusterName, PeerId};
 use crate::recovery::Rejection;
 use crate::state::{
     AccessChange, AccessCommand, AccessRefusal, Answer, Change, Command, Directive,
-    DirectiveCommand, Entry, FeatureLevel, PeersChange, PeersCommand, PeersRefusal, Reply,
-    SqlChange, SqlCommand,
+    DirectiveCommand, Entry, FeatureLevel, HookChange, HookCommand, PeersChange, PeersCommand,
+    PeersRefusal, Reply, SqlChange, SqlCommand,
 };
 
 use super::Peer;
@@ -75,6 +75,17 @@ pub fn draw<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// What became of a change of what is recorded of the user's programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hooked {
+    /// It is recorded.
+    Taken,
+    /// The record had changed.
+    Refused,
+    /// It may be recorded, or not.
+    Unknown,
+}
+
 impl Peer {
     /// The last index of the log that this peer has applied.
     pub fn applied_index(&self) -> u64 {
@@ -95,6 +106,22 @@ impl Peer {
             Err(NotRecorded::KeyReused | NotRecorded::Expired | NotRecorded::TooNew { .. }) => {
                 Err(ProposeError::Unknown)
             }
+        }
+    }
+
+    /// Has it recorded what becomes of the user's programs.
+    pub(super) async fn propose_hook(&self, cluster: ClusterName, change: HookChange) -> Hooked {
+        let at = clock::wall_millis();
+        let command = HookCommand {
+            cluster,
+            at,
+            change,
+        };
+        let recorded = self.record(self.own_origin(), Entry::Hook(command)).await;
+        match recorded {
+            Ok(Answer::Directed(Ok(()))) => Hooked::Taken,
+            Ok(_) => Hooked::Refused,
+            Err(_) => Hooked::Unknown,
         }
     }
 

@@ -43,6 +43,8 @@ pub struct Upgrade {
     pub upgrade: OnUpgrade,
     /// Whom its certificate speaks for.
     pub caller: Option<Who>,
+    /// Whether the agent understands who can back its instance.
+    pub takes_backers: bool,
 }
 
 type Stream = Framed<TokioIo<Upgraded>, LengthDelimitedCodec>;
@@ -73,6 +75,7 @@ struct Session {
     heard_at: AtomicU64,
     /// The last other process that was turned away for this one, and when. Said once in the log.
     turned_away: Mutex<Option<(Run, Timestamp)>>,
+    takes_backers: bool,
     outbox: mpsc::Sender<PeerMessage>,
     next_command: AtomicU64,
     waiting: Mutex<BTreeMap<u64, oneshot::Sender<Outcome>>>,
@@ -170,7 +173,12 @@ pub(super) async fn accept(peer: Arc<Peer>, mut upgrades: mpsc::Receiver<Upgrade
     }
 }
 
-async fn begin(peer: Arc<Peer>, Upgrade { upgrade, caller }: Upgrade) {
+async fn begin(peer: Arc<Peer>, upgrade: Upgrade) {
+    let Upgrade {
+        upgrade,
+        caller,
+        takes_backers,
+    } = upgrade;
     let Ok(Ok(upgraded)) = timeout(HELLO_WITHIN, upgrade).await else {
         return;
     };
@@ -212,6 +220,7 @@ async fn begin(peer: Arc<Peer>, Upgrade { upgrade, caller }: Upgrade) {
         run,
         heard_at: AtomicU64::new(clock::monotonic().0),
         turned_away: Mutex::default(),
+        takes_backers,
         outbox,
         next_command: AtomicU64::new(1),
         waiting: Mutex::default(),

@@ -18,7 +18,7 @@ const TELL_WITHIN: Duration = Duration::from_millis(500);
 
 /// What a peer says of itself.
 #[derive(Deserialize)]
-struct Told {
+pub(crate) struct Told {
     /// Another peer may answer at the address of one that is gone.
     id: u64,
     feature_level_spoken: Option<u32>,

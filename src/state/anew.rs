@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 use crate::model::{ClusterName, Epoch, Incarnation, PlannedStop, Standing, Timeline};
 use crate::recovery::Handover;
 
-use super::{ClusterState, State};
+use super::level::has_durabilities;
+use super::{ClusterState, Hooks, State};
 
 /// More epochs than were burnt since anything that is still worth restoring. The milliseconds since 1970 are above even
 /// those, and grow: so the later of two groups that begin anew has the higher epochs, from whichever states they begin, and
@@ -30,8 +31,11 @@ impl State {
             |state: &ClusterState| !matches!(state.handover, Some(Handover::Creating { .. }));
         let left_out = self.clusters.extract_if(.., |_, state| !is_created(state));
         let left_out = left_out.map(|(name, _)| name).collect();
+        // Whatever the level was when it was saved: it may have risen since.
+        let keeps_wish = has_durabilities(self.level);
         for state in self.clusters.values_mut() {
             state.begin_anew(at, TIMELINES + drawn % TIMELINES);
+            state.weaken_for_old_state(at, keeps_wish);
         }
         for state in self.sql.values_mut() {
             let epoch = state.cluster.epoch.0.saturating_add(EPOCHS).max(at);
@@ -39,6 +43,8 @@ impl State {
         }
         self.peers.begin_anew();
         self.access.begin_anew();
+        // What programs said then says nothing now.
+        self.hooks = Hooks::default();
         left_out
     }
 }
@@ -50,6 +56,8 @@ impl ClusterState {
         if let Some(record) = self.history.handover() {
             record.end(at, "gave_up", why);
         }
+        self.end_switchover("gave_up", why, at);
+        self.cluster.forced = None;
         self.handover = None;
         self.rejoins.clear();
         self.number = 1;
@@ -83,6 +91,7 @@ mod tests {
     use super::*;
     use crate::model::example::{cluster, id};
     use crate::model::{Durability, Order};
+    use crate::state::FeatureLevel;
     use crate::state::example::at_rest;
 
     #[test]
@@ -123,6 +132,27 @@ mod tests {
         old_clock.begin_anew(0, 0);
         let epoch = old_clock.clusters[&name].cluster.epoch;
         assert_eq!(epoch.0, before.cluster.epoch.0 + EPOCHS);
+    }
+
+    /// At whatever level it was saved: it may have risen since, and the durability been weakened.
+    #[test]
+    fn a_saved_state_elects_by_the_weakest_durability() {
+        for level in [3, 4] {
+            let two = Durability::Quorum { standbys: 2 };
+            let before = at_rest(cluster(&["a", "b", "c"], two));
+            let name = before.cluster.name.clone();
+            let mut state = State {
+                level: FeatureLevel::try_from(level).unwrap(),
+                ..State::default()
+            };
+            state.clusters.insert(name.clone(), before);
+            state.begin_anew(7, 0);
+            let after = &state.clusters[&name].cluster;
+            assert_eq!(after.durability, Durability::Quorum { standbys: 1 });
+            // Below its level nobody could read the wish.
+            let wish = after.durability_change.as_ref().map(|it| it.to);
+            assert_eq!(wish, (level >= 4).then_some(two));
+        }
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! How a command changes the state. Every proof is checked again here, so that a buggy or deposed
 //! leader is refused by the log itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod handover;
 
-use crate::model::{Durability, Epoch, InstanceId, Lineage, Member, Order, Standing, WalPosition};
-use crate::recovery::proof::promises_needed;
+use std::collections::BTreeMap;
+
+use crate::model::{Epoch, InstanceId, Order, Standing};
 use crate::recovery::{Evidence, FenceProof, Handover, Rejection, Rejoin};
 
 use super::directives::{may_begin, may_elect};
 use super::history::{IN_TOTAL, Kind};
+use super::level::has_verdicts;
+use super::verdict::Elected;
 use super::{ActiveRejoin, Change, ClusterState, Command, Reply, State};
 
 impl State {
@@ -47,18 +50,21 @@ impl State {
             self.check_unknown(&name, evidence)?;
         }
         let directives = self.directives.in_force(&name, at);
+        let judges = has_verdicts(self.level);
         let known = self.clusters.get_mut(&name);
         let state = known.ok_or_else(|| Rejection::Unknown(format!("cluster {name}")))?;
+        state.end_word(at);
         match change {
             Change::Create(_) => Err(Rejection::WrongPhase),
             Change::Begin { seen, cause } => {
-                may_begin(directives.holds_failover(state.cluster.of_failover()))?;
+                let held = directives.holds_failover(state.cluster.of_failover());
+                may_begin(held.filter(|_| !state.cluster.switches_over()))?;
                 state.begin(seen, &cause, at)
             }
             Change::Record { order, evidence } => {
                 may_elect(&directives, &evidence)?;
                 let is_failover = state.fails_over(&evidence);
-                let recorded = state.record(order, &evidence, at);
+                let recorded = state.record(order, &evidence, judges, at);
                 // One that was promoted from other data than elected it ends without a primary.
                 if is_failover && recorded.is_ok() && state.is_established() {
                     let epoch = state.cluster.epoch;
@@ -86,16 +92,35 @@ impl State {
                 length,
             } => state.plan_stop(instance, order, length, at),
             Change::EndStop { order } => state.end_stop(order),
+            Change::PlanSwitchover(new) => {
+                // What ran for one says nothing of the next.
+                let before = self.hooks.of(&name).filter(|it| it.is_of_switchover());
+                if let Some(before) = before {
+                    let what = format!("programs of the switchover before: {}", before.text);
+                    return Err(Rejection::Exists(what));
+                }
+                state.plan_switchover(new, &directives, at)
+            }
+            Change::BeginShutDown { epoch } => state.begin_shut_down(epoch, at),
+            Change::ForceFailover(new) => state.force_failover(new, at),
+            Change::GiveUpSwitchover { epoch, why } => state.give_up_switchover(epoch, why, at),
+            Change::EndSwitchover { order } => state.end_called_off(order, at),
+            Change::CallOffSwitchover { seen } => state.call_off(seen, at),
+            Change::PlanDurability(new) => state.plan_durability(new, at),
+            Change::BeginConfirming { order } => state.begin_confirming(order, at),
+            Change::StopConfirming { order, reason } => state.stop_confirming(order, &reason, at),
+            Change::RecordLapsed { order } => state.record_lapsed(order, at),
         }
     }
 }
 
 impl ClusterState {
-    fn begin(&mut self, seen: Epoch, cause: &str, at: u64) -> Reply {
+    pub(super) fn begin(&mut self, seen: Epoch, cause: &str, at: u64) -> Reply {
         if self.handover.is_some() || seen != self.cluster.epoch {
             return Err(Rejection::Stale);
         }
         self.history.end_rejoins(at, "a handover began");
+        self.switchover_meets_handover(cause, at);
         let from = self
             .cluster
             .primary
@@ -104,8 +129,10 @@ impl ClusterState {
         self.cluster.epoch = seen.next();
         self.cluster.timeline = self.cluster.timeline.next();
         self.cluster.first_commit = None;
+        self.cluster.forced = None;
         self.number = 1;
         self.rejoins.clear();
+        self.durability_meets_handover(at);
         self.handover = Some(Handover::Fencing {
             promises: BTreeMap::new(),
         });
@@ -123,7 +150,8 @@ impl ClusterState {
                 ..
             })
         );
-        matches!(evidence, Evidence::Promoted { .. }) && !is_first
+        let is_failure = !is_first && (!self.cluster.goes_down_as_asked() || self.may_have_lost());
+        matches!(evidence, Evidence::Promoted { .. }) && is_failure
     }
 
     fn abandon(&mut self, epoch: Epoch, why: &str, at: u64) -> Reply {
@@ -137,6 +165,14 @@ impl ClusterState {
                 self.handover = Some(handover);
                 return Err(Rejection::WrongPhase);
             }
+            // It was elected by somebody's word, which is over: that it was says nothing of what it holds.
+            Handover::Promoting {
+                proof: FenceProof::Forced { .. },
+                ..
+            } => {
+                self.cluster.primary = None;
+                self.cluster.holders = self.cluster.members.keys().cloned().collect();
+            }
             // Nobody may be promoted or hold a lease under this epoch any more.
             Handover::Fencing { .. } | Handover::Promoting { .. } | Handover::Done => {
                 self.cluster.primary = None;
@@ -145,6 +181,11 @@ impl ClusterState {
         if let Some(record) = self.history.handover() {
             record.end(at, "gave_up", why);
         }
+        // One for which the primary was shut down goes on until there is one: no pause holds that back.
+        if self.cluster.primary.is_some() || !self.cluster.switches_over() {
+            self.end_switchover("gave_up", why, at);
+        }
+        self.cluster.forced = None;
         self.number += 1;
         Ok(self.order())
     }
@@ -189,7 +230,8 @@ impl ClusterState {
         Ok(self.order())
     }
 
-    fn record(&mut self, order: Order, evidence: &Evidence, at: u64) -> Reply {
+    /// `judges`: whether it is recorded what is lost.
+    fn record(&mut self, order: Order, evidence: &Evidence, judges: bool, at: u64) -> Reply {
         if order.epoch != self.cluster.epoch || order.number > self.number {
             return Err(Rejection::Stale);
         }
@@ -203,168 +245,41 @@ impl ClusterState {
             self.number += 1;
             return Ok(self.order());
         }
+        if let Evidence::ShutDown { instance, position } = evidence {
+            return self.record_shut_down(instance, *position, at);
+        }
+        if let Evidence::Confirmed {
+            instance,
+            synchronous_standby_names,
+        } = evidence
+        {
+            return self.record_confirmed(order, instance, synchronous_standby_names, at);
+        }
         if let Some(instance) = evidence.of_rejoin()
             && self.rejoins.contains_key(instance)
         {
             return self.record_rejoin(order, instance, evidence, at);
         }
-        self.record_handover(evidence, at)
-    }
-
-    fn record_handover(&mut self, evidence: &Evidence, at: u64) -> Reply {
-        let handover = self.handover.clone().ok_or(Rejection::WrongPhase)?;
-        if let Evidence::CannotPromote { instance, why } = evidence {
-            return match &handover {
-                Handover::Promoting { candidate, .. } if candidate == instance => {
-                    let why = format!("{instance} cannot be promoted: {why}");
-                    self.abandon(self.cluster.epoch, &why, at)
-                }
-                _ => Err(Rejection::WrongPhase),
+        let promises = match &self.handover {
+            Some(Handover::Fencing { promises }) if judges => promises.clone(),
+            _ => return self.record_handover(evidence, at),
+        };
+        let before = self.cluster.clone();
+        let recorded = self.record_handover(evidence, at)?;
+        if let (
+            Evidence::Elected { candidate, proof },
+            Some(Handover::Promoting { position, .. }),
+        ) = (evidence, &self.handover)
+        {
+            let elected = Elected {
+                candidate,
+                position: *position,
+                proof,
+                promises: &promises,
             };
+            self.judge(&elected.verdict(&before), *position, at);
         }
-        let proof = match &handover {
-            Handover::Promoting { proof, .. } => Some(proof.clone()),
-            Handover::Creating { .. }
-            | Handover::Fencing { .. }
-            | Handover::Repointing { .. }
-            | Handover::Done => None,
-        };
-        let handover = match handover.record(&self.cluster, evidence) {
-            Err(Rejection::Unproven(why)) if matches!(evidence, Evidence::Promoted { .. }) => {
-                // The first primary has the only data there is, so there is none that it could outrank.
-                if proof == Some(FenceProof::Created) {
-                    return self.abandon(self.cluster.epoch, &why, at);
-                }
-                return self.distrust_candidate(why, at);
-            }
-            other => other?,
-        };
-        self.number += 1;
-        let mut note = |event: &str, detail: String, to: Option<&InstanceId>| {
-            if let Some(record) = self.history.handover() {
-                record.note(at, event, &detail);
-                record.to = to.cloned().or(record.to.take());
-            }
-        };
-        match (&handover, evidence) {
-            (
-                _,
-                Evidence::Initialised {
-                    instance,
-                    identity,
-                    position,
-                },
-            ) => {
-                note(
-                    "initialised",
-                    format!("system identifier {identity}, {position}"),
-                    Some(instance),
-                );
-                self.cluster.identity = Some(*identity);
-                // The first primary is promoted like every other.
-                self.cluster.timeline = position.timeline.next();
-                self.elect(instance.clone(), *position);
-            }
-            (
-                _,
-                Evidence::TakenOver {
-                    instance,
-                    identity,
-                    position,
-                    serves,
-                },
-            ) => {
-                let how = if *serves { "runs" } else { "does not run" };
-                note(
-                    "taken_over",
-                    format!("system identifier {identity}, {position}; it {how}"),
-                    Some(instance),
-                );
-                self.cluster.identity = Some(*identity);
-                // What it has written so far is the branch of the first epoch; all later ones come from here.
-                self.cluster.timeline = match serves {
-                    true => position.timeline,
-                    false => position.timeline.next(),
-                };
-                self.elect(instance.clone(), *position);
-            }
-            (_, Evidence::Promised { instance, promise }) => {
-                let at = promise
-                    .position
-                    .map_or("unknown".to_owned(), |p| p.to_string());
-                note(
-                    "fenced",
-                    format!("{instance} promised, WAL ends at {at}"),
-                    None,
-                );
-            }
-            (Handover::Promoting { position, .. }, Evidence::Elected { candidate, proof }) => {
-                note(
-                    "elected",
-                    format!("{candidate} at {position}, {}", in_words(proof)),
-                    Some(candidate),
-                );
-                self.elect(candidate.clone(), *position);
-            }
-            (_, Evidence::Promoted { instance, lineage }) => {
-                note(
-                    "promoted",
-                    format!("{instance} on timeline {}", lineage.current),
-                    None,
-                );
-                self.cluster.lineage = lineage.clone();
-            }
-            (_, Evidence::Following { instance }) => note("repointed", instance.to_string(), None),
-            (_, Evidence::CannotFollow { instance, why }) => {
-                note("cannot_follow", format!("{instance}: {why}"), None);
-            }
-            (_, Evidence::LeftBehind { instance }) => {
-                note("left_behind", instance.to_string(), None)
-            }
-            _ => {}
-        }
-        if handover == Handover::Done {
-            if let Some(record) = self.history.handover() {
-                record.end(at, "done", "a primary serves");
-            }
-            self.handover = None;
-        } else {
-            self.handover = Some(handover);
-        }
-        Ok(self.order())
-    }
-
-    /// The candidate was promoted from other data than elected it. By its timeline it would outrank those who hold
-    /// that data, so it counts for nothing until it is replaced, and another is elected. Also if nobody can be
-    /// elected then: a cluster that waits for a human still has every acknowledged commit.
-    fn distrust_candidate(&mut self, mut why: String, at: u64) -> Reply {
-        let candidate = self.cluster.primary.as_ref();
-        if let Some(member) = candidate.and_then(|id| self.cluster.members.get_mut(id)) {
-            member.standing = Standing::Recovering;
-        }
-        let members = self.cluster.members.values();
-        let counts = |member: &&Member| member.standing == Standing::Voter;
-        let left = members.filter(counts).count();
-        let needed = match self.cluster.durability {
-            Durability::Async => 1,
-            Durability::Quorum { .. } => promises_needed(&self.cluster),
-        };
-        if left < needed {
-            why += &format!(
-                "; its promise counts no more, and nobody can be elected from {left} of {needed} voters needed"
-            );
-        }
-        self.abandon(self.cluster.epoch, &why, at)
-    }
-
-    /// From here on `instance` is the only one that may ever be primary in this epoch. The proof that elected
-    /// it says that no older lease is held, or that none matters: so no longer one is either.
-    fn elect(&mut self, instance: InstanceId, position: WalPosition) {
-        self.cluster.planned_stop = None;
-        self.cluster.holders = BTreeSet::from([instance.clone()]);
-        self.cluster.lineage = Lineage::before_promotion(position);
-        self.cluster.primary = Some(instance);
-        self.elected = self.order();
+        Ok(recorded)
     }
 
     fn record_rejoin(
@@ -378,8 +293,23 @@ impl ClusterState {
         if order.number < active.since {
             return Err(Rejection::Stale);
         }
+        let was_following = active.rejoin == Rejoin::Following;
         let rejoin = active.rejoin.record(&self.cluster, evidence)?;
         self.number += 1;
+        match evidence {
+            Evidence::RebuiltKeeping {
+                apart: Some(it), ..
+            } => {
+                self.judge_anew(instance, Some(*it), at);
+            }
+            // It follows with all that it has.
+            Evidence::Following { .. } if was_following => self.judge_anew(instance, None, at),
+            // What it had is replaced, and nobody has read it: that it follows one day says nothing of it.
+            Evidence::Rebuilt { .. } | Evidence::RebuiltKeeping { apart: None, .. } => {
+                self.cluster.loss.take_if(|it| it.of == *instance);
+            }
+            _ => {}
+        }
         let record = self.history.rejoin(instance);
         let member = self.cluster.members.get_mut(instance);
         if let (Rejoin::Rebuilding { incarnation, .. }, Some(member)) = (&rejoin, member) {
@@ -391,6 +321,9 @@ impl ClusterState {
             member.standing = Standing::Voter;
         }
         if let Some(record) = record {
+            if let Evidence::RebuiltKeeping { kept, .. } = evidence {
+                record.note(at, "kept", kept);
+            }
             match &rejoin {
                 Rejoin::Done => record.end(at, "done", "streams and counts"),
                 Rejoin::Diverged { why, .. } => record.note(at, "diverged", why),
@@ -406,22 +339,5 @@ impl ClusterState {
                 .insert(instance.clone(), ActiveRejoin { rejoin, ..active });
         }
         Ok(self.order())
-    }
-}
-
-fn in_words(proof: &FenceProof) -> String {
-    match proof {
-        FenceProof::Quorum { counted } => {
-            let names: Vec<_> = counted.iter().map(InstanceId::as_str).collect();
-            format!(
-                "nothing acknowledged is lost, proven by {}",
-                names.join(" and ")
-            )
-        }
-        FenceProof::OldPrimaryPromised => "the old primary promised to stop".to_owned(),
-        FenceProof::LeaseLapsed => {
-            "every lease has ended; what was not replicated is lost".to_owned()
-        }
-        FenceProof::Created => "the first primary".to_owned(),
     }
 }

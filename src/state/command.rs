@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Address, ClusterName, Durability, Epoch, InstanceId, Order, Reads, Zone};
+use crate::model::{
+    Address, ClusterName, Durability, Epoch, InstanceId, Order, Reads, WalPosition, Zone,
+};
 use crate::recovery::{Evidence, Reason, Rejection};
 
 /// One entry of the log.
@@ -77,12 +79,98 @@ pub enum Change {
         /// Of the record of the stop.
         order: Order,
     },
+    /// Somebody asks for another primary.
+    PlanSwitchover(NewSwitchover),
+    /// The primary is about to be told to shut down for the switchover.
+    BeginShutDown {
+        /// The epoch the decision saw.
+        epoch: Epoch,
+    },
+    /// The switchover is given up; the primary stays.
+    GiveUpSwitchover {
+        /// The epoch the decision saw.
+        epoch: Epoch,
+        /// Why, in words.
+        why: String,
+    },
+    /// An operator has a failover begin, or go on, although it may lose what was acknowledged.
+    ForceFailover(ForceFailover),
+    /// The agent of the primary has admitted the order under which the switchover was given up, and PostgreSQL serves.
+    EndSwitchover {
+        /// The highest order that it admitted.
+        order: Order,
+    },
+    /// Somebody takes back a switchover that still waits.
+    CallOffSwitchover {
+        /// The epoch that they saw.
+        seen: Epoch,
+    },
+    /// Somebody asks for another durability.
+    PlanDurability(NewDurability),
+    /// Commits shall wait for as many as was asked for, so that this can be confirmed.
+    BeginConfirming {
+        /// The order of the record that the leader drew the conclusion from.
+        order: Order,
+    },
+    /// Too few standbys are left to confirm it: commits wait for as many as recorded again.
+    StopConfirming {
+        /// The order of the record that the leader drew the conclusion from.
+        order: Order,
+        /// Why.
+        reason: Reason,
+    },
+    /// What was granted in a quorum cluster has ended, so `async` may be recorded.
+    RecordLapsed {
+        /// The order of the record that the leader drew the conclusion from.
+        order: Order,
+    },
+}
+
+/// A durability that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewDurability {
+    /// What it shall be.
+    pub to: Durability,
+    /// Who asks.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A failover that is forced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForceFailover {
+    /// The epoch that they saw.
+    pub seen: Epoch,
+    /// Whose word it is.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// What was known of the loss, in words.
+    pub loss: String,
+    /// What they accept to lose: only what lies beyond this.
+    pub accepted: WalPosition,
+}
+
+/// A switchover that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewSwitchover {
+    /// The epoch that they saw.
+    pub seen: Epoch,
+    /// Who shall be the primary.
+    pub to: InstanceId,
+    /// How long it may wait for the candidate.
+    pub length: Duration,
+    /// Who asks.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A cluster to be created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewCluster {
-    /// Fixed from now on.
+    /// Until somebody asks for another one.
     pub durability: Durability,
     /// Fixed from now on.
     pub reads: Reads,

@@ -123,6 +123,10 @@ impl ClusterState {
             lineage: Lineage::default(),
             first_commit: None,
             planned_stop: None,
+            switchover: None,
+            forced: None,
+            loss: None,
+            durability_change: None,
         };
         Ok(ClusterState {
             cluster,

@@ -6,8 +6,8 @@ use crate::model::PeerId;
 use crate::recovery::Rejection;
 
 use super::{
-    AccessCommand, AccessRefusal, Command, DirectiveCommand, FeatureLevel, PeersCommand,
-    PeersRefusal, Reply, SqlCommand, State,
+    AccessCommand, AccessRefusal, Command, DirectiveCommand, FeatureLevel, HookCommand,
+    PeersCommand, PeersRefusal, Reply, SqlCommand, State,
 };
 
 /// One entry of the log. Variants are only ever added at the end.
@@ -25,6 +25,8 @@ pub enum Entry {
     Sql(SqlCommand),
     /// What an operator says of automation.
     Directive(DirectiveCommand),
+    /// What becomes of the user's programs.
+    Hook(HookCommand),
     /// Something that older builds cannot read.
     #[cfg(feature = "mutants")]
     Trial(FeatureLevel),
@@ -41,7 +43,7 @@ pub enum Answer {
     Access(Result<(), AccessRefusal>),
     /// To [`Entry::Raise`]: the level now.
     Raised(FeatureLevel),
-    /// To [`Entry::Directive`].
+    /// To [`Entry::Directive`] and [`Entry::Hook`].
     Directed(Result<(), Rejection>),
 }
 
@@ -55,6 +57,7 @@ impl State {
             Entry::Raise(level) => Answer::Raised(self.raise(level)),
             Entry::Sql(command) => Answer::Cluster(self.apply_sql(command)),
             Entry::Directive(command) => Answer::Directed(self.direct(command)),
+            Entry::Hook(command) => Answer::Directed(self.hook(command)),
             #[cfg(feature = "mutants")]
             Entry::Trial(_) => Answer::Raised(self.level),
         }

@@ -16,6 +16,9 @@ const WORDS: usize = 240;
 /// in it. One cluster alone never comes near; of a thousand each keeps its last dozens of recoveries.
 pub const IN_TOTAL: usize = 32_000_000;
 
+/// The event of an entry that says what was lost.
+pub const VERDICT: &str = "verdict";
+
 /// What kind of recovery it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -28,6 +31,22 @@ pub enum Kind {
     Rejoin,
     /// A cluster that there was is looked after from now on.
     Adoption,
+    /// Programs of the user's ran.
+    Hook,
+    /// Somebody asked for another primary.
+    Switchover,
+    /// Somebody asked for another durability.
+    Durability,
+}
+
+impl Kind {
+    /// Whether it elects a primary itself: a switchover has a handover do that.
+    pub(super) fn changes_primary(self) -> bool {
+        match self {
+            Kind::Creation | Kind::Handover | Kind::Adoption => true,
+            Kind::Rejoin | Kind::Hook | Kind::Switchover | Kind::Durability => false,
+        }
+    }
 }
 
 /// One moment of a recovery.
@@ -134,11 +153,32 @@ impl History {
         self.records
             .iter_mut()
             .rev()
-            .find(|record| record.outcome.is_none() && record.kind != Kind::Rejoin)
+            .find(|record| record.outcome.is_none() && record.kind.changes_primary())
+    }
+
+    /// Programs that are not done with, by what they are for.
+    pub(super) fn hook(&mut self, cause: &str) -> Option<&mut RecoveryRecord> {
+        self.hooks().find(|it| it.cause == cause)
+    }
+
+    /// All of them, newest first.
+    pub(super) fn hooks(&mut self) -> impl Iterator<Item = &mut RecoveryRecord> {
+        let newest_first = self.records.iter_mut().rev();
+        newest_first.filter(|it| it.kind == Kind::Hook && it.outcome.is_none())
     }
 
     pub(super) fn rejoin(&mut self, instance: &InstanceId) -> Option<&mut RecoveryRecord> {
         self.running(Kind::Rejoin, Some(instance))
+    }
+
+    /// The switchover that is not over.
+    pub(super) fn switchover(&mut self) -> Option<&mut RecoveryRecord> {
+        self.running(Kind::Switchover, None)
+    }
+
+    /// The change of durability that is not over.
+    pub(super) fn durability(&mut self) -> Option<&mut RecoveryRecord> {
+        self.running(Kind::Durability, None)
     }
 
     pub(super) fn end_rejoins(&mut self, at: u64, why: &str) {
@@ -149,13 +189,29 @@ impl History {
         }
     }
 
+    /// The newest handover or creation that runs, by number.
+    pub(super) fn handover_id(&mut self) -> Option<u64> {
+        self.handover().map(|record| record.id)
+    }
+
+    /// What a recovery is known by now to have lost, also once it ended: how it ended stays as it was told.
+    pub(super) fn judge(&mut self, id: u64, at: u64, verdict: &str) {
+        let known = self.records.iter_mut().find(|record| record.id == id);
+        let Some(record) = known else { return };
+        // The one word that is never left out for want of room: what came right after the beginning makes way.
+        if record.entries.len() >= ENTRIES_KEPT {
+            record.entries.remove(1);
+        }
+        record.note(at, VERDICT, verdict);
+    }
+
     /// Adds to the newest handover, running or not, what became known after it ended.
     pub(super) fn amend_handover(&mut self, at: u64, event: &str, detail: &str) {
         let newest = self
             .records
             .iter_mut()
             .rev()
-            .find(|record| record.kind != Kind::Rejoin);
+            .find(|record| record.kind.changes_primary());
         if let Some(record) = newest {
             record.note(at, event, detail);
         }
@@ -202,6 +258,13 @@ impl RecoveryRecord {
             self.note(at, event, outcome);
             self.outcome = Some(clipped(outcome));
         }
+    }
+
+    /// What it lost of what was acknowledged, as far as that is known; none if nobody was elected by it.
+    pub fn verdict(&self) -> Option<&str> {
+        let mut newest_first = self.entries.iter().rev();
+        let said = newest_first.find(|entry| entry.event == VERDICT);
+        said.map(|entry| &*entry.detail)
     }
 }
 

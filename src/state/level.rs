@@ -9,12 +9,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Entry, State};
-use crate::recovery::Evidence;
+use super::{Change, Directive, Entry, Observed, SqlChange, State};
+use crate::recovery::{Evidence, FenceProof};
 
 /// The highest level that this build speaks. Raise it with the first entry that older builds cannot read, give that
 /// entry its level in [`Entry::level`], and keep the old number where older entries stand.
-const HIGHEST: u32 = 3;
+const HIGHEST: u32 = 4;
 /// From this level on, a cluster may begin with a database that was there before.
 const TAKING_OVER: u32 = 3;
 
@@ -91,12 +91,27 @@ impl fmt::Display for FeatureLevel {
     }
 }
 
+/// Whether what becomes of the user's programs can be recorded.
+pub fn has_hooks(level: FeatureLevel) -> bool {
+    level.number() >= super::record::HOOKS
+}
+
 impl Entry {
     /// From which level on every member understands it.
     pub fn level(&self) -> FeatureLevel {
         match self {
             Entry::Cluster(command) => match &command.change {
                 Change::Record { evidence, .. } => of_evidence(evidence),
+                Change::PlanSwitchover(_)
+                | Change::BeginShutDown { .. }
+                | Change::GiveUpSwitchover { .. }
+                | Change::ForceFailover(_)
+                | Change::EndSwitchover { .. }
+                | Change::CallOffSwitchover { .. } => FeatureLevel(super::record::SWITCHOVERS),
+                Change::PlanDurability(_)
+                | Change::BeginConfirming { .. }
+                | Change::StopConfirming { .. }
+                | Change::RecordLapsed { .. } => FeatureLevel(super::record::DURABILITIES),
                 Change::Create(_)
                 | Change::Begin { .. }
                 | Change::Abandon { .. }
@@ -106,8 +121,29 @@ impl Entry {
                 | Change::EndStop { .. } => FeatureLevel(1),
             },
             Entry::Peers(_) | Entry::Access(_) | Entry::Raise(_) => FeatureLevel(1),
-            Entry::Sql(_) => FeatureLevel(super::record::SQL_ONLY),
-            Entry::Directive(_) => FeatureLevel(super::record::DIRECTIVES),
+            Entry::Sql(command) => match &command.change {
+                SqlChange::Observe {
+                    observed: Observed::Copy { .. },
+                    ..
+                } => FeatureLevel(super::record::COPIES),
+                SqlChange::Adopt(_)
+                | SqlChange::Forget
+                | SqlChange::Begin { .. }
+                | SqlChange::Record { .. }
+                | SqlChange::Abandon { .. }
+                | SqlChange::Observe { .. } => FeatureLevel(super::record::SQL_ONLY),
+            },
+            Entry::Directive(command) => match &command.change {
+                Directive::Priority { .. } => FeatureLevel(super::record::PRIORITIES),
+                Directive::Pause { .. }
+                | Directive::Resume { .. }
+                | Directive::Downtime { .. }
+                | Directive::Uptime { .. }
+                | Directive::Rule { .. }
+                | Directive::Block { .. }
+                | Directive::Acknowledge { .. } => FeatureLevel(super::record::DIRECTIVES),
+            },
+            Entry::Hook(_) => FeatureLevel(super::record::HOOKS),
             #[cfg(feature = "mutants")]
             Entry::Trial(level) => *level,
         }
@@ -117,6 +153,13 @@ impl Entry {
 fn of_evidence(evidence: &Evidence) -> FeatureLevel {
     match evidence {
         Evidence::TakenOver { .. } => FeatureLevel(TAKING_OVER),
+        Evidence::RebuiltKeeping { .. } => FeatureLevel(super::record::VERDICTS),
+        Evidence::Confirmed { .. } => FeatureLevel(super::record::DURABILITIES),
+        Evidence::ShutDown { .. }
+        | Evidence::Elected {
+            proof: FenceProof::Forced { .. },
+            ..
+        } => FeatureLevel(super::record::SWITCHOVERS),
         Evidence::Initialised { .. }
         | Evidence::Promised { .. }
         | Evidence::Elected { .. }
@@ -131,6 +174,21 @@ fn of_evidence(evidence: &Evidence) -> FeatureLevel {
         | Evidence::Located { .. }
         | Evidence::Admitted { .. } => FeatureLevel(1),
     }
+}
+
+/// Whether what a change of primary may have lost, and what is kept of it, can be recorded.
+pub fn has_verdicts(level: FeatureLevel) -> bool {
+    level.number() >= super::record::VERDICTS
+}
+
+/// Whether the durability of a cluster can be changed.
+pub fn has_durabilities(level: FeatureLevel) -> bool {
+    level.number() >= super::record::DURABILITIES
+}
+
+/// Whether the members of clusters without agents may have their copies recorded.
+pub fn may_record_copies(level: FeatureLevel) -> bool {
+    level.number() >= super::record::COPIES
 }
 
 impl State {
@@ -157,7 +215,7 @@ mod tests {
         };
         check(&[Some(1), Some(1)], Some(1));
         // This build speaks no more.
-        check(&[Some(5), Some(7)], Some(3));
+        check(&[Some(5), Some(7)], Some(4));
         check(&[Some(1), None], None);
         check(&[Some(1), Some(0)], None);
         check(&[], None);
@@ -170,7 +228,7 @@ mod tests {
         let error = raft::unseal::<FeatureLevel>(&record, 64).unwrap_err();
         let told = format!("{error}: {}", std::error::Error::source(&error).unwrap());
         assert!(
-            told.contains("feature level 4, this version speaks up to 3"),
+            told.contains("feature level 5, this version speaks up to 4"),
             "{told}"
         );
     }

@@ -7,17 +7,23 @@ pub mod apply;
 pub mod command;
 mod creation;
 pub mod directives;
+mod durability;
 pub mod entry;
 #[cfg(test)]
 pub mod example;
+mod forced;
 pub mod history;
+pub mod hooks;
 pub mod level;
 pub mod peers;
 mod planned_stop;
+pub mod published;
 mod record;
 pub mod sql_only;
+mod switchover;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::collections::BTreeMap;
 
@@ -27,12 +33,16 @@ use crate::model::{Cluster, ClusterName, InstanceId, Order};
 use crate::recovery::{Handover, Rejoin};
 
 pub use access::{Access, AccessChange, AccessCommand, AccessRefusal, Guest, GuestInvitation};
-pub use command::{Change, Command, NewCluster, Reply};
+pub use command::{
+    Change, Command, ForceFailover, NewCluster, NewDurability, NewSwitchover, Reply,
+};
 pub use directives::{Directive, DirectiveCommand, Directives, NewHold};
 pub use entry::{Answer, Entry};
 pub use history::{History, Kind, RecoveryRecord};
+pub use hooks::{HookChange, HookCommand, Hooks};
 pub use level::FeatureLevel;
 pub use peers::{Peers, PeersChange, PeersCommand, PeersRefusal};
+pub use published::PublishedPrimary;
 pub use sql_only::{Adopted, Observed, SqlChange, SqlCommand, SqlState};
 
 /// Everything that is replicated. How it is written: `record`.
@@ -50,6 +60,8 @@ pub struct State {
     pub sql: BTreeMap<ClusterName, SqlState>,
     /// What operators said; nothing before feature level 3.
     pub directives: Directives,
+    /// What became of the user's programs; nothing before feature level 4.
+    pub hooks: Hooks,
 }
 
 /// What is replicated of one cluster.

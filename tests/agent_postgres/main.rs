@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "tests print what they measured")]
 #![expect(clippy::unwrap_used, reason = "a test ends with the first surprise")]
 
+mod broken;
 mod commits;
 mod cost;
 mod deposed;
@@ -10,6 +11,8 @@ mod fencing;
 mod folders;
 mod hang;
 mod identity;
+mod kept;
+mod ladder;
 mod lifetime;
 mod peer;
 mod rebuild;

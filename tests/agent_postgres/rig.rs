@@ -132,6 +132,20 @@ impl Rig {
         made.clone()
     }
 
+    /// Where the next agent of this instance finds PostgreSQL's programs.
+    pub fn set_binaries(&mut self, instance: &InstanceId, folder: &Path) {
+        self.config(instance);
+        let config = self.configs.get_mut(instance).unwrap();
+        config.binaries = Some(folder.to_owned());
+    }
+
+    /// Where the next agent of this instance has its data.
+    pub fn set_data(&mut self, instance: &InstanceId, data: &Path) {
+        self.config(instance);
+        let config = self.configs.get_mut(instance).unwrap();
+        config.data = data.to_owned();
+    }
+
     pub fn start(&mut self, instance: &InstanceId) {
         let config = self.config(instance);
         let (stop, stopped) = oneshot::channel();

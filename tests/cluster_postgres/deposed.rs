@@ -12,15 +12,22 @@ use crate::{
 };
 
 impl Dev {
-    fn log(&self, node: &str) -> String {
+    pub fn log(&self, node: &str) -> String {
         fs::read_to_string(self.folder.join(node).join("log")).unwrap_or_default()
     }
 
-    /// The node of the peer that leads.
-    fn leader(&self) -> String {
-        let told = self.done(&["leader", "--output", "json"]);
-        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
-        format!("p{}", told["leader"])
+    /// The node of the peer that leads, as soon as there is one.
+    pub fn leader(&self) -> String {
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            let told = self.run(&["leader", "--output", "json"]);
+            let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap_or_default();
+            if let Some(leader) = told["leader"].as_u64() {
+                return format!("p{leader}");
+            }
+            assert!(Instant::now() < deadline, "nobody leads");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 

@@ -3,17 +3,24 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 mod addresses;
+mod around;
 mod deposed;
+mod durability;
+mod everything_at_once;
+mod forced;
 #[path = "../sql_only/group.rs"]
 #[allow(dead_code, reason = "other tests do more with it")]
 mod group;
+mod leader_death;
 mod operating;
+mod out_of_reach;
 mod planned_stop;
 mod problems;
 mod restore;
 #[path = "../provider/servers.rs"]
 #[allow(dead_code, reason = "other tests do more with them")]
 mod servers;
+mod switchover;
 mod takeover;
 
 /// What `servers` and `group` ask of the crate that they are a part of.

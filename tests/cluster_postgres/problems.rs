@@ -12,15 +12,14 @@ impl Dev {
         (told.status.code(), shown)
     }
 
-    /// The problem of this code, once it is told as wanted.
+    /// The problem of this code, once it is told as wanted, and since when: that is known once it is recorded.
     async fn until_problem(&self, code: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + WITHIN;
         loop {
             let (exit, shown) = self.problems();
-            let found = shown.iter().find(|it| it["code"] == code && wanted(it));
-            if let Some(found) = found {
+            let is_it = |it: &&Value| it["code"] == code && it["since"].is_string() && wanted(it);
+            if let Some(found) = shown.iter().find(is_it) {
                 assert_eq!((exit, &found["cluster"]), (Some(8), &"demo".into()));
-                assert!(found["since"].is_string(), "{found}");
                 assert!(found["remedy"].as_str().is_some_and(|it| it.len() > 20));
                 return found.clone();
             }

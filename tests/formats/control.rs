@@ -8,11 +8,12 @@ use primacy::control::message::{AgentMessage, PeerMessage};
 use primacy::duty::Outcome;
 use primacy::duty::gate::{PromiseRecord, Refusal};
 use primacy::model::{
-    ClusterName, Database, Epoch, Incarnation, InstanceId, LeaseReport, Lsn, Order, PeerId,
-    Receiver, Report, SystemIdentifier, Timeline, WalPosition,
+    Address, Backers, ClusterName, Database, Epoch, Incarnation, InstanceId, LeaseReport, Lsn,
+    Order, PeerId, Receiver, Report, SystemIdentifier, Timeline, WalPosition,
 };
+use primacy::recovery::{Action, Step};
 
-use crate::{check, sealed};
+use crate::check;
 
 const ORDER: Order = Order {
     epoch: Epoch(7),
@@ -71,6 +72,13 @@ fn said_by_agents() -> Vec<(&'static str, AgentMessage)> {
             },
         ),
         (
+            "refused_backing",
+            AgentMessage::Outcome {
+                id: 4,
+                outcome: Outcome::Refused(Refusal::Backing { for_ms: 900 }),
+            },
+        ),
+        (
             "at",
             AgentMessage::Outcome {
                 id: 4,
@@ -108,6 +116,27 @@ fn said_by_peers() -> Vec<(&'static str, PeerMessage)> {
             },
         ),
         (
+            "granted_with_backers",
+            PeerMessage::GrantedWithBackers {
+                serial: 6,
+                order: ORDER,
+                length: Duration::from_secs(10),
+                backers: Backers {
+                    needed: 1,
+                    receiving: true,
+                    agents: [(
+                        InstanceId::new("b").unwrap(),
+                        Address {
+                            host: "b".to_owned(),
+                            port: 8008,
+                        },
+                    )]
+                    .into(),
+                },
+            },
+        ),
+        ("not_the_primary", PeerMessage::NotThePrimary { serial: 6 }),
+        (
             "adopted",
             PeerMessage::Adopted {
                 serial: 6,
@@ -123,6 +152,20 @@ fn said_by_peers() -> Vec<(&'static str, PeerMessage)> {
             },
         ),
         ("turned_away", PeerMessage::TurnedAway { why: why() }),
+        (
+            "confirm",
+            PeerMessage::Command {
+                id: 4,
+                step: Step {
+                    instance: InstanceId::new("b").unwrap(),
+                    order: ORDER,
+                    action: Action::Confirm {
+                        synchronous_standby_names: "FIRST 2 (x, y)".to_owned(),
+                        members: [InstanceId::new("a").unwrap()].into(),
+                    },
+                },
+            },
+        ),
         (
             "peers",
             PeerMessage::Peers {
@@ -155,6 +198,19 @@ fn a_promise_keeps_its_bytes() {
         group: "group".to_owned(),
         order: ORDER,
         promotion_asked: true,
+        backs: false,
     };
-    check("promise.txt", &[("promise", sealed(&record))]);
+    let backs = PromiseRecord {
+        backs: true,
+        ..record.clone()
+    };
+    // As it stands in its file.
+    let text = |record: &PromiseRecord| serde_json::to_vec(record).unwrap();
+    let lines = [("promise", text(&record)), ("backs", text(&backs))];
+    check("promise.txt", &lines);
+    let before = r#"{"group":"group","order":{"epoch":7,"number":3},"promotion_asked":true}"#;
+    assert_eq!(
+        serde_json::from_str::<PromiseRecord>(before).unwrap(),
+        record
+    );
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use primacy::model::{
     AccessRole, Address, ClusterName, Durability, Epoch, Incarnation, InstanceId, Lineage, Lsn,
-    Order, PeerId, PromotionRule, Reads, Scope, SecretHash, SystemIdentifier, Timeline,
+    Order, PeerId, Priority, PromotionRule, Reads, Scope, SecretHash, SystemIdentifier, Timeline,
     TokenRecord, WalPosition, Zone,
 };
 use primacy::recovery::{Evidence, FenceProof, Grounds, Promise, Reason};
@@ -350,9 +350,28 @@ pub fn entries() -> Vec<(&'static str, Entry)> {
     let said = said.map(|(name, change)| (name, Entry::Directive(DirectiveCommand { at, change })));
     let level = FeatureLevel::try_from(3).unwrap();
     let raise = ("raise_to_3", Entry::Raise(level));
+    let level = FeatureLevel::try_from(4).unwrap();
+    let raise_to_4 = ("raise_to_4", Entry::Raise(level));
+    let priority = Directive::Priority {
+        cluster: ClusterName::new("demo").unwrap(),
+        priority: Priority(-7),
+    };
+    let durable = crate::durability::entries(Entry::Raise(level));
     all.chain(without_agents)
         .chain([raise])
         .chain(said)
+        .chain([raise_to_4])
+        .chain(crate::hooks::entries())
+        .chain(crate::sql_only::copies())
+        .chain(crate::switchover::entries())
+        .chain([(
+            "priority",
+            Entry::Directive(DirectiveCommand {
+                at,
+                change: priority,
+            }),
+        )])
+        .chain(durable)
         .collect()
 }
 

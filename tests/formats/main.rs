@@ -4,10 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 mod control;
+mod durability;
+mod hooks;
 mod log;
 mod newcomers;
 mod sql_only;
 mod state;
+mod switchover;
 
 use std::fmt::Debug;
 use std::path::Path;

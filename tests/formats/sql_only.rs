@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use primacy::model::{
-    Address, ClusterName, Epoch, FenceDemand, InstanceId, Lineage, Lsn, Order, SqlMember, SyncRule,
-    SystemIdentifier, Timeline, WalPosition,
+    Address, ClusterName, CopyMark, Epoch, FenceDemand, InstanceId, Lineage, Lsn, Order, SqlCopy,
+    SqlMember, SyncRule, SystemIdentifier, Timeline, WalPosition,
 };
 use primacy::recovery::sql_only::{SqlEvidence, SqlProof};
 use primacy::state::{Adopted, Entry, FeatureLevel, Observed, SqlChange, SqlCommand};
@@ -245,6 +245,44 @@ pub fn entries() -> Vec<(&'static str, Entry)> {
         .into_iter()
         .chain(changes().into_iter().map(of))
         .collect()
+}
+
+/// Of which copies of the data the members of one are, and before them the level at which that is understood.
+pub fn copies() -> Vec<(&'static str, Entry)> {
+    let of = |(name, change)| {
+        let command = SqlCommand {
+            cluster: ClusterName::new("copies").unwrap(),
+            at: 1_700_000_000_000,
+            change,
+        };
+        (name, Entry::Sql(command))
+    };
+    let copy = |number, name, mark, is_proven| SqlChange::Observe {
+        order: Order {
+            epoch: Epoch(1),
+            number,
+        },
+        observed: Observed::Copy {
+            instance: id(name),
+            copy: SqlCopy {
+                mark,
+                started: 1_700_000_000_000_000,
+                is_proven,
+            },
+        },
+    };
+    let mark = Some(CopyMark {
+        changed: 1_700_000_000,
+        written: 1_690_000_000,
+    });
+    let changes = [
+        ("sql_adopt_again", adopt()),
+        ("sql_copy", copy(1, "s1", mark, true)),
+        ("sql_copy_unmarked", copy(2, "s2", None, false)),
+    ];
+    let level = FeatureLevel::try_from(4).unwrap();
+    let raise = ("raise_to_4", Entry::Raise(level));
+    [raise].into_iter().chain(changes.map(of)).collect()
 }
 
 /// A state of level 1 is written as a build of that level reads it.

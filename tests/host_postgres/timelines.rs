@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use primacy::clock;
 use primacy::host::server;
-use primacy::host::{control_file, data_folder, history, processes, settings, tools};
+use primacy::host::{control_file, data_folder, history, processes, tools};
 use primacy::model::Timeline;
 
 use crate::support::{Host, SOON, Stop, at, eventually};
@@ -106,7 +106,7 @@ async fn timelines_are_planted_crossed_and_scanned() {
     a.sql("insert into t select 'lost'");
     a.stop(Stop::Immediate).await;
     b.sql("checkpoint");
-    let ours = settings::read(&a.data).unwrap();
+    let ours = fs::read_to_string(a.data.join("primacy.conf")).unwrap();
     let conninfo = b.conninfo();
     let source = tools::Source {
         conninfo: &conninfo,
@@ -117,7 +117,8 @@ async fn timelines_are_planted_crossed_and_scanned() {
         .await
         .unwrap();
     println!("rewind: {said} in {:?}", clock::monotonic().since(began));
-    assert_eq!(settings::read(&a.data).unwrap(), ours);
+    let kept = fs::read_to_string(a.data.join("primacy.conf")).unwrap();
+    assert_eq!(kept, ours);
     assert!(data_folder::has_standby_signal(&a.data).unwrap());
     a.configure(&a.data, &conninfo);
     a.start().await;

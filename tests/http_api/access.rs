@@ -233,6 +233,7 @@ async fn every_route_answers_those_of_its_rule_and_nobody_else() {
             .replace("{peer}", "9")
             .replace("{name}", "none")
             .replace("{code}", "503")
+            .replace("{*key}", "none")
             .replace("{call}", "vote");
         let is_transfer = pattern.ends_with("/transfer");
         for (who, calls, token, lets) in &callers {

@@ -154,11 +154,17 @@ async fn the_metrics_tell_the_group_the_clusters_and_the_requests() {
         "primacy_cluster_has_primary{cluster=\"demo\"} 0",
         "primacy_cluster_primaries_observed{cluster=\"demo\"} 0",
         "primacy_cluster_epoch{cluster=\"demo\"} 1",
+        "primacy_cluster_failover_possible{cluster=\"demo\"} 0",
         "primacy_recoveries_total{cluster=\"demo\"} 1",
         "primacy_member_role{cluster=\"demo\",member=\"a\",zone=\"z1\",role=\"none\"} 1",
         "primacy_member_role{cluster=\"demo\",member=\"a\",zone=\"z1\",role=\"primary\"} 0",
         "primacy_member_connected{cluster=\"demo\",member=\"c\",zone=\"z3\"} 0",
     ] {
         assert!(page.lines().any(|it| it == line), "{line} in {page}");
+    }
+    // Nobody would take its place, so nothing is told of whom and of what would be lost.
+    for name in ["candidate", "loss_bytes"] {
+        let name = format!("primacy_cluster_failover_{name}{{");
+        assert!(!page.contains(&name), "{name} in {page}");
     }
 }

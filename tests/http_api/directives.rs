@@ -99,7 +99,21 @@ async fn downtimes_and_rules_are_shown_with_their_instance() {
     let (status, cluster) = group.delete(3, &of("b", "downtime")).await;
     assert_eq!((status, &shown(&cluster)["downtime"]), (200, &Value::Null));
 
+    let priority = |priority: i32| json!({"priority": priority});
+    let path = format!("{DEMO}/priority");
+    let (status, cluster) = said(&group, 2, &path, &priority(-7)).await;
+    assert_eq!((status, &cluster["priority"]), (200, &json!(-7)));
+    until(&group, 3, DEMO, |it| it["priority"] == -7).await;
+
     for (path, body, status, code) in [
+        (path.clone(), priority(101), 422, "invalid"),
+        (path.clone(), priority(100_000), 400, "bad-body"),
+        (
+            path.replace("demo", "other"),
+            priority(1),
+            404,
+            "unknown-cluster",
+        ),
         (of("z", "downtime"), hold(1), 404, "unknown-instance"),
         (
             of("No%20Name", "downtime"),

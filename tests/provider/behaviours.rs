@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use primacy::model::{Address, Position, PositionOrder, Role, Timeline};
+use primacy::model::{Address, Position, PositionOrder, Role, SyncPolicy, Timeline};
 use primacy::provider::simulated::Written;
 use primacy::provider::{DatabaseProvider, Extent, Gtid, Phase, ProviderError};
 
@@ -230,4 +230,28 @@ pub async fn a19_errors_say_what_they_are_evidence_of<S: Stage>(stage: &S) {
         .await
         .unwrap_err();
     assert!(refused.evidence_of_death() && !refused.outcome_unknown());
+}
+
+pub async fn a_commit_shows_that_the_disk_takes_writes<S: Stage>(stage: &S) {
+    let [p1, s1, _] = stage.addresses();
+    let provider = stage.provider();
+    provider.probe_write(p1, LONG).await.unwrap();
+    // It says nothing of standbys, of tables, and of what sessions may write that do not say otherwise.
+    let rows = stage.rows(p1).await;
+    let nobody = SyncPolicy::Any {
+        n: 1,
+        of: ["nobody".to_owned()].into(),
+    };
+    provider.set_sync(&operation(), p1, &nobody).await.unwrap();
+    provider
+        .set_read_only(&operation(), p1, true)
+        .await
+        .unwrap();
+    provider.probe_write(p1, LONG).await.unwrap();
+    assert_eq!(stage.rows(p1).await, rows);
+    let refused = provider.probe_write(s1, LONG).await;
+    assert!(
+        matches!(refused, Err(ProviderError::WrongRole { .. })),
+        "{refused:?}"
+    );
 }

@@ -191,12 +191,22 @@ pub async fn a18_commits_wait_for_whom_they_are_told_to<S: Stage>(stage: &S) {
         "{facts:?}"
     );
     assert_eq!(stage.write(p1).await, Written::Acknowledged);
+    provider.prove_sync(p1, &any(1), LONG).await.unwrap();
+    assert!(is_precondition(
+        provider.prove_sync(p1, &any(2), LONG).await
+    ));
+    let on_a_standby = provider.prove_sync(s1, &any(1), LONG).await;
+    assert!(matches!(on_a_standby, Err(ProviderError::WrongRole { .. })));
     stage.kill(s1).await;
     assert_eq!(stage.write(p1).await, Written::Acknowledged);
     stage.kill(s2).await;
     // Strict: it waits for as long as it takes.
     assert_eq!(stage.write(p1).await, Written::Waits);
     assert_eq!(provider.get_sync(p1, LONG).await.unwrap().waiting, 1);
+    let in_vain = provider
+        .prove_sync(p1, &any(1), Duration::from_secs(3))
+        .await;
+    assert!(matches!(in_vain, Err(ProviderError::Timeout { .. })));
     // Degraded: who waits is let go, and nobody waits any more.
     provider
         .set_sync(&operation(), p1, &SyncPolicy::Async)
@@ -209,7 +219,7 @@ pub async fn a18_commits_wait_for_whom_they_are_told_to<S: Stage>(stage: &S) {
     assert_eq!(stage.write(p1).await, Written::Acknowledged);
 }
 
-pub async fn a19_a_promotion_is_one_and_the_others_follow<S: Stage>(stage: &S) {
+pub async fn a19_a_promotion_is_one_and_the_others_follow_a39_on_its_timeline<S: Stage>(stage: &S) {
     let [p1, s1, s2] = stage.addresses();
     let provider = stage.provider();
     arrives(stage, p1, s1).await;

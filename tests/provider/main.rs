@@ -38,11 +38,12 @@ every_provider! {
     behaviours::a6_positions_are_numbers_of_one_timeline,
     behaviours::a9_a_pause_stops_applying_and_not_receiving,
     behaviours::a19_errors_say_what_they_are_evidence_of,
+    behaviours::a_commit_shows_that_the_disk_takes_writes,
     changes::a7_another_source_changes_host_and_port_alone,
     changes::a8_read_only_is_a_courtesy,
     changes::a17_who_is_detached_follows_nobody_until_reattached,
     changes::a18_commits_wait_for_whom_they_are_told_to,
-    changes::a19_a_promotion_is_one_and_the_others_follow,
+    changes::a19_a_promotion_is_one_and_the_others_follow_a39_on_its_timeline,
     changes::a19_an_older_epoch_and_a_dry_run_change_nothing,
     changes::a_revoked_standby_receives_nothing_and_says_where_it_ends,
 }

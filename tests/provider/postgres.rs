@@ -6,7 +6,7 @@ use std::time::Duration;
 use primacy::host::processes;
 use primacy::model::{Address, Position, Role};
 use primacy::provider::postgres::{Login, Password};
-use primacy::provider::{DatabaseProvider, Outcome, Postgres, ProviderError};
+use primacy::provider::{DatabaseProvider, Operation, Outcome, Postgres, ProviderError};
 use primacy::security::DatabaseTls;
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -168,19 +168,83 @@ async fn a7_no_password_comes_anywhere_new() {
             .any(|it| it.is_needed && it.mend.contains("passfile")),
         "{lacks:?}"
     );
-    // Where the server tells nothing, it is done.
-    s1.sql("ALTER SYSTEM SET log_min_messages = fatal");
-    s1.sql("SELECT pg_reload_conf()");
-    s1.until("SELECT current_setting('log_min_messages') = 'fatal'")
-        .await;
-    provider.reparent(&operation(), of, to).await.unwrap();
-    s1.until(&follows(to.port)).await;
-    let wanted = format!(
-        "user=replicator password={REPLICATION_SECRET} host=127.0.0.1 port={} application_name=s1",
-        to.port
+    // Nor where the server tells nothing of it: it would come into a file that copies take with them.
+    s1.sql("ALTER SYSTEM RESET primary_conninfo");
+    s1.append(
+        "postgresql.conf",
+        &format!(
+            "log_min_messages = fatal\nprimary_conninfo = 'user=replicator password={REPLICATION_SECRET} host=127.0.0.1 \
+             port={port} application_name=s1'\n"
+        ),
     );
-    assert_eq!(s1.sql("SHOW primary_conninfo"), wanted);
+    s1.sql("SELECT pg_reload_conf()");
+    s1.until("SELECT current_setting('log_min_messages') = 'fatal' AND current_setting('primary_conninfo') ~ 'password'")
+        .await;
+    let before = told();
+    for refused in [
+        provider.reparent(&operation(), of, to).await,
+        provider.detach(&operation(), of).await,
+        provider.revoke(&operation(), of).await.map(drop),
+    ] {
+        let refused = refused.unwrap_err();
+        assert!(
+            matches!(refused, ProviderError::Precondition(_)) && !refused.outcome_unknown(),
+            "{refused}"
+        );
+        assert!(refused.to_string().contains("passfile="), "{refused}");
+    }
+    assert!(!auto().contains("secret"), "{}", auto());
+    s1.until(&follows(port)).await;
     assert_eq!(told(), before);
+}
+
+/// One that is cut short says that something may have been changed, however often it is tried; and what it has done is read,
+/// not done again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_that_was_cut_short_is_read_again() {
+    let host = Host::new();
+    let p1 = host.primary("p1", "").await;
+    let s1 = host.standby("s1", &p1, false).await;
+    s1.sql("ALTER SYSTEM SET log_statement = 'all'");
+    s1.sql("SELECT pg_reload_conf()");
+    let (provider, of) = (known(), &s1.address);
+    let startup = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'";
+    let startup: i32 = s1.sql(startup).parse().unwrap();
+    processes::signal(&s1.data, startup, Signal::STOP);
+    // Twice it is cut short after it came to what it changes, however slow the machine is; one that was cut short before has
+    // changed nothing.
+    let mut short = Operation {
+        within: Duration::from_millis(700),
+        ..operation()
+    };
+    let settings = || std::fs::read_to_string(s1.data.join("postgresql.auto.conf")).unwrap();
+    let mut told = 0;
+    while told < 2 {
+        let before = settings();
+        let late = provider.revoke(&short, of).await.unwrap_err();
+        if late.outcome_unknown() {
+            assert!(!late.to_string().contains("nothing was changed"), "{late}");
+            told += 1;
+            continue;
+        }
+        assert_eq!(settings(), before, "{late}");
+        assert!(short.within < LONG, "{late}");
+        short.within *= 2;
+    }
+    processes::signal(&s1.data, startup, Signal::CONT);
+    let end = provider.revoke(&operation(), of).await.unwrap();
+    let resumed = || {
+        let log = std::fs::read_to_string(s1.log()).unwrap();
+        log.matches("SELECT pg_wal_replay_resume()").count()
+    };
+    let before = resumed();
+    assert_eq!(provider.revoke(&operation(), of).await.unwrap(), end);
+    assert_eq!(resumed(), before, "it is paused, and stays so");
+    // Another epoch proves it for itself.
+    let mut next = operation();
+    next.epoch = next.epoch.next();
+    assert_eq!(provider.revoke(&next, of).await.unwrap(), end);
+    assert!(resumed() > before);
 }
 
 /// Sessions of clients end, those of replication go on; and what only a superuser may end is said.

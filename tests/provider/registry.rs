@@ -1,12 +1,13 @@
 //! Clusters of several engines in one process, each behind the same calls.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use primacy::model::{ClusterName, SyncPolicy};
 use primacy::provider::postgres::Password;
 use primacy::provider::{
-    DatabaseProvider, Gtid, Postgres, Provider, ProviderError, Providers, Simulated,
+    DatabaseProvider, Engine, Gtid, Provider, ProviderError, Providers, Simulated,
 };
 use primacy::security::DatabaseTls;
 
@@ -50,14 +51,27 @@ async fn a50_one_process_holds_clusters_of_two_engines() {
         ClusterName::new("shop").unwrap(),
     );
     let known = login(Password::Text(SECRET.to_owned()), DatabaseTls::disabled());
+    assert!(Engine::named("mysql").is_none() && Engine::named("").is_none());
+    let postgresql = Engine::named("postgresql").unwrap();
     let mut providers = Providers::default();
-    providers.set(orders.clone(), Provider::Postgres(Postgres::new(known)));
-    providers.set(shop.clone(), Provider::Simulated(simulated));
-    assert!(providers.get(&ClusterName::new("other").unwrap()).is_none());
+    let made = providers.of(&orders, 1, || postgresql.provider(known.clone()));
+    assert_eq!(made.provider_name(), postgresql.name());
+    providers.of(&shop, 1, || Provider::Simulated(simulated));
+    let nobody = || panic!("there is one");
+    assert!(Arc::ptr_eq(&made, &providers.of(&orders, 1, nobody)));
+    // Adopted again, it begins anew with its epochs.
+    let again = providers.of(&orders, 2, || postgresql.provider(known.clone()));
+    assert!(!Arc::ptr_eq(&made, &again));
+    providers.forget(&[orders.clone()].into());
+    providers.of(&orders, 2, || postgresql.provider(known.clone()));
+    let mut get = |cluster: &ClusterName| {
+        let adopted_at = if *cluster == orders { 2 } else { 1 };
+        providers.of(cluster, adopted_at, || panic!("there is one"))
+    };
 
     let (mut engines, mut ours) = (BTreeSet::new(), BTreeSet::new());
     for cluster in [&orders, &shop] {
-        let provider = providers.get(cluster).unwrap();
+        let provider = get(cluster);
         engines.insert(provider.provider_name());
         for (at, runs) in [(primary, false), (standby, true)] {
             let status = provider.get_replication_status(at, LONG).await.unwrap();
@@ -84,18 +98,18 @@ async fn a50_one_process_holds_clusters_of_two_engines() {
     assert_eq!(engines.len(), 2, "{engines:?}");
     assert_eq!(ours.len(), 1, "the same of every engine: {ours:?}");
     for (cluster, is_read_only) in [(&orders, false), (&shop, true)] {
-        let provider = providers.get(cluster).unwrap();
+        let provider = get(cluster);
         let found = provider.is_read_only(primary, LONG).await.unwrap();
         assert_eq!(found, is_read_only, "{cluster}");
     }
 
     // What an engine has not, it says, and changes nothing.
     for cluster in [&orders, &shop] {
-        let provider = providers.get(cluster).unwrap();
+        let provider = get(cluster);
         let executed = provider.gtid(primary, &Gtid::Executed, LONG).await;
         assert!(is_unsupported(&executed, "gtid"));
     }
-    let postgresql = providers.get(&orders).unwrap();
+    let postgresql = get(&orders);
     let before = postgresql.get_sync(primary, LONG).await.unwrap();
     let semi = SyncPolicy::SemiSync {
         wait_for: 1,

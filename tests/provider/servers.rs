@@ -310,5 +310,6 @@ pub fn login(password: Password, tls: DatabaseTls) -> Login {
         password,
         database: "postgres".to_owned(),
         tls,
+        application_name: "primacy".to_owned(),
     }
 }

@@ -210,6 +210,37 @@ async fn a49_names_certificates_of_ones_own_and_servers_without() {
     is_refused(found, "does not speak TLS");
 }
 
+/// libpq tells it whoever asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a49_a_password_is_told_in_clear_to_nobody_who_is_not_verified() {
+    let tls = Tls::start().await;
+    let rules = "local all all password\nhost all all 127.0.0.1/32 password\n";
+    std::fs::write(
+        tls.server.data.join("pg_hba.conf"),
+        format!("local all postgres trust\n{rules}"),
+    )
+    .unwrap();
+    tls.server.sql("SELECT pg_reload_conf()");
+    let trusted = Some(&tls.trusted_file);
+    let verified = until_ok(|| tls.ask("localhost", SslMode::VerifyFull, trusted)).await;
+    assert!(verified.is_ok(), "{verified:?}");
+    let socket = tls.host.folder.path().to_str().unwrap();
+    for (host, mode, authorities, is_told) in [
+        ("localhost", SslMode::Disable, None, false),
+        ("localhost", SslMode::Require, None, false),
+        ("127.0.0.1", SslMode::Require, trusted, true),
+        ("127.0.0.1", SslMode::VerifyCa, trusted, true),
+        (socket, SslMode::Disable, None, true),
+    ] {
+        let found = tls.ask(host, mode, authorities).await;
+        assert_eq!(found.is_ok(), is_told, "{host} {mode:?}: {found:?}");
+        if let Err(error) = found {
+            assert!(matches!(error, ProviderError::AuthFailed(_)), "{error:?}");
+            assert!(!error.evidence_of_death() && error.to_string().contains("in clear"));
+        }
+    }
+}
+
 /// New certificates are in force a moment after the reload.
 async fn until_ok<F: Future<Output = Result<bool, ProviderError>>>(
     mut ask: impl FnMut() -> F,

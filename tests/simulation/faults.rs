@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 
 use primacy::model::Durability;
 
+use crate::network::End;
 use crate::world::World;
 
 mod ambush;
+pub mod harm;
 mod injection;
 mod said;
 
 use ambush::Ambush;
-use injection::thaw;
+use harm::thaw;
 use said::resume;
 
 /// The classes of faults; the run fails if one of them never occurred.
-pub const CLASSES: [&str; 46] = [
+pub const CLASSES: [&str; 57] = [
     "kill_postmaster",
     "kill_postgres",
     "kill_node",
@@ -62,6 +64,17 @@ pub const CLASSES: [&str; 46] = [
     "downtime",
     "must_not",
     "block",
+    "switchover",
+    "rash_switchover",
+    "harm_in_switchover",
+    "forced_failover",
+    "cut_and_forced_failover",
+    "cut_primary_from_peers",
+    "cut_primary_and_restart_backers",
+    "cut_primary_then_from_peers",
+    "kill_all_peers",
+    "durability",
+    "harm_in_durability",
 ];
 
 /// Faults that are possible at any moment.
@@ -73,6 +86,8 @@ pub struct Faults {
     ends: Vec<(u64, End_)>,
     pub counts: BTreeMap<&'static str, u64>,
     disks: usize,
+    /// How many were lost.
+    lost: usize,
     /// What waits for its moment.
     ambushes: Vec<Ambush>,
 }
@@ -82,6 +97,8 @@ enum End_ {
     ThawAgent(usize),
     ThawPostgres(usize),
     Links,
+    /// Those between this host and others.
+    HostLinks(usize),
     Quiet,
 }
 
@@ -119,6 +136,7 @@ impl Faults {
             ends: Vec::new(),
             counts: BTreeMap::new(),
             disks,
+            lost: 0,
             ambushes: Vec::new(),
         }
     }
@@ -148,6 +166,11 @@ impl Faults {
                     }
                 }
                 End_::Links => world.network.heal_links(),
+                End_::HostLinks(host) => {
+                    for other in 0..world.hosts.len() {
+                        world.network.join(End::Host(host), End::Host(other));
+                    }
+                }
                 End_::Quiet => {
                     world.network.loss = 0;
                     world.network.doubling = 0;

@@ -7,8 +7,8 @@ use primacy::broken;
 use primacy::control::{AgentMessage, PeerMessage};
 use primacy::duty::lease::LeaseKeeper;
 use primacy::duty::{
-    Act, Data, Duty, Lease, Local, Outcome, PromiseRecord, Replay, Session, SourceSeen, WriteProbe,
-    gate, watch,
+    Act, Backing, Data, Duty, Lease, Local, Outcome, PromiseRecord, Replay, Session, SourceSeen,
+    Word, WriteProbe, gate, watch,
 };
 use primacy::model::{
     Address, Answer, Epoch, InstanceId, Lsn, Order, Stopped, SystemIdentifier, Timestamp,
@@ -17,6 +17,7 @@ use primacy::model::{
 use primacy::recovery::{Action, Evidence, Promise, Step};
 
 use crate::disk::{Disk, Fault, SourceConf, Trouble};
+use crate::network::Talk;
 use crate::postgres::Postgres;
 use crate::random::Random;
 
@@ -24,6 +25,7 @@ use looks::{Known, Looks};
 
 mod acts;
 mod agent;
+mod backing;
 mod duties;
 mod lease;
 mod looks;
@@ -68,6 +70,10 @@ pub struct Agent {
     pub frozen: bool,
     pub promise: Option<PromiseRecord>,
     pub lease: LeaseKeeper,
+    pub word: Word,
+    pub backing: Backing,
+    /// Before this it adopts no epoch.
+    pub adopts_from: Timestamp,
     /// Under which order the leash is known to hold a deadline.
     pub armed: Option<Order>,
     /// Deadlines on their way to the leash, when they arrive, and whether they take the place of any other.
@@ -90,8 +96,21 @@ pub struct Agent {
     pub first_commit: Option<(Epoch, Lsn)>,
     /// The epoch's first commit, while it waits for standbys.
     pub barrier: Option<(u32, Epoch)>,
+    /// The commit with which a durability is confirmed, if one is under way.
+    pub commit: Option<Commit>,
     /// It is being stopped on purpose.
     pub leaving: Option<Leaving>,
+}
+
+/// A commit with which a durability is confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commit {
+    /// It is to be begun.
+    Asked,
+    /// It waits for standbys.
+    Waits(u32),
+    /// They have acknowledged it.
+    Acknowledged,
 }
 
 /// A planned stop of an agent, in ticks.
@@ -149,10 +168,22 @@ pub enum Effect {
         to: usize,
         message: AgentMessage,
     },
+    /// To the agent of another host; `session` is that of the agent which asks.
+    Say {
+        to: usize,
+        session: u32,
+        talk: Talk,
+    },
+    /// Others back its lease.
+    Backed,
     /// The data is to be replaced from this host now, by a rewind or a clone.
     CopyFrom {
         source: usize,
         act: Act,
+    },
+    /// PostgreSQL was told to shut down, under this order.
+    ToldToShutDown {
+        order: Order,
     },
     /// A fence was carried out for this order.
     Fenced {
@@ -162,6 +193,8 @@ pub enum Effect {
     Barrier {
         epoch: Epoch,
     },
+    /// An empty commit is to be begun.
+    Commit,
     FenceAdmitted {
         order: Order,
     },
@@ -195,6 +228,12 @@ impl Host {
             frozen: false,
             promise: self.promise.clone(),
             lease,
+            word: Word::at_start(self.promise.as_ref(), now),
+            backing: Backing::default(),
+            adopts_from: match self.disk.incarnation {
+                Some(_) => Word::may_be_forgotten(now),
+                None => now,
+            },
             armed: held.map(|lease| lease.order),
             arming: Vec::new(),
             disarm_at: None,
@@ -210,6 +249,7 @@ impl Host {
             stopped: Stopped::Found,
             first_commit: None,
             barrier: None,
+            commit: None,
             leaving: None,
         });
     }
@@ -317,7 +357,10 @@ impl Host {
                 ends_at: self.postgres.is_none().then(|| self.disk.end()),
                 lineage: self.disk.lineage(),
                 highest_timeline: self.disk.highest_timeline(),
-                interrupted: self.disk.interrupted,
+                unusable: self
+                    .disk
+                    .interrupted
+                    .then(|| "a rewind of its data was interrupted".to_owned()),
             }
         } else {
             Data::Empty
@@ -361,6 +404,7 @@ impl Host {
             commits_wait: true,
             read_only_default: false,
             receivers: usize::from(postgres.receiver.is_some()),
+            has_received: streams.is_some(),
             streams,
             replay: postgres.replay,
             position: WalPosition {

@@ -8,9 +8,11 @@
 )]
 
 mod disk;
+mod explained;
 mod faults;
 mod host;
 mod invariants;
+mod leader_death;
 #[cfg(feature = "mutants")]
 mod mutations;
 mod network;
@@ -18,15 +20,17 @@ mod peer;
 mod postgres;
 mod random;
 mod world;
+mod zone_loss;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use primacy::model::{Durability, Reads};
+use primacy::state::Kind;
 
 use faults::{CLASSES, Faults};
 use host::TICK;
 use invariants::{Invariants, Violation, is_healthy};
-use world::World;
+use world::{EVENTS, World};
 
 /// The cluster settles, then faults for a minute, then everything works again: for longer than the lease of a planned
 /// stop lasts that began with the last fault, 62 s, and what waited for its end.
@@ -40,7 +44,10 @@ struct Run {
     /// What broke in the first tick in which anything did.
     violations: Vec<Violation>,
     handovers: u64,
+    /// How many switchovers came to their candidate, and how many were asked for.
+    switchovers: (usize, usize),
     faults: BTreeMap<&'static str, u64>,
+    seen: BTreeSet<&'static str>,
     healthy_at_end: bool,
     acknowledged: usize,
     trace: Vec<String>,
@@ -99,7 +106,9 @@ fn run(seed: u64, traced: bool) -> Run {
     Run {
         violations,
         handovers: world.handovers,
+        switchovers: switchovers(&world),
         faults: faults.counts,
+        seen: std::mem::take(&mut world.seen),
         healthy_at_end: healthy_for > 0,
         acknowledged: world.acknowledged.len(),
         waiting: waiting(&world),
@@ -121,6 +130,15 @@ fn run(seed: u64, traced: bool) -> Run {
             trace
         },
     }
+}
+
+fn switchovers(world: &World) -> (usize, usize) {
+    let records = world.cluster().history.records();
+    let ended: Vec<_> = records
+        .filter(|record| record.kind == Kind::Switchover)
+        .map(|record| record.entries.iter().any(|entry| entry.event == "done"))
+        .collect();
+    (ended.iter().filter(|done| **done).count(), ended.len())
 }
 
 /// Why nothing happens, and what is left to work with.
@@ -188,7 +206,17 @@ fn every_seed_keeps_the_rules() {
     for (seed, run) in unhealthy.iter().take(5) {
         println!("  seed {seed}: {}", run.waiting);
     }
+    let count = |of: fn(&(usize, usize)) -> usize| -> usize {
+        runs.iter().map(|(_, run)| of(&run.switchovers)).sum()
+    };
+    let (done, asked) = (count(|it| it.0), count(|it| it.1));
+    println!("switchovers: {asked} asked for, {done} came to their candidate");
     println!("faults: {faults:?}");
+    let seen = EVENTS.map(|event| {
+        let runs = runs.iter().filter(|(_, run)| run.seen.contains(event));
+        (event, runs.count())
+    });
+    println!("seeds that saw: {seen:?}");
     let broken: Vec<_> = runs
         .iter()
         .filter_map(|(seed, run)| Some((seed, run.violations.first()?)))
@@ -203,12 +231,20 @@ fn every_seed_keeps_the_rules() {
         faults.values().all(|count| *count > 0),
         "a class of faults never occurred"
     );
+    assert!(
+        seen.iter().all(|(_, count)| *count > 0),
+        "a rule was never tried"
+    );
     let fewest = runs
         .iter()
         .map(|(_, run)| run.faults.values().sum::<u64>())
         .min();
     println!("fewest faults in a seed: {fewest:?}");
     assert!(fewest >= Some(5), "a seed saw fewer than five faults");
+    assert!(
+        done * 4 > asked && done < asked,
+        "all switchovers end alike"
+    );
     assert!(
         with_handover as u64 * 2 >= seeds,
         "fewer than half of the seeds saw a handover"

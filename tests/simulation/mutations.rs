@@ -25,19 +25,44 @@ fn belongs(rule: Mutation) -> &'static [Rule] {
         M::OnlyRenewalGrants | M::HeartbeatBeforeGrant | M::LeashKillsAll | M::RecordedStop => {
             &[R::OneAcknowledges]
         }
+        M::BackingWord
+        | M::BackingMark
+        | M::BackingPromised
+        | M::BackingClock
+        | M::BackingEnough => &[R::OneAcknowledges],
         M::Held => &[R::HeldIsLeftAlone],
         M::PromotionRule => &[R::MustNotIsNotElected],
+        M::ForcedLease => &[R::OneAcknowledges],
+        M::AcceptedLoss => &[R::NoAcknowledgedWriteLost],
+        M::Recall => &[R::GivenUpIsLeftAlone],
+        M::NamedHoldsAll => &[R::NoAcknowledgedWriteLost],
         M::PersistedPromise => &[R::EpochsOnlyGrow],
         M::OwnSynchronousNames => &[R::NoAcknowledgedWriteLost, R::OneAcknowledges],
         // Broken in the real binary only.
         M::LeaseEnd | M::LeaseClock | M::WholeLease | M::ConfirmedRead | M::BestCandidate => &[],
+        // Of a durability that is changed: `tests/durability_model` breaks them.
+        M::WeakerFirst
+        | M::ConfirmingCommit
+        | M::ConfirmedSenders
+        | M::LateConfirmation
+        | M::ConfirmedWaiting
+        | M::ConfirmedNumber => &[],
+        M::LongerLeases => &[R::OneAcknowledges],
         // Of clusters without agents: `tests/sql_model` breaks them.
         M::SqlMajority
         | M::SqlVeto
         | M::SqlRevocation
         | M::SqlBestCandidate
         | M::SqlUndecided
-        | M::SqlTold => &[],
+        | M::SqlTold
+        | M::SqlQuiet
+        | M::SqlCopies
+        | M::SqlBranch
+        | M::SqlGoal
+        | M::SqlStart
+        | M::SqlWritten
+        | M::SqlReach
+        | M::SqlBarrier => &[],
     }
 }
 

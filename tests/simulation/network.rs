@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use primacy::control::{AgentMessage, PeerMessage};
+use primacy::model::{Epoch, Timestamp};
 
 use crate::random::Random;
 
@@ -33,6 +34,26 @@ pub enum Message {
         session: u32,
         message: PeerMessage,
     },
+    /// Between the agents of two hosts; `session` is that of the agent which asks.
+    Between {
+        from: usize,
+        to: usize,
+        session: u32,
+        talk: Talk,
+    },
+}
+
+/// What agents say to each other.
+#[derive(Debug, Clone, Copy)]
+pub enum Talk {
+    /// Back me in this epoch; with the asker's own time.
+    Ask {
+        epoch: Epoch,
+        sent: Timestamp,
+        receiving: bool,
+    },
+    /// The word, for the question sent then.
+    Backed { epoch: Epoch, sent: Timestamp },
 }
 
 const ENDS: usize = 16;
@@ -81,6 +102,12 @@ impl Network {
         self.cut[index(from)][index(to)] = true;
     }
 
+    /// Whatever was cut between these two, both ways.
+    pub fn join(&mut self, a: End, b: End) {
+        self.cut[index(a)][index(b)] = false;
+        self.cut[index(b)][index(a)] = false;
+    }
+
     pub fn heal(&mut self) {
         self.cut = [[false; ENDS]; ENDS];
         self.loss = 0;
@@ -103,6 +130,7 @@ impl Network {
                 (End::Host(*from), End::Peer(*to))
             }
             Message::ToAgent { from, to, .. } => (End::Peer(*from), End::Host(*to)),
+            Message::Between { from, to, .. } => (End::Host(*from), End::Host(*to)),
         };
         if self.is_cut(from, to) || random.chance(self.loss) {
             return;

@@ -23,11 +23,25 @@ pub struct Names {
     pub text: String,
     pub needed: usize,
     pub listed: Vec<String>,
+    /// Whether it must be the first of them that are there.
+    is_first: bool,
+}
+
+/// A walsender, as it has read the settings last.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    /// What it has heard flushed.
+    pub flushed: usize,
+    names: Names,
+    /// When it reads them again, if it was told to.
+    reads_at: Option<u64>,
 }
 
 impl Names {
     pub fn parse(text: &str) -> Names {
-        let Some(rest) = text.strip_prefix("ANY ") else {
+        let is_first = text.starts_with("FIRST ");
+        let rest = text.strip_prefix("ANY ");
+        let Some(rest) = rest.or_else(|| text.strip_prefix("FIRST ")) else {
             return Names::default();
         };
         let (needed, list) = rest.split_once(" (").expect("ANY k (…)");
@@ -40,6 +54,7 @@ impl Names {
             text: text.to_owned(),
             needed: needed.parse().expect("a number"),
             listed,
+            is_first,
         }
     }
 }
@@ -63,6 +78,8 @@ pub struct Postgres {
     /// SQL that its client no longer waits for, and when it is carried out.
     pub late: Vec<(u64, Act)>,
     pub frozen: bool,
+    /// It was told to shut down; its last checkpoint is written then.
+    pub down_at: Option<u64>,
     pub ready_at: u64,
     pub in_recovery: bool,
     pub names: Names,
@@ -82,8 +99,8 @@ pub struct Postgres {
     pub promote_at: Option<u64>,
     /// Commits that wait for standbys.
     pub waiting: VecDeque<(usize, u32)>,
-    /// What each connected walsender has heard flushed.
-    pub flushes: BTreeMap<String, usize>,
+    /// The connected walsenders, by the name of their standby.
+    pub senders: BTreeMap<String, Sender>,
 }
 
 impl Postgres {
@@ -98,6 +115,7 @@ impl Postgres {
             dying: None,
             late: Vec::new(),
             frozen: false,
+            down_at: None,
             ready_at: now + random.between(2, 12),
             in_recovery: disk.standby_signal,
             names: Names::parse(&disk.names),
@@ -113,7 +131,7 @@ impl Postgres {
             remembered: len - len % 64,
             promote_at: None,
             waiting: VecDeque::new(),
-            flushes: BTreeMap::new(),
+            senders: BTreeMap::new(),
         }
     }
 
@@ -156,12 +174,12 @@ impl Postgres {
 
     /// Whether SQL is answered.
     pub fn answers(&self, now: u64) -> bool {
-        self.postmaster && self.works(now)
+        self.postmaster && self.works(now) && self.down_at.is_none()
     }
 
     /// Whether open sessions can commit.
     pub fn commits(&self, now: u64) -> bool {
-        self.works(now) && !self.in_recovery
+        self.works(now) && !self.in_recovery && self.down_at.is_none()
     }
 
     pub fn reload(&mut self, disk: &Disk, now: u64, random: &mut Random) {
@@ -170,6 +188,64 @@ impl Postgres {
         if self.names.text != disk.names {
             self.names = Names::parse(&disk.names);
         }
+        // Each reads the settings for itself, sooner or later.
+        for sender in self.senders.values_mut() {
+            let takes = match random.below(6) {
+                0 => random.between(3, 100),
+                _ => random.between(0, 3),
+            };
+            sender.reads_at.get_or_insert(now + takes);
+        }
+    }
+
+    /// A walsender hears what its standby has flushed. One that was not there begins with the settings in force.
+    pub fn hear(&mut self, name: String, flushed: usize) {
+        let names = &self.names;
+        let begin = || Sender {
+            flushed,
+            names: names.clone(),
+            reads_at: None,
+        };
+        self.senders.entry(name).or_insert_with(begin).flushed = flushed;
+    }
+
+    /// Walsenders that were told to read the settings do so.
+    pub fn read_settings(&mut self, now: u64) {
+        for sender in self.senders.values_mut() {
+            if sender.reads_at.take_if(|at| *at <= now).is_some() {
+                sender.names.clone_from(&self.names);
+            }
+        }
+    }
+
+    /// Whether every walsender runs these names.
+    pub fn all_run(&self, names: &str) -> bool {
+        self.senders.values().all(|it| it.names.text == names)
+    }
+
+    /// Up to where the walsender of this name lets commits go: as many of those that any walsender counts have it as its own
+    /// settings ask for. None if it does not count itself, or if too few are there.
+    fn released_by(&self, name: &str) -> Option<usize> {
+        let names = &self.senders.get(name)?.names;
+        let counted = self.senders.iter();
+        let mut counted: Vec<_> = counted
+            .filter(|(name, it)| it.names.listed.contains(name))
+            .map(|(name, it)| (it.names.listed.iter().position(|of| of == name), it.flushed))
+            .collect();
+        if !names.listed.iter().any(|it| it == name) {
+            return None;
+        }
+        match names.is_first {
+            true => counted.sort_unstable(),
+            false => counted.sort_unstable_by_key(|(_, flushed)| std::cmp::Reverse(*flushed)),
+        }
+        let taken = counted.get(..names.needed)?;
+        taken.iter().map(|(_, flushed)| *flushed).min()
+    }
+
+    fn released(&self) -> Option<usize> {
+        let all = self.senders.keys();
+        all.filter_map(|name| self.released_by(name)).max()
     }
 
     /// The startup process and promotion, one tick, on a disk that takes writes or not. Answers whether it was
@@ -272,14 +348,36 @@ impl Postgres {
         self.replayed = disk.wal.len();
     }
 
+    /// A fast shutdown: nobody commits any more, and who waited is told nothing.
+    pub fn shut_down(&mut self, now: u64, random: &mut Random) {
+        if self.down_at.is_none() && self.postmaster {
+            self.down_at = Some(now + random.below(5));
+            self.waiting.clear();
+        }
+    }
+
+    /// The end of a shutdown, one tick: the last checkpoint, which everybody that streams must flush. Answers whether a
+    /// checkpoint was written, and whether nothing is left of it.
+    pub fn go_down(&mut self, disk: &mut Disk, now: u64) -> (bool, bool) {
+        if !self.works(now) || !self.postmaster || self.down_at.is_none_or(|at| now < at) {
+            return (false, false);
+        }
+        let is_first = self.down_at != Some(0);
+        if is_first {
+            self.down_at = Some(0);
+            if !self.in_recovery {
+                let timeline = disk.timeline().0;
+                disk.wal.push(Record { timeline, value: 0 });
+            }
+            disk.flush();
+        }
+        let all = disk.flushed;
+        (is_first, self.senders.values().all(|it| it.flushed >= all))
+    }
+
     /// Whether enough walsenders of its own list are connected that a commit could be acknowledged.
     pub fn can_acknowledge(&self, now: u64) -> bool {
-        let counted = self
-            .names
-            .listed
-            .iter()
-            .filter(|name| self.flushes.contains_key(*name));
-        self.commits(now) && counted.count() >= self.names.needed
+        self.commits(now) && (self.names.needed == 0 || self.released().is_some())
     }
 
     /// The commits that are acknowledged now.
@@ -287,16 +385,9 @@ impl Postgres {
         if self.waiting.is_empty() {
             return Vec::new();
         }
-        let mut flushed: Vec<usize> = self
-            .names
-            .listed
-            .iter()
-            .map(|name| self.flushes.get(name).copied().unwrap_or(0))
-            .collect();
-        flushed.sort_unstable_by(|a, b| b.cmp(a));
         let upto = match self.names.needed {
             0 => usize::MAX,
-            needed => flushed.get(needed - 1).copied().unwrap_or(0),
+            _ => self.released().unwrap_or(0),
         };
         let mut acknowledged = Vec::new();
         while self.waiting.front().is_some_and(|(lsn, _)| *lsn <= upto) {

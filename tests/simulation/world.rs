@@ -1,24 +1,28 @@
 //! The world: peers, hosts, clients and the network between them, one tick after the other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 use primacy::broken;
 use primacy::control::{AgentMessage, PeerMessage};
-use primacy::decision::{Plan, decide};
-use primacy::duty::{Act, Outcome, Tenure};
+use primacy::decision::explain::Explanation;
+use primacy::decision::turns::Turns;
+use primacy::decision::{Plan, Programs, decide, forced, switchover};
+use primacy::duty::{Act, Outcome, Refusal, Tenure};
 
 use primacy::model::{
-    Address, ClusterName, Durability, Epoch, Failure, InForce, InstanceId, Lsn, Order, PlannedStop,
-    Reads, Sighting, Timestamp, View, Zone, view::SILENT_AFTER,
+    Address, ChangePhase, ClusterName, Database, Durability, Epoch, Failure, InForce, InstanceId,
+    Lsn, Order, PlannedStop, Reads, Sighting, Timestamp, View, WalPosition, Zone,
+    switchover::USUAL_WAIT, view::SILENT_AFTER,
 };
-use primacy::recovery::{Action, Evidence, Step};
+use primacy::recovery::{Action, Evidence, FenceProof, Step};
 use primacy::state::{
-    Change, ClusterState, Command, Directive, DirectiveCommand, Entry, NewCluster, State,
-    command::NewMember,
+    Change, ClusterState, Command, Directive, DirectiveCommand, Entry, ForceFailover, NewCluster,
+    NewDurability, NewSwitchover, State, command::NewMember,
 };
 
 use crate::disk::{Disk, Record, Trouble};
-use crate::host::{Effect, Host, HostClock, TICK};
+use crate::host::{Commit, Effect, Host, HostClock, TICK};
 use crate::network::{End, Message, Network};
 use crate::peer::{Flight, Peer, Renewal};
 use crate::random::Random;
@@ -44,6 +48,8 @@ pub enum Event {
     Begun { epoch: Epoch },
     /// A server left recovery.
     Promoted { host: usize, timeline: u32 },
+    /// A primary was told to shut down, under this order.
+    ToldToShutDown { host: usize, order: Order },
     /// The leash of a host ended the processes there.
     Leashed { host: usize },
 }
@@ -63,11 +69,33 @@ pub struct World {
     pub events: Vec<Event>,
     pub plan: Plan,
     pub next_value: u32,
-    pub acknowledged: Vec<u32>,
+    /// What clients were told is safe, and where it ends.
+    pub acknowledged: Vec<(u32, WalPosition)>,
     pub handovers: u64,
+    /// What was seen to happen that a run must not do without: see [`EVENTS`].
+    pub seen: BTreeSet<&'static str>,
+    /// Whether no client writes.
+    pub is_quiet: bool,
     pub trace: Option<Vec<String>>,
+    /// The turns of many clusters, of which this is one, by another name.
+    pub turns: Option<(ClusterName, Arc<Mutex<Turns>>)>,
     name: ClusterName,
 }
+
+/// What must happen in some seed, or a rule is not tried.
+pub const EVENTS: [&str; 11] = [
+    "backed",
+    "forced_election",
+    "would_lose_more",
+    "slow_to_promise",
+    "switchover_recalled",
+    "durability_confirmed",
+    "durability_weakened",
+    "handover_while_confirming",
+    "async_recorded",
+    "quorum_after_async",
+    "handover_while_lapsing",
+];
 
 pub fn instance(index: usize) -> InstanceId {
     InstanceId::new(["a", "b", "c", "d", "e"][index]).expect("a valid name")
@@ -133,7 +161,10 @@ impl World {
             next_value: 1,
             acknowledged: Vec::new(),
             handovers: 0,
+            seen: BTreeSet::new(),
+            is_quiet: false,
             trace: None,
+            turns: None,
             name: name.clone(),
         };
         let new = NewCluster {
@@ -271,6 +302,16 @@ impl World {
                     self.perform(to, effects);
                 }
             }
+            Message::Between {
+                from,
+                to,
+                session,
+                talk,
+            } => {
+                let by = self.hosts[from].id.clone();
+                let effects = self.hosts[to].hear_agent(from, session, &by, talk, self.now);
+                self.perform(to, effects);
+            }
         }
     }
 
@@ -289,6 +330,18 @@ impl World {
                     };
                     self.network.send(self.now, message, &mut self.random);
                 }
+                Effect::Say { to, session, talk } => {
+                    let message = Message::Between {
+                        from: index,
+                        to,
+                        session,
+                        talk,
+                    };
+                    self.network.send(self.now, message, &mut self.random);
+                }
+                Effect::Backed => {
+                    self.seen.insert("backed");
+                }
                 Effect::CopyFrom { source, act } => self.copy(index, source, &act),
                 Effect::Fenced { order } => {
                     let timeline = order.epoch.0 as u32 + 1;
@@ -299,9 +352,14 @@ impl World {
                     self.events
                         .push(Event::FenceAdmitted { host: index, order });
                 }
+                Effect::ToldToShutDown { order } => {
+                    self.events
+                        .push(Event::ToldToShutDown { host: index, order });
+                }
                 Effect::Crash => self.crash_agent(index, 2),
                 Effect::Leave { back_in } => self.crash_agent(index, back_in),
-                Effect::Barrier { .. } if !self.hosts[index].writes(self.now) => {}
+                Effect::Barrier { .. } | Effect::Commit if !self.hosts[index].writes(self.now) => {}
+                Effect::Commit => self.begin_commit(index),
                 Effect::Barrier { epoch } => {
                     let value = self.write(index);
                     if let Some(agent) = &mut self.hosts[index].agent {

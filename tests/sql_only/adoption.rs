@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::rig::{Rig, is_installed, names, ports, shown};
+use crate::group::Group;
+use crate::rig::{Rig, access, is_installed, names, ports, shown};
 
 const STARTED: &str = "SELECT pg_postmaster_start_time()";
 
@@ -105,7 +106,6 @@ async fn a3_from_one_address_standbys_appear_with_their_own_ports() {
     // Whoever goes is seen to be gone.
     rig.until("seen", |it| shown(it, "far")["state"] == "streaming")
         .await;
-    fourth.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE false");
     primacy::host::processes::kill_all(&fourth.data, crate::stage::LONG).unwrap();
     rig.until("gone", |it| shown(it, "far")["state"] == "gone")
         .await;
@@ -117,4 +117,59 @@ async fn a3_from_one_address_standbys_appear_with_their_own_ports() {
     for (server, before) in rig.servers.iter().zip(started) {
         assert_eq!(server.sql(STARTED), before, "nothing was restarted");
     }
+}
+
+/// Two that do not know of each other would each promote for themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_installation_looks_after_is_recorded_by_those_alone_who_insist() {
+    if !is_installed() {
+        return;
+    }
+    let rig = Rig::start(false).await;
+    rig.adopt(0).await;
+    let other = Group::start_as('b', |_| access(&rig.servers[0])).await;
+    let (status, problem) = other.post("/api/v1/adoptions", &rig.body(0)).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (409, &json!("exists")),
+        "{problem:#}"
+    );
+    let why = problem["detail"].as_str().unwrap();
+    assert!(
+        why.contains("of the group 00000000-0000-0000-0000-00000000000a"),
+        "{why}"
+    );
+    assert_eq!(other.get("/api/v1/clusters").await, json!([]));
+    let mut body = rig.body(0);
+    body["dry_run"] = json!(true);
+    let (_, plan) = other.post("/api/v1/adoptions", &body).await;
+    let lacks = plan["lacks"].to_string();
+    assert!(lacks.contains("another installation of Primacy"), "{lacks}");
+    body["dry_run"] = json!(false);
+    body["insist"] = json!(true);
+    let (status, done) = other.post("/api/v1/adoptions", &body).await;
+    assert_eq!((status, &done["recorded"]), (200, &json!(true)), "{done:#}");
+    // One's own sessions are no other installation.
+    let own = "/api/v1/clusters/demo";
+    assert_eq!(rig.group.delete(own).await.0, 200);
+    assert_eq!(other.delete(own).await.0, 200);
+    let (status, done) = other.post("/api/v1/adoptions", &body).await;
+    assert_eq!(status, 200, "{done:#}");
+}
+
+/// Else another one of that kind would be taken for the same installation, and its own other peers for another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_whose_configuration_names_no_group_signs_in_as_of_the_one_that_it_is_of() {
+    if !is_installed() {
+        return;
+    }
+    let rig = Rig::start(false).await;
+    let alone = Group::alone(crate::servers::SECRET).await;
+    let (status, done) = alone.post("/api/v1/adoptions", &rig.body(0)).await;
+    assert_eq!((status, &done["recorded"]), (200, &json!(true)), "{done:#}");
+    let named = "FROM pg_stat_activity WHERE application_name LIKE 'primacy %'";
+    let primary = &rig.servers[0];
+    primary.until(&format!("SELECT count(*) > 0 {named}")).await;
+    let none = "application_name LIKE '%00000000-0000-0000-0000-000000000000'";
+    assert_eq!(primary.sql(&format!("SELECT bool_or({none}) {named}")), "f");
 }

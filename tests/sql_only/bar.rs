@@ -41,11 +41,7 @@ async fn bar_the_median_write_outage_after_kill_9_is_at_most_1_5_s() {
 }
 
 async fn measured() -> (Duration, usize) {
-    let rig = Rig::start(false).await;
-    rig.make_synchronous().await;
-    rig.adopt(0).await;
-    rig.until("quorum", |it| it["durability"] == "quorum 1")
-        .await;
+    let rig = Rig::in_quorum(false).await;
     let load = Load::start(&rig);
     load.more(300).await;
     let killed = Instant::now();

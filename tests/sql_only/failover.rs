@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::load::{Load, rows};
-use crate::rig::{DEMO, Rig, is_healthy, is_installed, shown};
+use crate::rig::{DEMO, Rig, codes, is_healthy, is_installed, shown};
 
 const TIMELINE: &str = "SELECT received_tli FROM pg_stat_wal_receiver";
 
@@ -14,11 +14,7 @@ async fn a11_the_standby_that_received_most_is_promoted_and_nothing_acknowledged
     if !is_installed() {
         return;
     }
-    let rig = Rig::start(false).await;
-    rig.make_synchronous().await;
-    rig.adopt(0).await;
-    rig.until("quorum", |it| it["durability"] == "quorum 1")
-        .await;
+    let rig = Rig::in_quorum(false).await;
     // s1 receives everything and applies nothing; s2 applies what it receives, and misses the end.
     rig.servers[1].sql("SELECT pg_wal_replay_pause()");
     let load = Load::start(&rig);
@@ -147,17 +143,38 @@ async fn a10_a_wrong_password_and_no_room_are_answers_of_a_live_primary() {
     rig.adopt(0).await;
     let primary = &rig.servers[0];
     let name = format!("127-0-0-1-{}", primary.address.port);
-    primary.sql("ALTER ROLE watcher CONNECTION LIMIT 0");
-    primary.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'watcher'");
-    rig.until("refused", |it| shown(it, &name)["state"] == "refusing")
-        .await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let cluster = rig.group.get(DEMO).await;
-    assert_eq!(
-        (&cluster["epoch"], &cluster["phase"]),
-        (&1.into(), &"serving".into()),
-        "{cluster:#}"
-    );
-    primary.sql("ALTER ROLE watcher CONNECTION LIMIT -1");
-    rig.until("healthy", is_healthy).await;
+    let secret = crate::servers::SECRET.replace('\'', "''");
+    for (refuse, code, allow) in [
+        (
+            "ALTER ROLE watcher CONNECTION LIMIT 0",
+            "too many connections",
+            "ALTER ROLE watcher CONNECTION LIMIT -1".to_owned(),
+        ),
+        (
+            "ALTER ROLE watcher PASSWORD 'another'",
+            "password authentication failed",
+            format!("ALTER ROLE watcher PASSWORD '{secret}'"),
+        ),
+    ] {
+        primary.sql(refuse);
+        let end =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'watcher'";
+        primary.sql(end);
+        let cluster = rig
+            .until("refused", |it| shown(it, &name)["state"] == "refusing")
+            .await;
+        let why = shown(&cluster, &name)["failure"].to_string();
+        assert!(why.contains(code), "{why}");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let cluster = rig.group.get(DEMO).await;
+        assert_eq!(
+            (&cluster["epoch"], &cluster["phase"]),
+            (&1.into(), &"serving".into()),
+            "{cluster:#}"
+        );
+        let codes = codes(&cluster);
+        assert!(codes.contains(&"Refuses"), "{codes:?}");
+        primary.sql(&allow);
+        rig.until("healthy", is_healthy).await;
+    }
 }

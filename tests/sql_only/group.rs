@@ -38,6 +38,11 @@ impl Drop for Group {
 impl Group {
     /// `access` of a peer is its table `[postgresql]`.
     pub async fn start(access: impl Fn(u64) -> String) -> Group {
+        Group::start_as('a', access).await
+    }
+
+    /// The same, of the group whose number ends with this digit.
+    pub async fn start_as(digit: char, access: impl Fn(u64) -> String) -> Group {
         let held: Vec<_> = (0..3)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
@@ -61,36 +66,66 @@ impl Group {
         for (id, address) in group.addresses.clone() {
             let folder = group._folder.path().join(id.to_string());
             let text = format!(
-                "id = {id}\ngroup = \"00000000-0000-0000-0000-00000000000a\"\nzone = \"z{id}\"\nplain_http = true\n\
+                "id = {id}\ngroup = \"00000000-0000-0000-0000-00000000000{digit}\"\nzone = \"z{id}\"\nplain_http = true\n\
                  folder = \"{}\"\nlisten = \"{address}\"\n{}\n[peers]\n{}\n",
                 folder.display(),
                 access(id),
                 peers.join("\n")
             );
-            let config = Config::parse(&text).unwrap();
-            let (stop, stopped) = oneshot::channel();
-            group.stop.insert(id, stop);
-            group.tasks.spawn_blocking(move || {
-                let mut runtime = tokio::runtime::Builder::new_current_thread();
-                let runtime = runtime.enable_all().build().unwrap();
-                runtime.block_on(async {
-                    let shutdown = async move {
-                        let _ = stopped.await;
-                    };
-                    server::run(config, http::PORT, shutdown).await.unwrap();
-                });
-                id
-            });
+            group.run(id, &text);
         }
+        group.until_at_the_highest_level(3).await;
         group
-            .until("at level 3", "/api/v1/peers", |peers| {
-                let all = peers.as_array();
-                all.is_some_and(|all| {
-                    all.len() == 3 && all.iter().all(|it| it["feature_level"] == 3)
-                })
-            })
-            .await;
+    }
+
+    /// One peer whose configuration names no group: that of an orchestrator.
+    pub async fn alone(secret: &str) -> Group {
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = held.local_addr().unwrap().to_string();
+        drop(held);
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            "zone = \"z1\"\nplain_http = true\nfolder = \"{}\"\nlisten = \"{address}\"\nProviderType = \"postgresql\"\n\
+             PostgreSQLTopologyUser = \"watcher\"\nPostgreSQLTopologyPassword = \"{}\"\nPostgreSQLSSLMode = \"disable\"\n",
+            folder.path().join("1").display(),
+            secret.replace('\\', "\\\\")
+        );
+        let mut group = Group {
+            addresses: BTreeMap::from([(1, address)]),
+            stop: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            calls: Calls::over(Wire::Plain),
+            _folder: folder,
+        };
+        group.run(1, &text);
+        group.until_at_the_highest_level(1).await;
         group
+    }
+
+    fn run(&mut self, id: u64, text: &str) {
+        let config = Config::parse(text).unwrap();
+        let (stop, stopped) = oneshot::channel();
+        self.stop.insert(id, stop);
+        self.tasks.spawn_blocking(move || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().build().unwrap();
+            runtime.block_on(async {
+                let shutdown = async move {
+                    let _ = stopped.await;
+                };
+                server::run(config, http::PORT, shutdown).await.unwrap();
+            });
+            id
+        });
+    }
+
+    async fn until_at_the_highest_level(&self, peers: usize) {
+        let is_there = |it: &Value| it["feature_level"] == it["feature_level_spoken"];
+        self.until("at the highest level", "/api/v1/peers", |all| {
+            let all = all.as_array();
+            all.is_some_and(|all| all.len() == peers && all.iter().all(is_there))
+        })
+        .await;
     }
 
     /// Stops a peer for good.

@@ -8,13 +8,19 @@
 
 mod adoption;
 mod bar;
+mod by_hand;
 mod failover;
 mod group;
+mod hooks;
+mod hung;
 mod load;
+mod problems;
+mod publication;
 mod rig;
 #[path = "../provider/servers.rs"]
 mod servers;
 mod switchover;
+mod verbs;
 
 /// What `servers` asks of the crate that it is a part of.
 mod stage {

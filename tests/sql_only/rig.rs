@@ -51,6 +51,11 @@ pub struct Rig {
 impl Rig {
     /// A primary `p1` with standbys `s1` and `s2`; `s2` follows `s1` if it is a cascade.
     pub async fn start(is_cascade: bool) -> Rig {
+        Rig::start_with(is_cascade, "").await
+    }
+
+    /// The same, with more in the configuration of every peer.
+    pub async fn start_with(is_cascade: bool, more: &str) -> Rig {
         let host = Host::new();
         *host.ports.lock().unwrap() = ports(3);
         let primary = host.primary("p1", DEFAULTS).await;
@@ -60,12 +65,7 @@ impl Rig {
         let source = if is_cascade { &s1 } else { &primary };
         let s2 = host.standby("s2", source, false).await;
         let servers = vec![primary, s1, s2];
-        let secret = crate::servers::SECRET.replace('\\', "\\\\");
-        let access = move |_| {
-            format!(
-                "[postgresql]\nuser = \"watcher\"\npassword = \"{secret}\"\nssl_mode = \"disable\"\n"
-            )
-        };
+        let access = |_| format!("{}{more}", access(&servers[0]));
         Rig {
             group: Group::start(access).await,
             servers,
@@ -84,6 +84,24 @@ impl Rig {
         assert_eq!(status, 200, "{body:#}");
         assert_eq!(body["recorded"], true);
         self.until("healthy", is_healthy).await
+    }
+
+    /// Started and adopted, its commits waiting for any one standby.
+    pub async fn in_quorum(is_cascade: bool) -> Rig {
+        let rig = Rig::start(is_cascade).await;
+        rig.adopt_in_quorum().await;
+        rig
+    }
+
+    /// Has commits wait for any one standby, and adopts it. Answers with the cluster as it was adopted.
+    pub async fn adopt_in_quorum(&self) -> Value {
+        self.make_synchronous().await;
+        let adopted = self.adopt(0).await;
+        self.until("quorum", |it| {
+            it["durability"] == "quorum 1" && is_healthy(it)
+        })
+        .await;
+        adopted
     }
 
     /// Has commits wait for any one of its standbys, and waits until that is recorded.
@@ -106,6 +124,24 @@ impl Rig {
         let postmaster = processes::postmaster(data).unwrap().unwrap();
         processes::signal(data, postmaster.pid, Signal::KILL);
     }
+
+    /// SIGSTOP or SIGCONT to every process of one server: its sockets stay open and say nothing.
+    pub fn signal_all(&self, number: usize, signal: Signal) {
+        let data = &self.servers[number].data;
+        for process in processes::of(data).unwrap() {
+            processes::signal(data, process.pid, signal);
+        }
+    }
+}
+
+/// The table `[postgresql]` of a peer, with the port of this server as the default.
+pub fn access(server: &Server) -> String {
+    let secret = crate::servers::SECRET.replace('\\', "\\\\");
+    let port = server.address.port;
+    format!(
+        "[postgresql]\nuser = \"watcher\"\npassword = \"{secret}\"\nssl_mode = \"disable\"\n\
+         default_port = {port}\n"
+    )
 }
 
 pub fn is_healthy(cluster: &Value) -> bool {
@@ -124,4 +160,10 @@ pub fn shown<'a>(cluster: &'a Value, name: &str) -> &'a Value {
 pub fn names(of: &Value) -> Vec<&str> {
     let all = of["instances"].as_array().unwrap();
     all.iter().map(|it| it["name"].as_str().unwrap()).collect()
+}
+
+/// The codes of all that is wrong.
+pub fn codes(cluster: &Value) -> Vec<&str> {
+    let findings = cluster["findings"].as_array().into_iter().flatten();
+    findings.filter_map(|it| it["code"].as_str()).collect()
 }

@@ -25,7 +25,7 @@ pub const STREAMS_WITHIN: Duration = Duration::from_secs(90);
 const WARM: Duration = Duration::from_secs(1);
 /// How many missing ids of each writer are told.
 const SHOWN: usize = 20;
-/// After this, a primary that was restarted in its place counts as recovered too.
+/// After this, a primary that was restarted in its place counts as recovered too, but not one that was cut off.
 const NO_HANDOVER: Duration = Duration::from_secs(5);
 
 /// A trial.
@@ -119,8 +119,9 @@ pub struct Struck {
 impl Struck {
     /// Whether a cluster has recovered, be it by another primary or by this one in its place.
     pub fn is_over(&self, view: &View) -> bool {
-        let is_late = clock::now().since(self.began) > NO_HANDOVER;
-        view.streams() && (view.epoch > self.epoch || is_late)
+        let in_place =
+            self.fault != Fault::Partition && clock::now().since(self.began) > NO_HANDOVER;
+        view.streams() && (view.epoch > self.epoch || in_place)
     }
 
     /// Whether the client had a statement acknowledged that came after the fault.

@@ -1,4 +1,4 @@
-//! Did every recovery end once, and did every epoch promote at most one instance?
+//! Did every recovery end once, was a known loss never told otherwise, and did every epoch promote at most one instance?
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,11 +19,19 @@ pub fn check(calls: &[Call], _: &Setup) -> Option<Verdict> {
         return None;
     }
     let mut ends: BTreeMap<u64, BTreeMap<&str, u64>> = BTreeMap::new();
+    let mut losses: BTreeMap<u64, BTreeMap<&str, u64>> = BTreeMap::new();
     let mut promotions: BTreeMap<u64, BTreeMap<(&str, u64), u64>> = BTreeMap::new();
     for (call, recovery) in &looks {
         let ended = ends.entry(recovery.id).or_default();
         if let Some(outcome) = &recovery.outcome {
             ended.entry(outcome).or_insert(call.shown());
+        }
+        // Another may be elected until it ends, and what is unknown then may become known.
+        let said = recovery.verdict.as_ref();
+        let known = said.filter(|it| recovery.outcome.is_some() && !it.starts_with("unknown"));
+        if let Some(verdict) = known {
+            let told = losses.entry(recovery.id).or_default();
+            told.entry(verdict).or_insert(call.shown());
         }
         if let Some(promoted) = &recovery.promoted {
             let of_epoch = promotions.entry(recovery.epoch).or_default();
@@ -32,14 +40,12 @@ pub fn check(calls: &[Call], _: &Setup) -> Option<Verdict> {
         }
     }
     let mut evidence = vec![];
-    for (id, outcomes) in ends.iter().filter(|(_, outcomes)| outcomes.len() > 1) {
-        let words: Vec<_> = outcomes.keys().collect();
-        evidence.push(Evidence {
-            anomaly: "two-outcomes",
-            detail: format!("recovery {id} ended more than once: {}", few(&words)),
-            events: outcomes.values().copied().collect(),
-        });
-    }
+    evidence.extend(told_twice("two-outcomes", "ended more than once", &ends));
+    evidence.extend(told_twice(
+        "two-verdicts",
+        "lost more than one thing",
+        &losses,
+    ));
     for (epoch, promoted) in promotions.iter().filter(|(_, promoted)| promoted.len() > 1) {
         let words: Vec<_> = promoted
             .keys()
@@ -67,6 +73,24 @@ pub fn check(calls: &[Call], _: &Setup) -> Option<Verdict> {
         "recoveries without an outcome: {}",
         few(&open)
     )))
+}
+
+/// Recoveries of which more than one thing was told that is told once.
+fn told_twice(
+    anomaly: &'static str,
+    what: &str,
+    told: &BTreeMap<u64, BTreeMap<&str, u64>>,
+) -> Vec<Evidence> {
+    let twice = told.iter().filter(|(_, words)| words.len() > 1);
+    let evidence = twice.map(|(id, words)| Evidence {
+        anomaly,
+        detail: format!(
+            "recovery {id} {what}: {}",
+            few(&words.keys().collect::<Vec<_>>())
+        ),
+        events: words.values().copied().collect(),
+    });
+    evidence.collect()
 }
 
 /// A recovery that ended does not run again.

@@ -116,6 +116,22 @@ impl Disk {
         self.mount()
     }
 
+    /// Whoever writes or syncs waits until [`Disk::thaw`]; reads go on.
+    ///
+    /// # Errors
+    /// The kernel refuses, or does not end what is being written.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        tool("fsfreeze", &["--freeze", &self.mounted.to_string_lossy()]).map(|_| ())
+    }
+
+    /// Ends [`Disk::freeze`].
+    ///
+    /// # Errors
+    /// It is not frozen.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        thaw(&self.mounted)
+    }
+
     /// Leaves no byte free.
     ///
     /// # Errors
@@ -153,6 +169,10 @@ impl Disk {
     }
 }
 
+fn thaw(mounted: &Path) -> anyhow::Result<()> {
+    tool("fsfreeze", &["--unfreeze", &mounted.to_string_lossy()]).map(|_| ())
+}
+
 fn is_mounted(place: &Path) -> bool {
     mounted_below(place).iter().any(|known| known == place)
 }
@@ -168,6 +188,14 @@ fn mounted_below(folder: &Path) -> Vec<PathBuf> {
     below.sort_unstable();
     below.reverse();
     below
+}
+
+/// Thaws everything below `folder`, frozen or not: nobody who waits for it could end otherwise.
+pub fn thaw_all(folder: &Path) {
+    for place in mounted_below(folder) {
+        // Of what is not frozen it only says so.
+        let _ = thaw(&place);
+    }
 }
 
 /// Unmounts everything below `folder`. Whoever still uses it keeps it until the end.

@@ -235,6 +235,9 @@ pub struct Recovery {
     /// How it ended; none while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
+    /// What it lost of what was acknowledged, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
 }
 
 /// A peer's account of itself.
@@ -292,6 +295,9 @@ pub struct Setup {
     /// Whether nothing is done to the cluster: then nobody may elect or recover.
     #[serde(skip_serializing_if = "is_false")]
     pub quiet: bool,
+    /// Whether what is done to the cluster is no reason to replace a primary: then nobody may.
+    #[serde(skip_serializing_if = "is_false")]
+    pub noise: bool,
     /// What all accounts of the bank hold together; none if the first read says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<i64>,
@@ -333,6 +339,7 @@ impl Default for Setup {
             resumed_ms: 0,
             superseded_ms: SUPERSEDED_MS,
             quiet: false,
+            noise: false,
             total: None,
         }
     }

@@ -19,6 +19,9 @@ pub fn folders() -> [PathBuf; 2] {
 /// # Errors
 /// Something does not end or cannot be removed; the rest is gone all the same, if it could be.
 pub fn remove(owner: Owner) -> anyhow::Result<()> {
+    for folder in own_folders(owner) {
+        disk::thaw_all(&folder);
+    }
     let results = [
         control_group::remove(&owner.to_string()),
         net::remove(owner),
@@ -27,15 +30,19 @@ pub fn remove(owner: Owner) -> anyhow::Result<()> {
     results.into_iter().collect()
 }
 
-fn remove_folders(owner: Owner) -> anyhow::Result<()> {
+fn own_folders(owner: Owner) -> Vec<PathBuf> {
     let entries = folders()
         .into_iter()
         .filter_map(|folder| fs::read_dir(folder).ok());
-    let own: Vec<_> = entries
+    entries
         .flat_map(|entries| entries.flatten())
         .filter(|entry| entry.file_name().to_str().and_then(Owner::of) == Some(owner))
         .map(|entry| entry.path())
-        .collect();
+        .collect()
+}
+
+fn remove_folders(owner: Owner) -> anyhow::Result<()> {
+    let own = own_folders(owner);
     for folder in &own {
         disk::unmount_all(folder)?;
     }

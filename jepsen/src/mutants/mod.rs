@@ -147,6 +147,7 @@ fn one_round(
         apart_ms: 0,
         strikes: mutant.strikes.clone(),
         quiet_ms: 0,
+        noise_ms: 0,
     };
     let environment = match options.rule() {
         Rule::Broken => vec![(VARIABLE, mutant.name.clone())],

@@ -1,4 +1,4 @@
-//! Disks that are full or refuse to sync.
+//! Disks that are full, refuse to sync, or stand still.
 
 use super::{Injection, Trouble};
 use crate::hosts::Hosts;
@@ -19,6 +19,25 @@ impl Injection for DiskFull {
     fn heal(&mut self, hosts: &mut Hosts) -> anyhow::Result<()> {
         let machine = hosts.machine(&self.host)?;
         machine.disk.empty()?;
+        machine.start_if_down()
+    }
+}
+
+/// Whoever writes to the disk of one host waits.
+#[derive(Debug)]
+pub struct DiskStall {
+    /// Whose.
+    pub host: String,
+}
+
+impl Injection for DiskStall {
+    fn install(&mut self, hosts: &mut Hosts) -> Result<(), Trouble> {
+        Ok(hosts.machine(&self.host)?.disk.freeze()?)
+    }
+
+    fn heal(&mut self, hosts: &mut Hosts) -> anyhow::Result<()> {
+        let machine = hosts.machine(&self.host)?;
+        machine.disk.thaw()?;
         machine.start_if_down()
     }
 }

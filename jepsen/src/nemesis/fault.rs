@@ -50,6 +50,8 @@ pub enum Fault {
     PowerCut,
     /// No byte is free on a host's disk.
     DiskFull,
+    /// Whoever writes to a host's disk waits.
+    DiskStall,
     /// A host's program cannot sync: PostgreSQL on a node, Primacy on a peer.
     FsyncErrors,
     /// Each peer is stopped and started, one after the other.
@@ -62,6 +64,8 @@ pub enum Fault {
     AllPeersDown,
     /// Members come and go.
     MembershipChurn,
+    /// A fifth of the frames on every link is lost, and the processors are taken: no reason to do anything.
+    Noise,
 }
 
 const DATABASES: &[Target] = &[Target::Primary, Target::Standby(0), Target::Standby(1)];
@@ -104,12 +108,14 @@ impl Fault {
         Fault::ClockDrift,
         Fault::PowerCut,
         Fault::DiskFull,
+        Fault::DiskStall,
         Fault::FsyncErrors,
         Fault::RollingPeers,
         Fault::RollingAgents,
         Fault::MostPeersDown,
         Fault::AllPeersDown,
         Fault::MembershipChurn,
+        Fault::Noise,
     ];
 
     /// Its name, as it is typed and printed.
@@ -136,12 +142,14 @@ impl Fault {
             Fault::ClockDrift => "clock-drift".to_owned(),
             Fault::PowerCut => "power-cut".to_owned(),
             Fault::DiskFull => "disk-full".to_owned(),
+            Fault::DiskStall => "disk-stall".to_owned(),
             Fault::FsyncErrors => "fsync-errors".to_owned(),
             Fault::RollingPeers => "rolling-peers".to_owned(),
             Fault::RollingAgents => "rolling-agents".to_owned(),
             Fault::MostPeersDown => "most-peers-down".to_owned(),
             Fault::AllPeersDown => "all-peers-down".to_owned(),
             Fault::MembershipChurn => "membership-churn".to_owned(),
+            Fault::Noise => "noise".to_owned(),
         }
     }
 
@@ -171,6 +179,7 @@ impl Fault {
             | Fault::ClockDrift
             | Fault::PowerCut
             | Fault::DiskFull
+            | Fault::DiskStall
             | Fault::FsyncErrors => MACHINES,
             Fault::LeaderInMinority => &[Target::Leader],
             Fault::PrimaryWithClients | Fault::PrimaryWithStandby | Fault::PrimaryWithLeader => {
@@ -182,7 +191,8 @@ impl Fault {
             | Fault::RollingAgents
             | Fault::MostPeersDown
             | Fault::AllPeersDown
-            | Fault::MembershipChurn => &[Target::Everybody],
+            | Fault::MembershipChurn
+            | Fault::Noise => &[Target::Everybody],
         }
     }
 
@@ -217,7 +227,9 @@ impl Fault {
             | Fault::ClockBehind
             | Fault::ClockDrift
             | Fault::DiskFull
-            | Fault::FsyncErrors => expected.struck_for_ms,
+            | Fault::DiskStall
+            | Fault::FsyncErrors
+            | Fault::Noise => expected.struck_for_ms,
         }
     }
 }

@@ -152,12 +152,14 @@ fn verbs(fault: Fault, host: &str) -> Option<(Verb, Option<Verb>)> {
         | Fault::ClockDrift
         | Fault::PowerCut
         | Fault::DiskFull
+        | Fault::DiskStall
         | Fault::FsyncErrors
         | Fault::RollingPeers
         | Fault::RollingAgents
         | Fault::MostPeersDown
         | Fault::AllPeersDown
-        | Fault::MembershipChurn => None,
+        | Fault::MembershipChurn
+        | Fault::Noise => None,
     }
 }
 

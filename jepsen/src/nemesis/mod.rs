@@ -15,6 +15,7 @@ mod kill;
 mod links;
 pub mod loopback;
 mod membership;
+mod noise;
 mod partition;
 mod pause;
 pub mod plan;
@@ -143,11 +144,13 @@ fn injection(fault: Fault, host: &str) -> Box<dyn Injection> {
         Fault::ClockDrift => Box::new(clocks::WrongClock::drifting(host)),
         Fault::PowerCut => Box::new(power::PowerCut { host }),
         Fault::DiskFull => Box::new(disks::DiskFull { host }),
+        Fault::DiskStall => Box::new(disks::DiskStall { host }),
         Fault::FsyncErrors => Box::new(disks::FsyncErrors { host }),
         Fault::RollingPeers => Box::new(rolling::Peers),
         Fault::RollingAgents => Box::new(rolling::Agents),
         Fault::MostPeersDown => Box::new(control_plane::PeersDown { left: 1 }),
         Fault::AllPeersDown => Box::new(control_plane::PeersDown { left: 0 }),
         Fault::MembershipChurn => Box::new(membership::Churn),
+        Fault::Noise => Box::new(noise::Noise::default()),
     }
 }

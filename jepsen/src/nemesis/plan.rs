@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::fault::Fault;
 use super::target::Target;
 use crate::expectations::Expectations;
+use crate::hosts::process::Part;
 use crate::random::Random;
 
 /// One fault at its time.
@@ -51,6 +52,52 @@ pub fn plan(seed: u64, faults: &[Fault], strikes: usize, expected: &Expectations
     plan
 }
 
+/// From one pause to the next, in milliseconds, shortest and longest.
+const PAUSE_EVERY_MS: (u64, u64) = (1_500, 4_000);
+/// How long a pause lasts: an agent is silent after 1.2 s.
+const PAUSED_FOR_MS: (u64, u64) = (200, 800);
+
+const PAUSES: [Fault; 5] = [
+    Fault::Pause(Part::Postmaster),
+    Fault::Pause(Part::Postgres),
+    Fault::Pause(Part::Agent),
+    Fault::Pause(Part::Leash),
+    Fault::Pause(Part::Peer),
+];
+
+/// Nothing but noise for so long, none if that is zero: one part after the other is stopped meanwhile, for less than it
+/// takes to be missed.
+pub fn noise(seed: u64, lasts_ms: u64) -> Vec<Strike> {
+    if lasts_ms == 0 {
+        return vec![];
+    }
+    let everybody = Strike {
+        at_ms: 0,
+        lasts_ms,
+        fault: Fault::Noise,
+        target: Target::Everybody,
+    };
+    let mut plan = vec![everybody];
+    let mut random = Random::new(seed);
+    let mut at_ms = between(&mut random, PAUSE_EVERY_MS);
+    while at_ms + PAUSED_FOR_MS.1 < lasts_ms {
+        let fault = PAUSES[draw(&mut random, PAUSES.len())];
+        let targets = fault.targets();
+        plan.push(Strike {
+            at_ms,
+            lasts_ms: between(&mut random, PAUSED_FOR_MS),
+            fault,
+            target: targets[draw(&mut random, targets.len())],
+        });
+        at_ms += between(&mut random, PAUSE_EVERY_MS);
+    }
+    plan
+}
+
+fn between(random: &mut Random, (least, most): (u64, u64)) -> u64 {
+    least + random.below(most - least + 1)
+}
+
 fn draw(random: &mut Random, bound: usize) -> usize {
     usize::try_from(random.below(bound as u64)).unwrap_or(0)
 }
@@ -72,6 +119,18 @@ mod tests {
             faults.sort_unstable();
             faults.dedup();
             assert_eq!(faults.len(), count);
+        }
+    }
+
+    #[test]
+    fn noise_lasts_all_the_time_and_no_pause_is_long() {
+        assert_eq!(noise(1, 0), []);
+        let found = noise(1, 60_000);
+        assert_eq!((found[0].fault, found[0].lasts_ms), (Fault::Noise, 60_000));
+        assert!(found.len() > 15);
+        for pause in &found[1..] {
+            assert!(pause.lasts_ms <= PAUSED_FOR_MS.1);
+            assert!(pause.at_ms + pause.lasts_ms < 60_000);
         }
     }
 

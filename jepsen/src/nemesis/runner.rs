@@ -9,6 +9,8 @@ use super::{Outcome, Record};
 use crate::clock::{self, Moment};
 
 const POLL: Duration = Duration::from_millis(10);
+/// What ends so soon is healed before anything else begins: to find out whom that strikes may take a while.
+const SOON_MS: u64 = 3_000;
 
 /// A fault that waits to be healed.
 struct Active {
@@ -40,7 +42,8 @@ pub fn run(
             record.trouble = result.err().map(|error| format!("{error:#}"));
             tell(record);
         }
-        let next = left.next_if(|strike| !stopped && later(began, strike.at_ms) <= now);
+        let is_free = active.iter().all(|it| it.until > later(now, SOON_MS));
+        let next = left.next_if(|it| !stopped && is_free && later(began, it.at_ms) <= now);
         if let Some(strike) = next {
             let (record, undo) = begin(ground, strike);
             tell(&record);

@@ -77,6 +77,24 @@ impl Instance {
             let row = self.itself();
             return Answer::Rows(row.len(), vec![row]);
         }
+        let one = |value: &str| Answer::Rows(1, vec![vec![text(value)]]);
+        if statement == "SELECT current_user" {
+            return one("watcher");
+        }
+        if statement.contains("json_build_object") && statement.contains("max_wal_senders") {
+            return one(r#"{"senders": 10, "slots": 10}"#);
+        }
+        // A preflight: all is well, and the lines of its file may not be read.
+        if statement.starts_with("SELECT (") {
+            let is_well = !statement.starts_with("SELECT (has_table_privilege('pg_hba_file_rules'");
+            let columns = statement.matches("), (").count() + 1;
+            let letter = if is_well { "t" } else { "f" };
+            return Answer::Rows(columns, vec![vec![text(letter); columns]]);
+        }
+        // The names of standbys are in force, and they have all (`provider/postgres/barrier.rs`).
+        if statement.contains("CheckpointerMain") || statement.contains("bool_and") {
+            return Answer::Rows(1, vec![vec![text("t")]]);
+        }
         Answer::Rows(1, vec![])
     }
 
@@ -117,6 +135,8 @@ impl Instance {
             text("15.18 (Debian 15.18-0+deb12u1)"),
             of_standby("false"),
             text(1_700_000_000_000_000 + u64::from(self.port())),
+            text(format!("{lsn} {lsn} 8192 16777216")).filter(|_| !is_standby),
+            None,
             replicas,
         ]
     }
@@ -161,9 +181,29 @@ mod tests {
         assert_eq!(primary[1], standby[1], "of one history");
         assert_eq!(standby[16].as_deref(), Some("20003"));
         assert_ne!(row(2)[1], primary[1]);
-        let replicas = primary[26].as_deref().unwrap_or_default();
+        let replicas = primary[28].as_deref().unwrap_or_default();
         assert!(replicas.starts_with(r#"[["s1","127.0.0.1","streaming","quorum","0/3"#));
         assert!(replicas.contains("s2") && !replicas.contains("s3"));
-        assert_eq!(standby[26], None);
+        assert_eq!(standby[28], None);
+    }
+
+    #[test]
+    fn a_preflight_finds_nothing_missing() {
+        let instance = Instance {
+            base: 20_000,
+            number: 0,
+            count: 3,
+            since: clock::now(),
+        };
+        let asked = |statement| match instance.answer(statement) {
+            Answer::Rows(columns, rows) => (columns, rows),
+            Answer::Done(_) => panic!("no rows"),
+        };
+        let well = vec![vec![text("t"); 2]];
+        let found =
+            asked("SELECT (has_function_privilege('f(a, b)', 'EXECUTE')), (pg_hba_file_rules)");
+        assert_eq!(found, (2, well));
+        let lines = asked("SELECT (has_table_privilege('pg_hba_file_rules', 'SELECT'))");
+        assert_eq!(lines, (1, vec![vec![text("f")]]));
     }
 }

@@ -80,6 +80,10 @@ pub struct Matter {
     /// elect or recover
     #[arg(long, value_parser = duration)]
     quiet: Option<Duration>,
+    /// One more round for each durability, in which a fifth of all frames is lost for so long, the processors are taken, and
+    /// one process after the other is stopped for less than it takes to be missed: `20m`. Then no primary may be replaced
+    #[arg(long, value_parser = duration)]
+    noise: Option<Duration>,
 }
 
 impl Matter {
@@ -91,10 +95,15 @@ impl Matter {
             faults: self.faults.clone(),
             nodes: self.nodes,
             apart_ms: self.apart_ms,
-            quiet_ms: self.quiet.map_or(0, |quiet| quiet.as_secs() * 1_000),
+            quiet_ms: in_ms(self.quiet),
+            noise_ms: in_ms(self.noise),
             durability: self.durability,
         }
     }
+}
+
+fn in_ms(time: Option<Duration>) -> u64 {
+    time.map_or(0, |time| time.as_secs() * 1_000)
 }
 
 /// `jepsen run`.
@@ -166,8 +175,9 @@ pub fn run(options: &Run) -> anyhow::Result<Ruling> {
 /// # Errors
 /// As [`run`].
 pub fn replay(options: &Replay) -> anyhow::Result<Ruling> {
-    // The quiet round alone, if that is asked for.
-    let rounds = usize::from(options.matter.quiet.is_none());
+    // The long round alone, if that is asked for.
+    let is_long = options.matter.quiet.is_some() || options.matter.noise.is_some();
+    let rounds = usize::from(!is_long);
     given(options.matter.wanted(options.seed, rounds), &options.common)
 }
 

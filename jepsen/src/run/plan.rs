@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::choice::Choice;
 use crate::expectations::{Expectations, Network};
 use crate::nemesis::fault::Fault;
-use crate::nemesis::plan::{Strike, plan};
+use crate::nemesis::plan::{Strike, noise, plan};
 use crate::random::Random;
 
 /// So many rounds of a soak in a row share durability and number of nodes, so that hosts are brought up seldom.
@@ -70,6 +70,8 @@ pub struct Wanted {
     pub apart_ms: u64,
     /// How long the round without faults lasts that each durability has besides; 0 for none.
     pub quiet_ms: u64,
+    /// How long the round with nothing but noise lasts that each durability has besides; 0 for none.
+    pub noise_ms: u64,
     /// What a commit waits for.
     pub durability: Durability,
 }
@@ -89,6 +91,8 @@ pub struct RoundPlan {
     pub strikes: Vec<Strike>,
     /// How long nothing is struck, in a round that is about just that; 0 in all others.
     pub quiet_ms: u64,
+    /// How long there is nothing but noise, in a round that is about just that; 0 in all others.
+    pub noise_ms: u64,
 }
 
 impl RoundPlan {
@@ -109,6 +113,9 @@ impl RoundPlan {
         if self.quiet_ms > 0 {
             return vec![format!("quiet for {} s", self.quiet_ms / 1_000)];
         }
+        if self.noise_ms > 0 {
+            return vec![format!("noise for {} s", self.noise_ms / 1_000)];
+        }
         let names = self.strikes.iter().map(|strike| strike.fault.name());
         names.collect()
     }
@@ -127,13 +134,14 @@ impl RoundPlan {
             0 => String::new(),
             apart => format!(" --apart-ms {apart}"),
         };
-        let what = match self.quiet_ms {
-            0 => format!(
+        let what = match (self.quiet_ms, self.noise_ms) {
+            (0, 0) => format!(
                 "--strikes {} --faults {}",
                 self.strikes.len(),
                 self.choices().join(",")
             ),
-            quiet => format!("--quiet {}s", quiet / 1_000),
+            (0, noise) => format!("--noise {}s", noise / 1_000),
+            (quiet, _) => format!("--quiet {}s", quiet / 1_000),
         };
         format!(
             "jepsen replay {} --durability {} --nodes {}{apart} {what}",
@@ -155,31 +163,37 @@ pub fn rounds(wanted: &Wanted) -> Vec<RoundPlan> {
             round(seed, wanted, number, &faults)
         })
         .collect();
-    rounds.extend(quiet_rounds(wanted));
+    rounds.extend(long_rounds(wanted));
     // Stable: within those of one kind seeds rise.
     rounds.sort_by_key(|round| (round.durability == "async", round.needs_clocks()));
     rounds
 }
 
-/// One for each durability, on the hosts of its other rounds.
-fn quiet_rounds(wanted: &Wanted) -> Vec<RoundPlan> {
-    if wanted.quiet_ms == 0 {
-        return vec![];
-    }
+/// One of each kind for each durability, on the hosts of its other rounds.
+fn long_rounds(wanted: &Wanted) -> Vec<RoundPlan> {
+    let kinds = [(wanted.quiet_ms, 0), (0, wanted.noise_ms)];
+    let kinds = kinds.iter().filter(|kind| **kind != (0, 0));
     let rounds = wanted.rounds.max(1);
     let mut durabilities: Vec<_> = (0..rounds)
         .map(|number| wanted.durability.of_round(number, rounds))
         .collect();
     durabilities.dedup();
+    let durabilities = &durabilities;
+    let each = kinds.flat_map(|kind| {
+        durabilities
+            .iter()
+            .map(move |durability| (kind, durability))
+    });
     let seeds = wanted.seed + wanted.rounds as u64..;
-    let rounds = seeds.zip(durabilities);
-    let rounds = rounds.map(|(seed, durability)| RoundPlan {
+    let rounds = seeds.zip(each);
+    let rounds = rounds.map(|(seed, (&(quiet_ms, noise_ms), durability))| RoundPlan {
         seed,
-        durability,
+        durability: durability.clone(),
         nodes: wanted.nodes,
         apart_ms: wanted.apart_ms,
-        strikes: vec![],
-        quiet_ms: wanted.quiet_ms,
+        strikes: noise(seed, noise_ms),
+        quiet_ms,
+        noise_ms,
     });
     rounds.collect()
 }
@@ -204,6 +218,7 @@ fn round(seed: u64, wanted: &Wanted, number: usize, choices: &[Choice]) -> Round
         apart_ms: wanted.apart_ms,
         strikes,
         quiet_ms: 0,
+        noise_ms: 0,
     }
 }
 
@@ -244,6 +259,7 @@ pub fn block_of_soak(seed: u64, block: usize) -> Vec<RoundPlan> {
         nodes,
         apart_ms: 0,
         quiet_ms: 0,
+        noise_ms: 0,
         durability,
     })
 }
@@ -266,6 +282,7 @@ mod tests {
             nodes: 3,
             apart_ms: 0,
             quiet_ms: 0,
+            noise_ms: 0,
             durability: Durability::Mixed,
         }
     }

@@ -33,6 +33,7 @@ pub fn setup(plan: &RoundPlan) -> Setup {
         resumed_ms: if may_resume { RESUMED_MS } else { 0 },
         superseded_ms: expected.superseded_ms,
         quiet: plan.quiet_ms > 0,
+        noise: plan.noise_ms > 0,
         total: Some(bank::TOTAL),
         ..Setup::default()
     }
@@ -54,7 +55,9 @@ fn may_isolate(fault: Fault) -> bool {
         | Fault::ZoneLoss
         | Fault::SlowLinks
         | Fault::LossyLinks
-        | Fault::DiskFull => true,
+        | Fault::Noise
+        | Fault::DiskFull
+        | Fault::DiskStall => true,
         Fault::Kill(_)
         | Fault::KillNode
         | Fault::ClockAhead
@@ -86,6 +89,7 @@ mod tests {
                 nodes: 3,
                 apart_ms: 0,
                 quiet_ms: 0,
+                noise_ms: 0,
                 durability: durability.parse().unwrap(),
             });
             let setup = setup(&found[0]);

@@ -28,6 +28,7 @@ struct Recorded {
     epoch: u64,
     to: Option<String>,
     outcome: Option<String>,
+    verdict: Option<String>,
     entries: Vec<Entry>,
 }
 
@@ -134,5 +135,6 @@ fn recovery(recorded: Recorded) -> Recovery {
         epoch: recorded.epoch,
         promoted: recorded.to.filter(|_| is_promoted),
         outcome: recorded.outcome,
+        verdict: recorded.verdict,
     }
 }

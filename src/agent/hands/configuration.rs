@@ -9,7 +9,7 @@ use super::{Done, Hands, identity_in};
 use crate::broken;
 use crate::gate::Admission;
 use crate::host::settings::{self, Listen, Settings};
-use crate::host::{data_folder, durable, processes};
+use crate::host::{control_file, data_folder, durable, processes};
 use crate::model::cluster::slot_name;
 use crate::recovery::Source;
 
@@ -52,7 +52,7 @@ impl Hands {
             )
         });
         let slot = source.map_or_else(String::new, |_| slot_name(self.instance()));
-        let extra = Settings::from([
+        let mut extra = Settings::from([
             ("primary_conninfo".to_owned(), conninfo),
             ("restore_command".to_owned(), String::new()),
             ("primary_slot_name".to_owned(), slot),
@@ -62,6 +62,13 @@ impl Hands {
                 names.unwrap_or(own_names()).to_owned(),
             ),
         ]);
+        if source.is_some()
+            && let Ok(control) = control_file::read(data)
+        {
+            // Its own may be less, if the primary was given more while it was away.
+            let least = control.least.into_iter();
+            extra.extend(least.map(|(name, number)| (name.to_owned(), number.to_string())));
+        }
         let connections = self.config.max_connections;
         settings::write(data, &settings::base(&listen, connections, &extra), &[])
     }

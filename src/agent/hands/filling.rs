@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::block_in_place;
 
 use super::{Done, Hands, IDENTITY, REWINDING, make_parent};
+use crate::agent::chain;
 use crate::agent::config::Role;
 use crate::clock;
 use crate::gate::Admission;
@@ -135,12 +136,13 @@ impl Hands {
         }
     }
 
-    /// Rewinds the data to the source's history. The note of which filling it is goes first, and a mark
-    /// stays until the new filling is settled.
+    /// Rewinds the data to the source's history, once the WAL is kept aside that only it has. The note of which filling it
+    /// is goes first, and a mark stays until the new filling is settled.
     pub async fn rewind(&self, _by: &Admission, source: &Source) -> Done {
         let data = self.data_path();
         block_in_place(|| {
             processes::remove_stale_lock(data)?;
+            self.keep_wal(source)?;
             durable::write(&self.config.folder.join(REWINDING), b"")?;
             data_folder::remove_filling(data)
         })?;
@@ -183,7 +185,12 @@ impl Hands {
             stamp: &clock::wall_stamp(),
             mark: &self.config.folder.join(CLONING),
         };
+        let apart = block_in_place(|| self.apart(source));
         let cloned = tools::clone_beside(&self.binaries, from, folders, COPYING, prepare).await?;
+        // The copy is in its place: to do it all again for a note would fill the disk.
+        if let Err(error) = block_in_place(|| self.keep_data(cloned.old_data.as_deref(), apart)) {
+            tracing::warn!(error = %chain(&error), "where the old data is kept cannot be noted");
+        }
         tracing::info!(instance = %self.instance(), source = %source.instance, kept = ?cloned.old_data, "the source is cloned");
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::host::data_folder::{self, Content, Filling};
 use crate::host::history::{self, History};
 use crate::host::wal_page::Wal;
 use crate::host::{Error, durable, processes, server, wal_scan};
-use crate::model::{Lineage, SystemIdentifier, Timeline, WalPosition};
+use crate::model::{Incarnation, Lineage, SystemIdentifier, Timeline, WalPosition};
 
 /// The processes of the instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -103,6 +103,38 @@ impl Hands {
         };
         let has_filling = filling.is_some();
         let incarnation = filling.filter(is_ours).map(|filling| filling.incarnation);
+        let read = self.contents(stopped, incarnation, has_filling);
+        match read {
+            // A running server writes these files: what is seen then may be half of a change.
+            Err(error) if stopped && error.is_damage() => self.damaged(incarnation, error),
+            read => read,
+        }
+    }
+
+    /// Data that nothing can be done with but put aside, if it is known whose it is.
+    fn damaged(&self, incarnation: Option<Incarnation>, error: Error) -> Done<Data> {
+        let Some(identity) = super::identity_in(&self.config.folder)? else {
+            return Err(error);
+        };
+        Ok(Data::Cluster {
+            identity,
+            incarnation,
+            standby_signal: data_folder::has_standby_signal(self.data_path())?,
+            ends_at: None,
+            lineage: Lineage::default(),
+            highest_timeline: Timeline::default(),
+            unusable: Some(format!("its data is damaged: {}", chain(&error))),
+        })
+    }
+
+    /// What the files of a database say. Errors: some cannot be read or understood.
+    fn contents(
+        &self,
+        stopped: bool,
+        incarnation: Option<Incarnation>,
+        has_filling: bool,
+    ) -> Done<Data> {
+        let data = self.data_path();
         let control = control_file::read(data)?;
         let histories = history::read_all(&self.pg_wal())?;
         let genuine = histories.values().rev().find_map(|found| match found {
@@ -140,7 +172,8 @@ impl Hands {
             ends_at,
             lineage,
             highest_timeline,
-            interrupted: durable::exists(&self.config.folder.join(REWINDING))?,
+            unusable: durable::exists(&self.config.folder.join(REWINDING))?
+                .then(|| "a rewind of its data was interrupted".to_owned()),
         })
     }
 
@@ -215,10 +248,11 @@ impl Hands {
         }
     }
 
-    /// The last line of PostgreSQL's log, for the operator. Blocks.
-    pub fn last_words(&self) -> Option<String> {
-        let end = server::log_end(&self.log());
-        end.lines().last().map(str::to_owned)
+    /// For the operator: of what PostgreSQL said since its log had this length, the last that it died of, else the last
+    /// line. Blocks.
+    pub fn last_words(&self, from: u64) -> Option<String> {
+        let log = self.log();
+        last_words(&server::log_since(&log, from)).or_else(|| last_words(&server::log_end(&log)))
     }
 
     /// How long PostgreSQL's log is, in bytes.
@@ -243,6 +277,25 @@ impl Hands {
     }
 }
 
+fn last_words(log: &str) -> Option<String> {
+    let lines: Vec<&str> = log.lines().collect();
+    let is_deadly = |line: &&str| {
+        ["FATAL:", "PANIC:"]
+            .iter()
+            .any(|level| line.contains(level))
+    };
+    let at = lines
+        .iter()
+        .rposition(is_deadly)
+        .or(lines.len().checked_sub(1))?;
+    // Which error a configuration contains is said before.
+    let before = at
+        .checked_sub(1)
+        .filter(|_| lines[at].contains("contains errors"));
+    let words: Vec<&str> = before.into_iter().chain([at]).map(|it| lines[it]).collect();
+    Some(words.join("; "))
+}
+
 /// `postgres: startup recovering 000000020000000000000003` → 2
 fn timeline_in_title(title: &str) -> Option<Timeline> {
     let segment = title
@@ -254,6 +307,24 @@ fn timeline_in_title(title: &str) -> Option<Timeline> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_it_died_of_is_what_counts() {
+        for (log, words) in [
+            ("LOG:  a\nLOG:  b", Some("LOG:  b")),
+            (
+                "LOG:  a\nFATAL:  b\nLOG:  database system is shut down",
+                Some("FATAL:  b"),
+            ),
+            (
+                "LOG:  unknown x\nFATAL:  f contains errors",
+                Some("LOG:  unknown x; FATAL:  f contains errors"),
+            ),
+            ("", None),
+        ] {
+            assert_eq!(last_words(log).as_deref(), words);
+        }
+    }
 
     #[test]
     fn the_title_of_the_startup_process_names_its_timeline() {

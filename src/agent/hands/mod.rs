@@ -6,6 +6,7 @@
 mod configuration;
 mod filling;
 mod inventory;
+mod keeping;
 mod starting;
 mod taking;
 
@@ -18,16 +19,20 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use rustix::process::Signal;
+
 use super::config::{AgentConfig, InvalidConfig};
 use super::lane::Lane;
 use super::observe::blocking;
 use super::takeover::consent::{self, Consent};
+use crate::clock;
 use crate::gate::Admission;
 use crate::host::{Account, Binaries, Error, Place, data_folder, durable, history, processes};
-use crate::model::{InstanceId, Lsn, SystemIdentifier, Timeline, WalPosition};
+use crate::model::{InstanceId, Lsn, SystemIdentifier, Timeline, Timestamp, WalPosition};
 use crate::recovery::Source;
 
 pub use inventory::Processes;
+pub use keeping::KeptNote;
 
 /// How the slots begin that we make.
 const SLOTS: &str = "primacy_";
@@ -228,6 +233,17 @@ impl Hands {
             Some(postmaster) => processes::end_receivers(self.place(), postmaster.pid).map(drop),
             None => Ok(()),
         }
+    }
+
+    /// SIGINT to the postmaster: PostgreSQL calls that a fast shutdown. Not after `until`: nobody waits for it any more, and
+    /// whoever ordered it may have given it up.
+    pub fn shut_down(&self, _by: &Admission, until: Timestamp) -> Done {
+        if let Some(postmaster) = processes::postmaster(self.place())?
+            && clock::monotonic() < until
+        {
+            processes::signal(self.place(), postmaster.pid, Signal::INT);
+        }
+        Ok(())
     }
 
     /// Plants history files for every unused number below.

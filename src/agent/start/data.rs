@@ -74,10 +74,17 @@ pub(super) fn check(
             binaries.version
         )),
         Content::Cluster { .. } => {
+            let known = identity_in(&config.folder).map_err(in_words("folder"))?;
+            let system = match (control_file::read(data), known) {
+                (Ok(control), _) => control.system,
+                // What it was filled with before it was damaged: a copy will take its place.
+                (Err(error), Some(known)) if error.is_damage() => known,
+                (Err(error), _) => return Err(host(error)),
+            };
             let found = Found {
-                system: control_file::read(data).map_err(&host)?.system,
+                system,
                 filling: data_folder::read_filling(data).map_err(&host)?,
-                known: identity_in(&config.folder).map_err(in_words("folder"))?,
+                known,
                 is_rewinding: is_rewinding(&config.folder)?,
                 consent: consent::read(&config.folder).map_err(in_words("folder"))?,
             };

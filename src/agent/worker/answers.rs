@@ -35,12 +35,17 @@ impl Worker {
         self.send(waiter, Outcome::Answer(answer));
     }
 
+    fn would_promise(&self, epoch: Epoch) -> bool {
+        gate::would_promise(self.promise.record(), epoch, self.promise.word())
+            && !self.backing.carries(clock::boottime())
+    }
+
     pub(super) fn answer(&mut self, question: Question, local: &Local) {
         match question {
             Question::Ask(waiter, epoch) => {
                 let answer = Answer {
                     epoch,
-                    would_promise: gate::would_promise(self.promise.record(), epoch),
+                    would_promise: self.would_promise(epoch),
                     hears_primary: hears(local.session.as_ref()),
                     incarnation: local.incarnation(),
                 };
@@ -62,7 +67,7 @@ impl Worker {
 }
 
 /// Whether a standby hears its source.
-fn hears(session: Option<&Session>) -> bool {
+pub(super) fn hears(session: Option<&Session>) -> bool {
     let heard = session.and_then(|it| it.streams.as_ref());
     heard.is_some_and(|(_, silent)| *silent < DEAF_AFTER)
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::task::block_in_place;
+
 use super::{Acting, BUSY_LOOK, Done, PATIENT_LOOK, Worker};
 use crate::agent::chain;
 use crate::agent::perform::perform;
@@ -9,7 +11,7 @@ use crate::agent::running::Failed;
 use crate::clock;
 use crate::duty::{Act, How, Local, Outcome};
 use crate::model::Stopped;
-use crate::recovery::Action;
+use crate::recovery::{Action, Evidence};
 
 impl Worker {
     pub(super) async fn continue_duty(&mut self, local: Local) {
@@ -62,6 +64,9 @@ impl Worker {
     pub(super) fn begin_act(&mut self, act: Act, local: Local) {
         let Some(running) = &self.running else { return };
         let (tools, within) = (self.tools.clone(), running.patience());
+        if act == Act::ShutDown {
+            self.known.is_going_down = true;
+        }
         let by = Arc::clone(&running.admission);
         let done = act.clone();
         let handle = self
@@ -80,6 +85,9 @@ impl Worker {
             return;
         };
         let ran = self.known.processes.is_running;
+        if acting.act == Act::ShutDown && result.is_err() {
+            self.known.is_going_down = false;
+        }
         if acting.act == Act::StopAll && result.is_ok() {
             let reason = ran.then_some(Stopped::Ordered);
             self.all_stopped(reason).await;
@@ -126,10 +134,35 @@ impl Worker {
         }
     }
 
+    /// What was kept of data that was replaced is told with that.
+    fn with_what_was_kept(&self, outcome: Outcome) -> Outcome {
+        let Outcome::Evidence(Evidence::Rebuilt {
+            instance,
+            incarnation,
+        }) = outcome
+        else {
+            return outcome;
+        };
+        let kept = block_in_place(|| self.tools.hands.take_kept());
+        Outcome::Evidence(match kept {
+            None => Evidence::Rebuilt {
+                instance,
+                incarnation,
+            },
+            Some(kept) => Evidence::RebuiltKeeping {
+                instance,
+                incarnation,
+                kept: kept.words.join("; "),
+                apart: kept.apart,
+            },
+        })
+    }
+
     pub(super) fn finish(&mut self, outcome: Outcome) {
         let Some(running) = self.running.take() else {
             return;
         };
+        let outcome = self.with_what_was_kept(outcome);
         let took_ms = clock::boottime().since(running.began).as_millis() as u64;
         tracing::info!(
             instance = %self.tools.hands.instance(),

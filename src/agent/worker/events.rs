@@ -21,12 +21,14 @@ impl Worker {
         let stops_it = matches!(&self.acting, Some(acting) if acting.act == Act::StopAll);
         if self.stopping.is_none() && !stops_it {
             let lapsed = self.lease.has_lapsed(clock::boottime());
-            let reason = if lapsed {
-                Stopped::LeaseEnded
-            } else {
-                Stopped::Died
+            let is_told =
+                matches!(&self.running, Some(running) if running.action == Action::ShutDown);
+            let reason = match (lapsed, is_told) {
+                (true, _) => Stopped::LeaseEnded,
+                (false, true) => Stopped::Ordered,
+                (false, false) => Stopped::Died,
             };
-            tracing::warn!(pid, "the postmaster ended");
+            tracing::warn!(pid, ?reason, "the postmaster ended");
             // Told at once, whether the rest of it can be killed or not.
             self.known.postmaster_ended(reason);
             self.look_anew();
@@ -108,6 +110,7 @@ impl Worker {
             }
             Done::Armed(releases, lease, result) => self.on_armed(releases, lease, result),
             Done::Barrier(epoch, result) => self.on_barrier(epoch, result),
+            Done::Backed(by, epoch, sent, said) => self.on_backed(&by, epoch, sent, said),
         }
     }
 
@@ -116,6 +119,7 @@ impl Worker {
         self.known.processes = Processes::default();
         self.known.reading = None;
         self.known.has_answered = false;
+        self.known.is_going_down = false;
         self.known.stopped = reason.or(self.known.stopped);
         self.timeline = Timeline::default();
         self.death = None;
@@ -235,6 +239,7 @@ impl Worker {
         }
         if known.processes.postmaster != seen.processes.postmaster {
             known.has_answered = false;
+            known.is_going_down = false;
             known.answered_at = seen.began;
             known.flushed = (Lsn::default(), seen.began);
             known.caught_up_at = seen.began;

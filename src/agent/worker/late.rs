@@ -25,7 +25,7 @@ impl Worker {
             Some(running) => running.log_from,
             None => return,
         };
-        let said = self.in_log(move |hands| (hands.last_words(), hands.never_streams(from)));
+        let said = self.in_log(move |hands| (hands.last_words(from), hands.never_streams(from)));
         let (last_words, never_streams) = said.await;
         if self.begins_again(never_streams.as_deref(), now) {
             return;

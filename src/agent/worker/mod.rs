@@ -7,6 +7,7 @@
 
 mod answers;
 mod arming;
+mod backing;
 mod barrier;
 mod duties;
 mod events;
@@ -19,7 +20,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -35,10 +36,10 @@ use crate::agent::session::{Incoming, SessionId};
 use crate::clock;
 use crate::control::{AgentMessage, REPORT_EVERY};
 use crate::duty::lease::LeaseKeeper;
-use crate::duty::{Act, Lease, Outcome, WriteProbe};
+use crate::duty::{Act, Backing, Data, Lease, Outcome, Word, WriteProbe};
 use crate::gate::PromiseStore;
 use crate::host::Death;
-use crate::model::{Epoch, Lsn, Order, Report, Stopped, Timeline, Timestamp};
+use crate::model::{Epoch, InstanceId, Lsn, Order, Report, Stopped, Timeline, Timestamp};
 use crate::recovery::Action;
 use arming::Arming;
 use leaving::Leaving;
@@ -106,6 +107,7 @@ enum Done {
     Barrier(Epoch, Result<Lsn, String>),
     Slots(Vec<String>, Result<(), String>),
     Probed(Result<(), String>),
+    Backed(InstanceId, Epoch, Timestamp, Result<(), String>),
 }
 
 /// The worker of one agent.
@@ -113,6 +115,9 @@ pub struct Worker {
     tools: Tools,
     promise: PromiseStore,
     lease: LeaseKeeper,
+    backing: Backing,
+    /// Those whose answers are awaited.
+    asked_backers: BTreeSet<InstanceId>,
     known: Known,
     peers: BTreeMap<usize, Peer>,
     incoming: mpsc::Receiver<Incoming>,
@@ -149,6 +154,8 @@ pub struct Worker {
     probe: WriteProbe,
     /// When it last turned.
     turned_at: Timestamp,
+    /// When this process began.
+    began_at: Timestamp,
     adopt_at: Timestamp,
     adopt_serial: u64,
     /// The last lasting reason for which the peers declined.
@@ -176,6 +183,8 @@ impl Worker {
             tools,
             promise,
             lease: LeaseKeeper::default(),
+            backing: Backing::default(),
+            asked_backers: BTreeSet::new(),
             known,
             peers: BTreeMap::new(),
             incoming,
@@ -204,6 +213,7 @@ impl Worker {
             slots: None,
             probe: WriteProbe::default(),
             turned_at: Timestamp::default(),
+            began_at: clock::boottime(),
             adopt_at: Timestamp::default(),
             adopt_serial: 0,
             declined: None,
@@ -251,13 +261,14 @@ impl Worker {
 
     fn wake_at(&self) -> Timestamp {
         let mut wake = self.publish_at.min(self.look_due());
-        if self.asks_for_order() {
-            wake = wake.min(self.adopt_at);
+        if let Some(at) = self.asks_for_order_at() {
+            wake = wake.min(at);
         }
         let asks_at = self.leaving.as_ref().map(Leaving::ask_at);
         let moments = [
             self.lease.ends_at(),
             self.renewal_due(),
+            self.asks_backers_at(clock::boottime()),
             self.probe.due(),
             asks_at,
         ];
@@ -279,8 +290,29 @@ impl Worker {
         self.lease.renew_at().filter(|_| needed)
     }
 
-    fn asks_for_order(&self) -> bool {
-        self.promise.record().is_none() || self.lease.asks_for_present()
+    /// When to ask for the present order; none if there is no reason to.
+    fn asks_for_order_at(&self) -> Option<Timestamp> {
+        let lost_it = self.promise.record().is_none() && self.may_have_filled_data();
+        let wanted = self.promise.record().is_none() || self.lease.asks_for_present();
+        let from = match lost_it {
+            true => Word::may_be_forgotten(self.began_at),
+            false => Timestamp::default(),
+        };
+        wanted.then_some(self.adopt_at.max(from))
+    }
+
+    /// Whether its promise would count: only who was filled for this instance may have backed a primary.
+    fn may_have_filled_data(&self) -> bool {
+        let data = self.known.data.as_ref();
+        data.is_none_or(|it| {
+            matches!(
+                it,
+                Data::Cluster {
+                    incarnation: Some(_),
+                    ..
+                }
+            )
+        })
     }
 
     async fn drive(&mut self) {
@@ -290,7 +322,7 @@ impl Worker {
             self.known.answered_at = now;
         }
         self.turned_at = now;
-        if self.asks_for_order() && now >= self.adopt_at {
+        if self.asks_for_order_at().is_some_and(|at| now >= at) {
             self.adopt_at = now.after(REPORT_EVERY);
             self.adopt_serial += 1;
             let serial = self.adopt_serial;
@@ -306,6 +338,7 @@ impl Worker {
         if self.renewal_due().is_some_and(|due| now >= due) {
             self.renew(now);
         }
+        self.ask_backers(now);
         self.prepare_stop(now);
         self.give_up_late(now).await;
         if self.looking.is_none() && now >= self.look_due() {
@@ -341,7 +374,14 @@ impl Worker {
         self.outlets
             .reports
             .send_replace(Some(self.known.report(now)));
-        self.outlets.health.send_replace(self.known.health(now));
+        let backed_by = match self.backing.carries(now) {
+            true => self.backing.by(now),
+            false => vec![],
+        };
+        self.outlets.health.send_replace(Health {
+            backed_by,
+            ..self.known.health(now)
+        });
     }
 }
 

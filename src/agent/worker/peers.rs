@@ -35,9 +35,11 @@ impl Worker {
                     .is_some_and(|it| it.session == session)
                 {
                     self.peers.remove(&session.peer);
+                    self.forget_whoever_left();
                 }
             }
             Incoming::Said(session, message) => self.on_message(session, message).await,
+            Incoming::Back(asked) => self.back(asked).await,
             Incoming::Stop(may_end) => self.leaving = Some(Leaving::new(may_end)),
         }
     }
@@ -72,6 +74,22 @@ impl Worker {
                 order,
                 length,
             } => self.on_granted(serial, order, length).await,
+            PeerMessage::GrantedWithBackers {
+                serial,
+                order,
+                length,
+                backers,
+            } => {
+                if self.lease.has_sent(serial) {
+                    let now = clock::boottime();
+                    self.backing.told(serial, order.epoch, backers, now);
+                }
+                self.on_granted(serial, order, length).await;
+            }
+            PeerMessage::NotThePrimary { serial } => {
+                tracing::debug!(serial, "not the primary");
+                self.backing.denied();
+            }
             PeerMessage::Adopted { serial, order } => {
                 if (1..=self.adopt_serial).contains(&serial) {
                     self.on_adopted(group, order).await;
@@ -177,7 +195,16 @@ impl Worker {
             self.wait_for_look(Question::Locate(waiter, order));
             return;
         }
+        if let Action::Confirm { .. } = action {
+            self.backing.forget(self.lease.last_serial());
+        }
         if let Some(running) = &mut self.running {
+            let sets_names = matches!(action, Action::Configure { .. } | Action::Confirm { .. });
+            if running.duty.shuts_down() == Some(true) && sets_names {
+                let why = "it is being shut down".to_owned();
+                self.send(waiter, Outcome::Failed(why));
+                return;
+            }
             if running.is_same(&action, order) {
                 running.admission = admission;
                 running.waiters.push(waiter);
@@ -198,22 +225,47 @@ impl Worker {
             | Action::Promote { .. }
             | Action::Initialise { .. }
             | Action::Configure { .. }
+            | Action::Confirm { .. }
             | Action::Locate { .. }
-            | Action::TakeOver => 0,
+            | Action::TakeOver
+            | Action::ShutDown => 0,
         };
         self.commands += 1;
         self.running = Running::new(action, admission, waiter, now, self.looks + 1, log_from);
         self.look_anew();
     }
 
+    /// A shutdown that nobody waits for any more is dropped while PostgreSQL was not told: the leader that ordered it may be
+    /// deposed, and its successor says so again, or gives it up.
+    fn forget_whoever_left(&mut self) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        if running.duty.shuts_down() != Some(false) {
+            return;
+        }
+        let peers = &self.peers;
+        running.waiters.retain(|waiter| {
+            let peer = peers.get(&waiter.session.peer);
+            peer.is_some_and(|it| it.session == waiter.session)
+        });
+        if running.waiters.is_empty() {
+            self.end_early("whoever ordered it is gone".to_owned());
+        }
+    }
+
     /// A newer command takes the place of the one under way.
     pub(super) fn replace(&mut self, order: Order) {
+        self.end_early(format!("replaced by command {order}"));
+    }
+
+    fn end_early(&mut self, why: String) {
         if let Some(acting) = &self.acting
             && is_droppable(&acting.act)
         {
             acting.handle.abort();
         }
-        self.finish(Outcome::Failed(format!("replaced by command {order}")));
+        self.finish(Outcome::Failed(why));
     }
 
     pub(super) fn send(&mut self, waiter: Waiter, outcome: Outcome) {

@@ -32,13 +32,16 @@ impl Worker {
     /// Notes which slots follow from a command.
     pub(super) fn want_slots(&mut self, action: &Action, by: Arc<Admission>) {
         let members = match action {
-            Action::Promote { members, .. } | Action::Configure { members, .. } => members.clone(),
+            Action::Promote { members, .. }
+            | Action::Configure { members, .. }
+            | Action::Confirm { members, .. } => members.clone(),
             Action::Follow { .. } | Action::Rebuild { .. } => Default::default(),
             Action::Ask { .. }
             | Action::Initialise { .. }
             | Action::Fence
             | Action::Locate { .. }
-            | Action::TakeOver => return,
+            | Action::TakeOver
+            | Action::ShutDown => return,
         };
         let others = members
             .iter()

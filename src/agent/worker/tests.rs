@@ -253,3 +253,93 @@ async fn a_lease_waits_until_the_leash_has_echoed_the_one_before() {
     assert_eq!(worker.lease.ends_at(), Some(last.until));
     assert_eq!(worker.tasks.len(), tasks + 4);
 }
+
+/// A deposed leader's word to shut down does not outlive its session, before PostgreSQL was told.
+#[tokio::test]
+async fn a_shutdown_that_nobody_waits_for_is_dropped() {
+    let root = tempfile::tempdir().unwrap();
+    let mut worker = worker(&root).await;
+    let (session, _said) = worker.session(1);
+    let waiter = Waiter { session, id: 1 };
+    worker.told(waiter, order(2, 3), Action::ShutDown).await;
+    assert_eq!(worker.obeys(), Some(order(2, 3)));
+    worker.on_incoming(Incoming::Closed(session)).await;
+    assert_eq!(worker.obeys(), None);
+
+    // Another leader joined: it goes on.
+    let (session, _said) = worker.session(2);
+    worker
+        .told(Waiter { session, id: 1 }, order(2, 3), Action::ShutDown)
+        .await;
+    let other = SessionId { peer: 1, number: 0 };
+    let (outbox, _heard) = mpsc::channel(8);
+    let peer = Peer {
+        session: other,
+        outbox,
+        group: Some("g".to_owned()),
+    };
+    worker.peers.insert(1, peer);
+    let joined = Waiter {
+        session: other,
+        id: 1,
+    };
+    worker.told(joined, order(2, 3), Action::ShutDown).await;
+    worker.on_incoming(Incoming::Closed(session)).await;
+    assert_eq!(worker.obeys(), Some(order(2, 3)));
+    // One that gave it up has a newer order admitted; what comes late is refused.
+    let configure = || Action::Configure {
+        synchronous_standby_names: String::new(),
+        members: [].into(),
+    };
+    worker.told(joined, order(2, 4), configure()).await;
+    assert_eq!(worker.obeys(), Some(order(2, 4)));
+    worker.told(joined, order(2, 3), Action::ShutDown).await;
+    assert_eq!(worker.obeys(), Some(order(2, 4)));
+    let action = worker.running.as_ref().map(|it| it.action.name());
+    assert_eq!(action, Some("configure"));
+}
+
+/// From then on it ends, whoever changes their mind, and says so.
+#[tokio::test]
+async fn a_server_that_was_told_to_go_down_does_not_serve() {
+    let mut known = Known {
+        is_going_down: true,
+        ..Known::default()
+    };
+    let now = clock::boottime();
+    (known.looked_at, known.processes_at) = (now, Some(now));
+    known.processes.is_running = true;
+    known.processes.postmaster = Some(7);
+    let says = known.report(now).database;
+    assert!(
+        matches!(says, crate::model::Database::Unresponsive { .. }),
+        "{says:?}"
+    );
+    known.postmaster_ended(Stopped::Ordered);
+    assert!(!known.is_going_down);
+
+    let root = tempfile::tempdir().unwrap();
+    let mut worker = worker(&root).await;
+    let (session, mut said) = worker.session(1);
+    let waiter = Waiter { session, id: 1 };
+    worker.told(waiter, order(2, 3), Action::ShutDown).await;
+    let mut local = crate::duty::local::example::running_standby();
+    local.lease = Some(Epoch(2));
+    local.session.as_mut().unwrap().in_recovery = false;
+    let duty = &mut worker.running.as_mut().unwrap().duty;
+    assert_eq!(duty.next(&local), Act::Checkpoint);
+    assert_eq!(duty.next(&local), Act::ShutDown);
+    let configure = Action::Configure {
+        synchronous_standby_names: String::new(),
+        members: [].into(),
+    };
+    worker.told(waiter, order(2, 4), configure).await;
+    worker.on_incoming(Incoming::Closed(session)).await;
+    let action = worker.running.as_ref().map(|it| it.action.name());
+    assert_eq!(action, Some("shut down"));
+    let refused = said.try_recv().unwrap();
+    assert!(
+        matches!(&refused, AgentMessage::Outcome { outcome: Outcome::Failed(why), .. } if why.contains("shut down")),
+        "{refused:?}"
+    );
+}

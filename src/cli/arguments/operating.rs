@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Hold {
@@ -15,6 +15,36 @@ pub(in crate::cli) struct Hold {
     /// Who says so
     #[arg(long, env = "USER", default_value = "somebody")]
     pub owner: String,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(in crate::cli) enum Explained {
+    /// If the host of the primary died now
+    Failover,
+    /// If a switchover were asked for now
+    Switchover,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Switchover {
+    /// The cluster
+    pub cluster: String,
+    /// Who shall be the primary; with agents whoever can be, if left out
+    #[arg(long)]
+    pub to: Option<String>,
+    /// Why; the history keeps it
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Who asks
+    #[arg(long, env = "USER", default_value = "somebody")]
+    pub owner: String,
+    /// For how long it may wait for what stands in its way and may pass, such as a standby that is behind: a number with s, m
+    /// or h, at most 1h; if left out it is refused at once
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub wait: Option<Duration>,
+    /// Call off the one that waits, if the primary is not being shut down yet
+    #[arg(long, conflicts_with_all = ["to", "reason", "wait"])]
+    pub cancel: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,7 @@
 //! What people read.
 
 use super::*;
-use crate::http::views::{FindingView, HoldView};
+use crate::http::views::{DurabilityChangeView, FindingView, HoldView};
 
 #[test]
 fn columns_are_aligned() {
@@ -13,7 +13,7 @@ fn columns_are_aligned() {
 #[test]
 fn a_problem_shows_its_evidence_and_what_follows() {
     let problem = |since: Option<&str>| ProblemView {
-        cluster: "demo".to_owned(),
+        cluster: Some("demo".to_owned()),
         finding: FindingView {
             code: "Some".to_owned(),
             text: "1 of 2".to_owned(),
@@ -53,6 +53,7 @@ fn a_creation_shows_its_first_primary_alone() {
         began_at: None,
         took_ms: None,
         outcome: None,
+        verdict: None,
         entries: vec![],
     };
     let text = history(&[
@@ -110,8 +111,11 @@ fn view(primary: Option<&str>, phase: &str, instances: Vec<InstanceView>) -> Clu
         primary_address: None,
         phase: phase.to_owned(),
         pause: None,
+        priority: 0,
         block_seconds: None,
         blocked: None,
+        switchover: None,
+        durability_change: None,
         instances,
         findings: vec![FindingView {
             code: "Some".to_owned(),
@@ -147,6 +151,23 @@ fn a_primary_that_is_away_is_not_called_serving() {
 }
 
 #[test]
+fn a_change_of_durability_says_what_it_waits_for_and_what_takes_it_back() {
+    let mut changing = view(Some("a"), "serving", vec![]);
+    changing.durability_change = Some(DurabilityChangeView {
+        to: "quorum 2".to_owned(),
+        owner: "ana".to_owned(),
+        reason: "why".to_owned(),
+        phase: "confirming".to_owned(),
+        waits_for: "a commit".to_owned(),
+        taken_back_by: "primacy cluster durability demo quorum:1".to_owned(),
+    });
+    let text = clusters(&[changing], &[]);
+    let wait =
+        "WAIT  durability: a commit; taken back by `primacy cluster durability demo quorum:1`\n";
+    assert!(text.contains(wait), "{text}");
+}
+
+#[test]
 fn who_is_away_is_named_and_not_taken_for_present() {
     let instances = vec![
         instance("a", "none", "silent"),
@@ -179,8 +200,22 @@ WARN  of a peer
     let heading = "WARN  stale, from peer 1; 1 of 2 peers answer, a majority is missing: no failover, \
             and the primary stops when its lease ends\n";
     let unled = expected.replace("(leader 1, term 3)", "(no leader)");
-    let text = stale("1", &[clustered], peers.to_vec());
+    let text = stale("1", std::slice::from_ref(&clustered), peers.to_vec());
     assert_eq!(text, format!("{heading}{unled}"));
+    let without_agents = ClusterView {
+        fence: "courtesy".to_owned(),
+        ..clustered.clone()
+    };
+    let first = |seen: &[ClusterView]| {
+        let text = stale("1", seen, peers.to_vec());
+        text.lines().next().unwrap().to_owned()
+    };
+    let go_on = "; databases without agents go on as they are";
+    let mixed = first(&[clustered, without_agents.clone()]);
+    assert_eq!(mixed, format!("{}{go_on}", heading.trim_end()));
+    let heading =
+        "WARN  stale, from peer 1; 1 of 2 peers answer, a majority is missing: no failover";
+    assert_eq!(first(&[without_agents]), format!("{heading}{go_on}"));
     let text = stale(
         "1",
         &[],
@@ -212,6 +247,7 @@ fn peer(id: u64, reachable: bool, role: &str) -> PeerView {
         feature_level_spoken: Some(1),
         feature_level: Some(1),
         invited_until: None,
+        configuration: None,
         warnings: (id == 1)
             .then(|| "of a peer".to_owned())
             .into_iter()
@@ -245,6 +281,7 @@ PEER  ADDRESS  ZONE  ROLE                                LEASE  VOTE  BEHIND  TE
 2     h:7002   -     leader                              none   yes   -       3     -         -
 3     h:7003   -     unreachable                         -      yes   -       3     -         -
 4     h:7004   -     invited until 2026-01-01T00:00:00Z  -      no    -       -     -         -
+WARN  of a peer
 ";
     assert_eq!(text, expected);
 }
@@ -274,4 +311,26 @@ fn a_pause_is_shown_on_every_screen_and_is_no_trouble() {
         assert!(text.contains(line), "{line} is not in {text}");
     }
     assert!(!text.contains("WARN"), "{text}");
+}
+
+#[test]
+fn a_connection_string_names_the_primary_first_and_a_deposed_one_last() {
+    let mut instances = vec![
+        instance("a", "primary", "running"),
+        instance("b", "standby", "streaming"),
+        instance("c", "primary", "running"),
+    ];
+    let hosts = ["10.0.0.1", "fd00::2", "/run/postgresql"];
+    for (it, host) in instances.iter_mut().zip(hosts) {
+        (it.host, it.port) = (host.to_owned(), 5432);
+    }
+    let dsn = |primary| dsn(&view(primary, "serving", instances.clone()));
+    let rest = "/?target_session_attrs=read-write&connect_timeout=2";
+    let hosts = "%2Frun%2Fpostgresql:5432,[fd00::2]:5432,10.0.0.1:5432";
+    assert_eq!(dsn(Some("c")), format!("postgresql://{hosts}{rest}"));
+    let nobody = dsn(None);
+    assert!(
+        nobody.starts_with("postgresql://[fd00::2]:5432,"),
+        "{nobody}"
+    );
 }

@@ -19,7 +19,7 @@ pub(super) fn analyze(state: &ClusterState, view: &View) -> Vec<Finding> {
     };
     let streaming = voters().filter(|id| view.streams(cluster, id)).count();
     let silent = voters().filter(|id| view.fresh(id).is_none()).count();
-    let needed = cluster.durability.standby_acks();
+    let needed = cluster.acks_in_force();
     if streaming >= needed {
         return vec![];
     }

@@ -149,6 +149,7 @@ fn fails(view: &mut View, name: &str, order: Order, ago: u64) {
         order,
         at: Timestamp(view.now.0 - ago),
         reason: "ask brought no outcome within 400 ms".to_owned(),
+        backs: false,
     };
     view.instances.get_mut(&id(name)).unwrap().failure = Some(failure);
 }

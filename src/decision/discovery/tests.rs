@@ -1,5 +1,6 @@
+use super::example::facts;
 use super::*;
-use crate::model::{ReplicationStatus, SourceFacts, SyncPolicy, SyncState, Timeline, Timestamp};
+use crate::model::SourceFacts;
 
 fn at(host: &str, port: u16) -> Address {
     Address {
@@ -33,27 +34,10 @@ impl World {
             });
         }
         let facts = InstanceFacts {
-            address: address.clone(),
-            own_port: address.port,
             started: number,
-            system: SystemIdentifier(7),
-            version: "15".to_owned(),
             role: match source {
                 Some(_) => Role::Standby,
                 None => Role::Primary,
-            },
-            timeline: Some(Timeline(1)),
-            status: ReplicationStatus {
-                replica_running: true,
-                sql_thread_running: true,
-                io_thread_running: true,
-                position: String::new(),
-                lag: 0,
-                received: None,
-                applied: None,
-                receiver_silent_for_ms: None,
-                apply_paused: false,
-                caught_up: None,
             },
             source: source.map(|address| SourceFacts {
                 address,
@@ -61,17 +45,7 @@ impl World {
                 user: String::new(),
                 slot: None,
             }),
-            replicas: vec![],
-            read_only_default: false,
-            sync: SyncState {
-                policy: Some(SyncPolicy::Async),
-                text: String::new(),
-                commits_wait: true,
-                waiting: 0,
-            },
-            can_be_rewound: true,
-            receiver_timeout: None,
-            observed_at: Timestamp(0),
+            ..facts(address.clone())
         };
         self.servers.insert(address, facts);
     }
@@ -98,6 +72,51 @@ impl World {
 
 fn found(topology: &Topology) -> Vec<String> {
     topology.instances.keys().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_place_that_is_the_callers_own_is_known_however_it_is_written() {
+    for host in [
+        "",
+        "localhost",
+        "LocalHost.",
+        "db.localhost",
+        "ip6-localhost",
+        "127.0.0.1",
+        "127.0.1.1",
+        "::1",
+        "0:0:0:0:0:0:0:1",
+        "::ffff:127.0.0.1",
+        "0.0.0.0",
+        "/run/postgresql",
+        "@abstract",
+    ] {
+        assert!(is_local(host), "{host}");
+    }
+    for host in ["10.0.0.1", "127.example", "localhost.example", "::2", "db"] {
+        assert!(!is_local(host), "{host}");
+    }
+}
+
+#[test]
+fn one_server_is_one_instance_whatever_it_is_called() {
+    let mut world = World::default();
+    world.add(at("10.0.0.1", 5432), "", None);
+    world.add(at("10.0.0.2", 5432), "s1", Some(at("10.0.0.1", 5432)));
+    // The same two under other names.
+    for (name, of) in [
+        ("db1", "10.0.0.1"),
+        ("127.0.0.1", "10.0.0.1"),
+        ("db2", "10.0.0.2"),
+    ] {
+        let facts = world.servers[&at(of, 5432)].clone();
+        world.servers.insert(at(name, 5432), facts);
+    }
+    let given = [at("127.0.0.1", 5432), at("db1", 5432), at("db2", 5432)];
+    let topology = world.walk(&given, &[5432]);
+    // As the others call it, where they do; never as the machine calls itself.
+    assert_eq!(found(&topology), ["10.0.0.1:5432", "db2:5432"]);
+    assert_eq!(topology.aliases[&at("10.0.0.1", 5432)].len(), 3);
 }
 
 #[test]

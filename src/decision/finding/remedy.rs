@@ -1,6 +1,7 @@
 //! What follows from a finding: what Primacy does about it by itself, or what a person should do.
 
 use super::{Death, Finding, Heard};
+use crate::decision::turns::Queue;
 
 impl Finding {
     /// In one sentence, for people.
@@ -77,6 +78,7 @@ impl Finding {
             Finding::FailoverBlocked { .. } => {
                 "look why the primary fails so often; primacy ack lets the failover proceed, and so does the end of the block period"
             }
+            Finding::WaitsForTurn { .. } => Queue::REMEDY,
             Finding::Paused { .. } => {
                 "nothing is begun by itself until it ends, in the status; primacy resume ends it now; leases and fencing go on"
             }

@@ -163,6 +163,7 @@ impl fmt::Display for Finding {
                 };
                 write!(f, "{what} is paused by {owner}: {reason}")
             }
+            Finding::WaitsForTurn { queue } => queue.fmt(f),
         }
     }
 }

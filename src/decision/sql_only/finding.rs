@@ -1,9 +1,14 @@
 //! What is wrong with a cluster without agents, with its evidence.
+//!
+//! The words are in `words`, what follows from each in `remedy`.
 
-use std::fmt;
+mod remedy;
+mod words;
 
 use crate::decision::analyze::counts::{Counts, Verdict};
-use crate::model::InstanceId;
+use crate::decision::turns::Queue;
+use crate::model::sql_only::Stall;
+use crate::model::{Epoch, InstanceId, WalPosition};
 
 /// A named conclusion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,10 +78,92 @@ pub enum SqlFinding {
         /// How many of those that are named stream.
         streaming: usize,
     },
+    /// A voter holds a copy of the data that was not seen to hold all that was acknowledged.
+    UnprovenCopy {
+        /// Who.
+        instance: InstanceId,
+    },
+    /// Slots keep WAL for standbys that are none of this instance's any more.
+    UnusedSlots {
+        /// Where.
+        instance: InstanceId,
+        /// Their names.
+        slots: Vec<String>,
+    },
     /// Nobody can say whose flush a commit waits for.
     RuleUnclear {
         /// Why.
         why: String,
+    },
+    /// The primary's disk confirms no write.
+    StalledPrimary {
+        /// Who.
+        instance: InstanceId,
+        /// How that is known.
+        stall: Stall,
+    },
+    /// Some commits are acknowledged before the standbys have flushed them, so a failover may lose them.
+    WeakCommits {
+        /// The primary.
+        instance: InstanceId,
+        /// Whose, and by which setting.
+        settings: Vec<String>,
+    },
+    /// A standby has WAL that is not the primary's, or may have.
+    DivergedStandby {
+        /// Who.
+        instance: InstanceId,
+        /// Where its WAL ends, beside the primary's history; none if it may have a branch of its own under the number of another.
+        at: Option<WalPosition>,
+    },
+    /// A standby that receives is behind by more than
+    /// [`LAG_LIMIT`](crate::decision::analyze::standby_behind::LAG_LIMIT) or
+    /// [`LAG_LIMIT_BYTES`](crate::decision::analyze::standby_behind::LAG_LIMIT_BYTES).
+    StandbyBehindBeyondLimit {
+        /// Who.
+        instance: InstanceId,
+        /// The primary's WAL that it has not, in bytes.
+        not_received: u64,
+        /// Its own that it has not applied, in bytes.
+        not_applied: u64,
+        /// How many seconds late it applies; none if that is not known.
+        lag: Option<u64>,
+    },
+    /// What Primacy is about to do cannot go on.
+    RecoveryBlocked {
+        /// Why.
+        why: String,
+    },
+    /// No death of the primary could be followed by a failover.
+    FailoverImpossible {
+        /// Why.
+        why: String,
+    },
+    /// An instance lacks what a failover needs there.
+    Unprepared {
+        /// Who.
+        instance: InstanceId,
+        /// What.
+        lacks: Vec<String>,
+    },
+    /// A failover is due and not begun, because the last one is too young and not acknowledged.
+    FailoverBlocked {
+        /// The epoch of the last one.
+        epoch: Epoch,
+    },
+    /// Automation is switched off: nothing is begun by itself.
+    Paused {
+        /// Whether for all clusters.
+        everywhere: bool,
+        /// Who said so.
+        owner: String,
+        /// Why.
+        reason: String,
+    },
+    /// A failover is due and not begun, because as many others run as may at once.
+    WaitsForTurn {
+        /// For what exactly.
+        queue: Queue,
     },
 }
 
@@ -100,9 +187,21 @@ impl SqlFinding {
             SqlFinding::DeposedPrimary { .. } => "DeposedPrimary",
             SqlFinding::StandbyNotReplicating { .. } => "StandbyNotReplicating",
             SqlFinding::RuleUnclear { .. } => "RuleUnclear",
+            SqlFinding::UnprovenCopy { .. } => "UnprovenCopy",
+            SqlFinding::UnusedSlots { .. } => "UnusedSlots",
             SqlFinding::Refuses { .. } => "Refuses",
             SqlFinding::PrimaryReadOnly { .. } => "PrimaryReadOnly",
             SqlFinding::PrimaryBlockedOnSync { .. } => "PrimaryBlockedOnSync",
+            SqlFinding::StalledPrimary { .. } => "StalledPrimary",
+            SqlFinding::WeakCommits { .. } => "WeakCommits",
+            SqlFinding::DivergedStandby { .. } => "DivergedStandby",
+            SqlFinding::StandbyBehindBeyondLimit { .. } => "StandbyBehindBeyondLimit",
+            SqlFinding::RecoveryBlocked { .. } => "RecoveryBlocked",
+            SqlFinding::FailoverImpossible { .. } => "FailoverImpossible",
+            SqlFinding::Unprepared { .. } => "Unprepared",
+            SqlFinding::FailoverBlocked { .. } => "FailoverBlocked",
+            SqlFinding::Paused { .. } => "Paused",
+            SqlFinding::WaitsForTurn { .. } => "WaitsForTurn",
         }
     }
 }
@@ -117,10 +216,22 @@ impl SqlFinding {
             | SqlFinding::Refuses { instance, .. }
             | SqlFinding::PrimaryReadOnly { instance }
             | SqlFinding::PrimaryBlockedOnSync { instance, .. }
+            | SqlFinding::StalledPrimary { instance, .. }
+            | SqlFinding::WeakCommits { instance, .. }
+            | SqlFinding::DivergedStandby { instance, .. }
+            | SqlFinding::StandbyBehindBeyondLimit { instance, .. }
+            | SqlFinding::Unprepared { instance, .. }
+            | SqlFinding::UnprovenCopy { instance }
+            | SqlFinding::UnusedSlots { instance, .. }
             | SqlFinding::StandbyNotReplicating { instance, .. } => std::slice::from_ref(instance),
             SqlFinding::MultiplePrimaries { instances } => instances,
             SqlFinding::NoPrimary
             | SqlFinding::AllStandbyNotReplicating { .. }
+            | SqlFinding::RecoveryBlocked { .. }
+            | SqlFinding::FailoverImpossible { .. }
+            | SqlFinding::FailoverBlocked { .. }
+            | SqlFinding::Paused { .. }
+            | SqlFinding::WaitsForTurn { .. }
             | SqlFinding::RuleUnclear { .. } => &[],
         }
     }
@@ -146,114 +257,19 @@ impl SqlFinding {
             | SqlFinding::Refuses { .. }
             | SqlFinding::PrimaryReadOnly { .. }
             | SqlFinding::PrimaryBlockedOnSync { .. }
+            | SqlFinding::StalledPrimary { .. }
+            | SqlFinding::WeakCommits { .. }
+            | SqlFinding::DivergedStandby { .. }
+            | SqlFinding::StandbyBehindBeyondLimit { .. }
+            | SqlFinding::RecoveryBlocked { .. }
+            | SqlFinding::FailoverImpossible { .. }
+            | SqlFinding::Unprepared { .. }
+            | SqlFinding::UnprovenCopy { .. }
+            | SqlFinding::UnusedSlots { .. }
+            | SqlFinding::FailoverBlocked { .. }
+            | SqlFinding::Paused { .. }
+            | SqlFinding::WaitsForTurn { .. }
             | SqlFinding::RuleUnclear { .. } => false,
-        }
-    }
-
-    /// What Primacy does about it, or a person should: in one sentence.
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            SqlFinding::DeadPrimary { .. } | SqlFinding::NoPrimary => {
-                "Primacy promotes a standby as soon as none hears the primary and those that it reaches prove that nothing \
-                 acknowledged is missing; what it waits for is in the status"
-            }
-            SqlFinding::UnreachablePrimary { .. } => {
-                "Primacy acts only if a majority of peers finds nobody there; look at the network between this peer and it"
-            }
-            SqlFinding::MultiplePrimaries { .. } => {
-                "stop all but the recorded one: nothing can be done over SQL, and one that ran beside it is never taken for the \
-                 primary; to keep another one, forget the cluster and adopt it from there"
-            }
-            SqlFinding::DeposedPrimary { .. } => {
-                "stop it, and copy it anew from the primary; pg_rewind does not see a branch whose timeline has the number of \
-                 the primary's"
-            }
-            SqlFinding::AllStandbyNotReplicating { .. }
-            | SqlFinding::StandbyNotReplicating { .. } => {
-                "Primacy gives back a source that it took away; else look at its log and its primary_conninfo"
-            }
-            SqlFinding::Refuses { .. } => {
-                "primacy preflight says of a server what its peers lack there; until they can look at it, it counts for nothing"
-            }
-            SqlFinding::PrimaryReadOnly { .. } => {
-                "ALTER SYSTEM RESET default_transaction_read_only, and reload, unless somebody wants it so"
-            }
-            SqlFinding::PrimaryBlockedOnSync { .. } => {
-                "commits wait until enough of the standbys in synchronous_standby_names stream; name those that do"
-            }
-            SqlFinding::RuleUnclear { .. } => {
-                "name the standbys in synchronous_standby_names by their application_name, each with one of its own"
-            }
-        }
-    }
-}
-
-impl fmt::Display for SqlFinding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SqlFinding::DeadPrimary {
-                instance,
-                gone_by,
-                peers,
-                counts,
-            } => write!(
-                f,
-                "{gone_by} of {peers} peers find nobody where the primary {instance} should answer; of {} standbys {} can be \
-                 asked and {} hear it",
-                counts.known, counts.reachable, counts.replicating
-            ),
-            SqlFinding::AllStandbyNotReplicating { known } => {
-                write!(f, "none of {known} standbys receives from the primary")
-            }
-            SqlFinding::UnreachablePrimary { instance, gone_by } => write!(
-                f,
-                "the primary {instance} does not answer here; {gone_by} peers find it gone"
-            ),
-            SqlFinding::NoPrimary => f.write_str("no instance is the primary"),
-            SqlFinding::MultiplePrimaries { instances } => {
-                let names: Vec<_> = instances.iter().map(InstanceId::as_str).collect();
-                write!(
-                    f,
-                    "{} are primaries at the same time; stop all but one",
-                    names.join(" and ")
-                )
-            }
-            SqlFinding::DeposedPrimary { instance, is_quiet } => {
-                write!(
-                    f,
-                    "{instance}, once the primary, runs as one again; stop it and rebuild it from the primary"
-                )?;
-                match is_quiet {
-                    true => f.write_str("; it is read-only by courtesy, which is no fence"),
-                    false => f.write_str("; it is being asked to be read-only"),
-                }
-            }
-            SqlFinding::StandbyNotReplicating { instance, why } => {
-                write!(f, "{instance} does not receive")?;
-                match why {
-                    Some(why) => write!(f, ": {why}"),
-                    None => Ok(()),
-                }
-            }
-            SqlFinding::Refuses { instance, why } => {
-                write!(f, "{instance} lives and lets nobody look at it: {why}")
-            }
-            SqlFinding::PrimaryReadOnly { instance } => write!(
-                f,
-                "default_transaction_read_only is on at the primary {instance}"
-            ),
-            SqlFinding::PrimaryBlockedOnSync {
-                instance,
-                needed,
-                streaming,
-            } => write!(
-                f,
-                "a commit at {instance} waits for {needed} of the standbys in synchronous_standby_names, and {streaming} of them \
-                 stream"
-            ),
-            SqlFinding::RuleUnclear { why } => {
-                write!(f, "whose flush commits wait for cannot be told: {why}")
-            }
         }
     }
 }

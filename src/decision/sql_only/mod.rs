@@ -4,21 +4,34 @@
 //! and those who can be asked are enough for a proof. Any answer of a server is a sign of life.
 
 pub mod adoption;
+mod analyze;
+mod begin;
+mod copies;
 pub mod finding;
+pub mod newcomer;
+mod standby;
 mod upkeep;
+pub mod walks;
+pub mod write_path;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::analyze::counts::{Counts, PrimaryAnswer, Verdict};
+use super::hooks::{self, Condition, HookStep, Programs, Scene, Trouble};
 use crate::broken;
-use crate::model::sql_only::end_of;
-use crate::model::{FenceDemand, InstanceFacts, InstanceId, Opinion, Role, SqlView, SyncRule};
-use crate::recovery::sql_only::next::{is_cascade, is_dead, lineage_of};
-use crate::recovery::sql_only::{SqlNext, SqlReason, SqlStep, proof};
+use crate::model::{InstanceFacts, InstanceId, Opinion, Role, SqlView};
+use crate::recovery::sql_only::feeding::is_cascade;
+use crate::recovery::sql_only::next::{is_dead, lineage_of};
+use crate::recovery::sql_only::{SqlNext, SqlReason, SqlStep};
 use crate::state::{Observed, SqlChange, SqlState};
 
 pub use crate::recovery::sql_only::rule_of;
+use begin::begin;
+pub use begin::not_to;
+use walks::Stranger;
+
+pub use copies::not_told_apart;
 pub use finding::SqlFinding;
 
 /// Other peers are asked again about somebody who is gone after this, below the age at which their word expires.
@@ -40,12 +53,55 @@ pub struct SqlPlan {
     pub looks: BTreeSet<InstanceId>,
     /// Whom this peer should look at again at once.
     pub again: BTreeSet<InstanceId>,
-    /// Whether somebody receives who is not known, so that it is worth a walk.
-    pub walk: bool,
+    /// Who receives and is not known, so that it may be worth a walk.
+    pub strangers: BTreeSet<Stranger>,
     /// What was found, most severe first.
     pub findings: Vec<SqlFinding>,
     /// Why nothing happens.
     pub waiting: Vec<SqlReason>,
+    /// What to do about the user's programs.
+    pub hook: Option<HookStep>,
+    /// How the primary is, for them.
+    pub condition: Condition,
+}
+
+impl SqlPlan {
+    /// Has a failover wait for the user's programs, and says what to do about them.
+    pub fn with(mut self, state: &SqlState, view: &SqlView, programs: &Programs) -> SqlPlan {
+        let is_begin = |it: &SqlChange| matches!(it, SqlChange::Begin { .. });
+        let begins = self.proposals.iter().any(is_begin);
+        let mut findings = self.findings.iter();
+        let trouble = findings.find(|it| it.is_actionable() || begins);
+        let trouble = trouble.map(|finding| Trouble {
+            code: finding.code(),
+            text: finding.to_string(),
+            failed: state.cluster.primary.clone(),
+        });
+        let primary = state.cluster.primary.as_ref();
+        let serves = |id: &InstanceId| view.fresh(id).is_some_and(|it| it.role == Role::Primary);
+        // One that was given up leaves the old primary where it was, in a later epoch.
+        let failed = programs.incident.as_ref().and_then(|it| it.failed.as_ref());
+        let scene = Scene {
+            epoch: state.cluster.epoch,
+            is_replaced: primary.is_some_and(|it| Some(it) != failed)
+                && programs.is_before(state.cluster.epoch),
+            is_changing: state.handover.is_some(),
+            condition: Condition {
+                is_troubled: trouble.is_some(),
+                is_well: trouble.is_none() && primary.is_some_and(serves),
+            },
+            begins,
+            trouble,
+        };
+        let hooks::Verdict { step, held } = hooks::consider(&scene, programs);
+        if let Some(held) = held {
+            self.proposals.retain(|it| !is_begin(it));
+            self.waiting.push(SqlReason::Held(held));
+        }
+        self.hook = step;
+        self.condition = scene.condition;
+        self
+    }
 }
 
 /// What to do about one cluster, seen at `view.now`.
@@ -74,6 +130,9 @@ pub fn decide(state: &SqlState, view: &SqlView) -> SqlPlan {
         None => upkeep::keep(&mut plan, state, view),
         Some(_) => upkeep::weaken(&mut plan, state, view),
     }
+    analyze::blocked(&mut plan);
+    analyze::unprepared(&mut plan, state, view);
+    analyze::held(&mut plan, view);
     ask_others(&mut plan, state, view);
     plan
 }
@@ -115,7 +174,11 @@ fn judge(plan: &mut SqlPlan, state: &SqlState, view: &SqlView, primary: &Instanc
             return;
         }
         plan.findings.push(SqlFinding::NoPrimary);
-        found(plan, state, view, &promoted);
+        if promoted.is_empty() {
+            demoted(plan, state, view, primary);
+        } else {
+            found(plan, state, view, &promoted);
+        }
         return;
     }
     let gone_by = view.gone_by(primary);
@@ -151,6 +214,22 @@ fn judge(plan: &mut SqlPlan, state: &SqlState, view: &SqlView, primary: &Instanc
         // One that only repoints gives up by itself when its primary is dead.
         begin(plan, state, view, cause);
     }
+}
+
+/// The recorded primary runs as a standby: somebody restarted it as one. It accepts no writes, and whoever is the best of all,
+/// itself among them, takes its place.
+fn demoted(plan: &mut SqlPlan, state: &SqlState, view: &SqlView, primary: &InstanceId) {
+    if state.handover.is_some() {
+        return;
+    }
+    let since = view.instances.get(primary).and_then(|it| it.same_since);
+    if since.is_none_or(|since| view.now.since(since) < PROMOTION_SHOWS_WITHIN) {
+        // Whoever restarted it may be promoting it, or another one.
+        plan.waiting.push(SqlReason::Asking);
+        return;
+    }
+    let cause = format!("the primary {primary} runs as a standby");
+    begin(plan, state, view, cause);
 }
 
 /// The primary and its standbys in numbers. Those behind another standby replicate when they hear that one, which says
@@ -239,114 +318,6 @@ fn primaries(state: &SqlState, view: &SqlView, but: Option<&InstanceId>) -> Vec<
         .filter(|id| view.fresh(id).is_some_and(is_one))
         .cloned()
         .collect()
-}
-
-/// Proposes to begin a failover, or says what it waits for.
-fn begin(plan: &mut SqlPlan, state: &SqlState, view: &SqlView, cause: String) {
-    let cluster = &state.cluster;
-    if cluster.fence == FenceDemand::Required {
-        plan.waiting.push(SqlReason::AgentsRequired);
-        return;
-    }
-    if let Some(held) = view.directives.holds_failover(cluster.primary.as_ref()) {
-        plan.waiting.push(SqlReason::Held(held));
-        return;
-    }
-    let gone_since = cluster
-        .primary
-        .as_ref()
-        .and_then(|id| view.instances.get(id)?.gone_since);
-    let standbys: Vec<(&InstanceId, &InstanceFacts)> = cluster
-        .members
-        .keys()
-        .filter_map(|id| Some((id, view.fresh(id)?)))
-        .filter(|(_, facts)| facts.role.is_in_recovery())
-        .collect();
-    if standbys.is_empty() {
-        plan.waiting.push(SqlReason::NobodyReachable);
-        return;
-    }
-    // What was seen before the primary went says nothing of now.
-    let is_old = |id: &InstanceId| {
-        let looked = view.instances.get(id).and_then(|seen| seen.last.as_ref());
-        looked.map(|look| look.at) < gone_since
-    };
-    let old = standbys.iter().filter(|(id, _)| is_old(id));
-    plan.again.extend(old.map(|(id, _)| (*id).clone()));
-    let hears =
-        |facts: &InstanceFacts| facts.status.io_thread_running && !is_cascade(cluster, facts);
-    let hearing = standbys.iter().filter(|(_, facts)| hears(facts));
-    let by: Vec<_> = hearing.map(|(id, _)| (*id).clone()).collect();
-    if !broken!(SqlVeto) {
-        if !by.is_empty() {
-            plan.again.extend(by.iter().cloned());
-            plan.waiting.push(SqlReason::Vetoed { by });
-            return;
-        }
-        if !plan.again.is_empty() {
-            plan.waiting.push(SqlReason::Asking);
-            return;
-        }
-    }
-    if let Some(reason) = no_proof(state, view, &standbys) {
-        plan.waiting.push(reason);
-        return;
-    }
-    plan.proposals.push(SqlChange::Begin {
-        seen: cluster.epoch,
-        cause,
-        named: None,
-    });
-}
-
-/// Why revoking all that can be reached could prove nothing; none if it could. Revoking for nothing would be an outage of
-/// its own.
-fn no_proof(
-    state: &SqlState,
-    view: &SqlView,
-    standbys: &[(&InstanceId, &InstanceFacts)],
-) -> Option<SqlReason> {
-    let cluster = &state.cluster;
-    if let SyncRule::Unclear { why } = &cluster.rule {
-        return Some(SqlReason::RuleUnclear { why: why.clone() });
-    }
-    let voters = cluster.rule.voters();
-    let at = |facts: &InstanceFacts| end_of(facts).map(|end| end.timeline);
-    let comparable = standbys
-        .iter()
-        .filter(|(_, facts)| at(facts) == Some(cluster.lineage.current));
-    let comparable: Vec<_> = comparable.map(|(id, _)| *id).collect();
-    let counted = comparable.iter().filter(|id| voters.contains(**id)).count();
-    let needed = proof::needed(&cluster.rule).unwrap_or(usize::MAX);
-    if counted >= needed && !comparable.is_empty() {
-        return None;
-    }
-    let missing = cluster.members.keys().filter(|id| {
-        let is_wanted = voters.contains(*id) || voters.is_empty();
-        is_wanted && cluster.primary.as_ref() != Some(*id) && !comparable.contains(id)
-    });
-    let missing = missing
-        .map(|id| {
-            let timeline = standbys.iter().find(|(it, _)| *it == id);
-            let is_primary = |facts: &InstanceFacts| facts.role == Role::Primary;
-            let why = match timeline.and_then(|(_, facts)| at(facts)) {
-                None if view.fresh(id).is_some_and(is_primary) => {
-                    "runs as a primary of its own".to_owned()
-                }
-                Some(other) => format!(
-                    "is on timeline {other}, incomparable with {}: not promoted",
-                    cluster.lineage.current
-                ),
-                None => "cannot be asked".to_owned(),
-            };
-            (id.clone(), why)
-        })
-        .collect();
-    Some(SqlReason::NotProven {
-        counted,
-        needed: needed.max(1),
-        missing,
-    })
 }
 
 /// Whoever seems gone to this peer and matters now.

@@ -3,23 +3,26 @@
 
 use std::time::Duration;
 
-use crate::model::sql_only::{Outcome, end_of};
-use crate::model::{
-    InstanceFacts, InstanceId, Opinion, ReplicaFacts, Role, SqlMember, SqlView, SyncRule,
-};
+use crate::broken;
+use crate::model::sql_only::Outcome;
+use crate::model::{InstanceFacts, InstanceId, Opinion, Role, SqlMember, SqlView, SyncRule};
 use crate::recovery::sql_only::next::failed;
 use crate::recovery::sql_only::{SqlAction, SqlStep};
 use crate::state::{Observed, SqlChange, SqlState};
 
+use super::analyze;
+use super::copies::copies;
+use super::standby::standby;
+use super::walks::Stranger;
 use super::{SqlFinding, SqlPlan, rule_of};
 
-/// A rule that is stronger than the recorded one is recorded once it was seen for so long: each process of the primary
-/// reads it for itself, and one that is busy does so late.
-pub const RULE_STEADY_FOR: Duration = Duration::from_secs(3);
+/// From one that failed to the next attempt to prove what commits wait for.
+const PROVE_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 pub(super) fn keep(plan: &mut SqlPlan, state: &SqlState, view: &SqlView) {
     let cluster = &state.cluster;
     names(plan, state, view);
+    copies(plan, state, view);
     unquiet(plan, state, view);
     let Some(primary) = &cluster.primary else {
         return;
@@ -30,7 +33,7 @@ pub(super) fn keep(plan: &mut SqlPlan, state: &SqlState, view: &SqlView) {
             None if view.opinion(id) == Opinion::Gone => {
                 plan.findings.push(SqlFinding::StandbyNotReplicating {
                     instance: id.clone(),
-                    why: Some("nobody answers there".to_owned()),
+                    why: Some(why_away(view, id).to_owned()),
                 });
             }
             None => refusal(plan, view, id),
@@ -38,7 +41,55 @@ pub(super) fn keep(plan: &mut SqlPlan, state: &SqlState, view: &SqlView) {
     }
     weaken(plan, state, view);
     if let Some(facts) = view.fresh(primary).filter(|it| it.role == Role::Primary) {
-        primary_findings(plan, state, primary, facts);
+        analyze::primary(plan, state, view, (primary, facts));
+        analyze::behind(plan, state, view, facts);
+    }
+    unused_slots(plan, state, view);
+}
+
+/// Why one at whose place nobody answers does not receive.
+fn why_away(view: &SqlView, id: &InstanceId) -> &'static str {
+    let seen = view.instances.get(id).and_then(|it| it.facts.as_ref());
+    match seen.is_some_and(|(_, facts)| facts.role == Role::Primary) {
+        false => "nobody answers there",
+        true => {
+            "nobody answers there, and when it was seen last it ran as a primary: copy it anew from the primary before it is \
+             started, as a standby"
+        }
+    }
+}
+
+/// Slots that keep WAL for nobody, which fills a disk in the end. Who is away may come back for its own.
+fn unused_slots(plan: &mut SqlPlan, state: &SqlState, view: &SqlView) {
+    let cluster = &state.cluster;
+    let is_settled = |id: &InstanceId| {
+        let is_primary = cluster.primary.as_ref() == Some(id);
+        view.fresh(id)
+            .is_some_and(|it| is_primary || it.status.io_thread_running)
+    };
+    if !cluster.members.keys().all(is_settled) {
+        return;
+    }
+    for (id, member) in &cluster.members {
+        let Some(facts) = view.fresh(id) else {
+            continue;
+        };
+        let is_of_somebody = |slot: &String| {
+            let sources = cluster
+                .members
+                .keys()
+                .filter_map(|it| view.fresh(it)?.source.as_ref());
+            let mut here = sources.filter(|it| it.address == member.address);
+            here.any(|it| it.slot.as_ref() == Some(slot))
+        };
+        let slots = facts.unused_slots.iter().filter(|it| !is_of_somebody(it));
+        let slots: Vec<String> = slots.cloned().collect();
+        if !slots.is_empty() {
+            plan.findings.push(SqlFinding::UnusedSlots {
+                instance: id.clone(),
+                slots,
+            });
+        }
     }
 }
 
@@ -51,33 +102,6 @@ pub(super) fn refusal(plan: &mut SqlPlan, view: &SqlView, id: &InstanceId) {
         plan.findings.push(SqlFinding::Refuses {
             instance: id.clone(),
             why: why.clone(),
-        });
-    }
-}
-
-/// What keeps a primary that serves from committing.
-fn primary_findings(
-    plan: &mut SqlPlan,
-    state: &SqlState,
-    primary: &InstanceId,
-    facts: &InstanceFacts,
-) {
-    if facts.read_only_default && state.quieted.is_none() {
-        plan.findings.push(SqlFinding::PrimaryReadOnly {
-            instance: primary.clone(),
-        });
-    }
-    let streams = |it: &&ReplicaFacts| it.state == "streaming";
-    let names = facts.replicas.iter().filter(streams);
-    let names = names.map(|it| it.application_name.as_str());
-    let needs = facts.sync.policy.as_ref().and_then(|it| it.needs_of(names));
-    if let Some((needed, streaming)) = needs
-        && streaming < needed
-    {
-        plan.findings.push(SqlFinding::PrimaryBlockedOnSync {
-            instance: primary.clone(),
-            needed,
-            streaming,
         });
     }
 }
@@ -104,7 +128,14 @@ fn names(plan: &mut SqlPlan, state: &SqlState, view: &SqlView) {
             let mut all = members.values();
             all.any(|it| it.application_name.as_deref() == Some(name))
         };
-        plan.walk |= facts.replicas.iter().any(|it| !known(&it.application_name));
+        let unknown = facts.replicas.iter();
+        let unknown = unknown.filter(|it| !known(&it.application_name));
+        let places: Vec<_> = unknown.map(|it| (&it.application_name, &it.host)).collect();
+        plan.strangers.extend(places.iter().map(|place| Stranger {
+            application_name: place.0.clone(),
+            host: place.1.clone(),
+            count: places.iter().filter(|it| *it == place).count(),
+        }));
         let streams_as = facts
             .source
             .as_ref()
@@ -135,7 +166,7 @@ fn unquiet(plan: &mut SqlPlan, state: &SqlState, view: &SqlView) {
     }
 }
 
-fn act(
+pub(super) fn act(
     plan: &mut SqlPlan,
     state: &SqlState,
     view: &SqlView,
@@ -152,85 +183,7 @@ fn act(
     }
 }
 
-fn standby(
-    plan: &mut SqlPlan,
-    state: &SqlState,
-    view: &SqlView,
-    (id, facts): (&InstanceId, &InstanceFacts),
-) {
-    let cluster = &state.cluster;
-    if facts.role == Role::Primary {
-        // Any other one that is on a younger branch was promoted by somebody else.
-        if facts.timeline < Some(cluster.lineage.current) || cluster.told.contains_key(id) {
-            plan.findings.push(SqlFinding::DeposedPrimary {
-                instance: id.clone(),
-                is_quiet: facts.read_only_default,
-            });
-            if !facts.read_only_default {
-                act(plan, state, view, id, SqlAction::Fence);
-            }
-        }
-        return;
-    }
-    if facts.status.io_thread_running {
-        let source = facts.source.as_ref();
-        let source = source.and_then(|source| cluster.at(&source.address));
-        let is_noted = cluster.told.contains_key(id) || cluster.strays.contains(id);
-        if is_noted && source == cluster.primary.as_ref() {
-            let instance = id.clone();
-            plan.proposals.push(SqlChange::Observe {
-                order: state.order(),
-                observed: Observed::Standby { instance },
-            });
-        }
-        return;
-    }
-    let serves = |it: &InstanceFacts| it.role == Role::Primary;
-    let primary = cluster.primary.as_ref();
-    let primary = primary.filter(|id| view.fresh(id).is_some_and(serves));
-    let to = primary.and_then(|id| cluster.members.get(id));
-    let mut why = None;
-    if let (Some(to), true) = (to, is_left_behind(state, view, facts)) {
-        match end_of(facts) {
-            Some(end)
-                if end.timeline == cluster.lineage.current && facts.role == Role::Detached =>
-            {
-                act(plan, state, view, id, SqlAction::Restore);
-            }
-            Some(end) if cluster.lineage.contains(end) => {
-                let to = to.address.clone();
-                act(plan, state, view, id, SqlAction::Repoint { to });
-            }
-            Some(end) => {
-                why = Some(format!(
-                    "it is at {end}, beside the history of the primary; rebuild it from there"
-                ));
-            }
-            None => why = Some("where its WAL ends cannot be known over SQL".to_owned()),
-        }
-    }
-    plan.findings.push(SqlFinding::StandbyNotReplicating {
-        instance: id.clone(),
-        why,
-    });
-}
-
-/// Whether a change of primary left it without a source: it was revoked, or it follows one that is gone or deposed.
-fn is_left_behind(state: &SqlState, view: &SqlView, facts: &InstanceFacts) -> bool {
-    if facts.role == Role::Detached {
-        return true;
-    }
-    let source = facts.source.as_ref();
-    let Some(source) = source.and_then(|source| state.cluster.at(&source.address)) else {
-        return false;
-    };
-    let is_primary = |it: &InstanceFacts| it.role == Role::Primary;
-    let is_over =
-        view.opinion(source) == Opinion::Gone || view.fresh(source).is_some_and(is_primary);
-    state.cluster.primary.as_ref() != Some(source) && is_over
-}
-
-/// Records whose flush commits wait for: what is weaker at once, what is stronger once it is certain.
+/// Records whose flush commits wait for: what is weaker at once, what is stronger once it is proven.
 fn commits(
     plan: &mut SqlPlan,
     state: &SqlState,
@@ -243,18 +196,83 @@ fn commits(
         plan.findings
             .push(SqlFinding::RuleUnclear { why: why.clone() });
     }
-    let is_steady = view
-        .rule_since
-        .is_some_and(|since| view.now.since(since) >= RULE_STEADY_FOR);
     let weaker = recorded.or(&seen);
     let rule = match (weaker == *recorded, seen == *recorded) {
         (true, true) => return,
-        (true, false) if is_steady && state.handover.is_none() => seen,
-        (true, false) => return,
+        (true, false) if claims_nothing(&seen) || broken!(SqlBarrier) => seen,
+        (true, false) => return prove(plan, state, view, (primary, facts), seen),
         (false, _) => weaker,
     };
     plan.proposals.push(SqlChange::Observe {
         order: state.order(),
         observed: Observed::Rule { rule },
     });
+}
+
+fn claims_nothing(rule: &SyncRule) -> bool {
+    match rule {
+        SyncRule::Async => true,
+        SyncRule::Any { .. } | SyncRule::Unclear { .. } => false,
+    }
+}
+
+/// What is stronger than the record is proven first, where enough standbys are there for a commit to return.
+fn prove(
+    plan: &mut SqlPlan,
+    state: &SqlState,
+    view: &SqlView,
+    (primary, facts): (&InstanceId, &InstanceFacts),
+    rule: SyncRule,
+) {
+    let streaming = facts.replicas.iter().filter(|it| it.state == "streaming");
+    let names = streaming.map(|it| it.application_name.as_str());
+    let policy = facts.sync.policy.clone();
+    let Some((policy, (needed, there))) =
+        policy.and_then(|policy| Some((policy.clone(), policy.needs_of(names)?)))
+    else {
+        return;
+    };
+    let seen = view.instances.get(primary);
+    let failed = seen.and_then(|it| it.failure.as_ref());
+    // Each try is a commit.
+    let is_late = failed.is_none_or(|it| view.now.since(it.at) >= PROVE_AGAIN_AFTER);
+    if there >= needed && state.handover.is_none() && is_late {
+        act(
+            plan,
+            state,
+            view,
+            primary,
+            SqlAction::Prove { rule, policy },
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+    use crate::model::example::{self, id};
+    use crate::model::sql_only::Look;
+
+    #[test]
+    fn one_that_ran_as_a_primary_is_not_to_be_started_again_as_it_is() {
+        let why = |role: Option<Role>| {
+            let mut view = SqlView::default();
+            let seen = view.instances.entry(id("a")).or_default();
+            let mut facts = example::facts("a");
+            facts.role = role.unwrap_or(Role::Standby);
+            let looks = [
+                role.map(|_| Outcome::Facts(facts.into())),
+                Some(Outcome::Gone(String::new())),
+            ];
+            for outcome in looks.into_iter().flatten() {
+                let at = Timestamp(0);
+                seen.note(Look { at, outcome });
+            }
+            why_away(&view, &id("a"))
+        };
+        assert!(why(Some(Role::Primary)).contains("copy it anew"));
+        assert_eq!(why(Some(Role::Standby)), "nobody answers there");
+        assert_eq!(why(None), "nobody answers there");
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::decision::{explain, zones};
 use crate::http::clusters::{names, view};
 use crate::http::pace::Pace;
 use crate::http::views::recovery::{kind, took_ms};
@@ -19,14 +20,44 @@ const ROLES: [&str; 3] = ["primary", "standby", "none"];
 pub(super) async fn tell(page: &mut Page, peer: &Peer) {
     let names = peer.consensus.read(|state| names(state));
     let mut pace = Pace::begin();
+    let mut heard = vec![];
     for name in &names {
+        heard.extend(peer.look_on(name, |state, view, _| zones::heard(state, view)));
         if let Some(view) = view(peer, name) {
             record(page, &view);
             members(page, &view);
+            forecast(page, peer, name);
             recoveries(page, peer, name);
         }
         pace.part().await;
     }
+    let lost = zones::lost(&heard).into_iter();
+    page.gauges(
+        "zone_lost_clusters",
+        "How many clusters hear none of their instances in a zone that most of them have lost; no value of the others",
+        lost.map(|it| (vec![("zone", it.zone.to_string())], it.clusters as u64)),
+    );
+    turns(page, peer);
+}
+
+/// How many clusters are given a new primary; known to the leader alone.
+fn turns(page: &mut Page, peer: &Peer) {
+    let (under_way, waiting, limit) = peer.turns.counts();
+    page.gauge(
+        "recoveries_under_way",
+        "How many clusters are given a new primary now, as the leader sees it; 0 elsewhere",
+        under_way as u64,
+    );
+    page.gauge(
+        "recoveries_waiting",
+        "How many clusters wait for their turn, as the leader sees it; 0 elsewhere",
+        waiting as u64,
+    );
+    page.gauge(
+        "recoveries_limit",
+        "How many clusters this peer would give a new primary at once",
+        limit as u64,
+    );
 }
 
 fn of(view: &ClusterView) -> Labels {
@@ -83,6 +114,39 @@ fn record(page: &mut Page, view: &ClusterView) {
         "problems",
         "How many findings of a code stand; no value if none does",
         problems,
+    );
+}
+
+/// What would happen if the host of the primary died now; nothing of a cluster without agents.
+fn forecast(page: &mut Page, peer: &Peer, name: &ClusterName) {
+    let Some(said) = peer.look_on(name, explain::failover) else {
+        return;
+    };
+    let of = || vec![("cluster", name.to_string())];
+    page.gauges(
+        "cluster_failover_possible",
+        "1 if somebody would take the primary's place if its host died now",
+        [(of(), u64::from(said.outcome.is_ok()))],
+    );
+    let candidate = said.outcome.iter().map(|to| {
+        let mut labels = of();
+        labels.push(("member", to.to_string()));
+        (labels, 1)
+    });
+    page.gauges(
+        "cluster_failover_candidate",
+        "1 for the member that would",
+        candidate,
+    );
+    page.gauges(
+        "cluster_failover_loss_bytes",
+        "WAL that would be lost of what was acknowledged, by the last reports; no value if that cannot be told",
+        said.loss_bytes.map(|bytes| (of(), bytes)),
+    );
+    page.seconds(
+        "cluster_failover_lease_wait_seconds",
+        "How long leases would be waited for at most",
+        [(of(), said.lease_wait.as_millis() as u64)],
     );
 }
 
@@ -152,7 +216,7 @@ fn recoveries(page: &mut Page, peer: &Peer, name: &ClusterName) {
     });
     page.counters(
         "recoveries",
-        "Creations, handovers and rejoins since the cluster was created",
+        "Creations, handovers, rejoins and runs of programs since the cluster was created",
         [(of_cluster(), count)],
     );
     page.seconds(

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::decision::Finding;
+use crate::decision::sql_only::SqlFinding;
+use crate::decision::zones::LostZone;
 use crate::model::Held;
 
 /// A finding.
@@ -27,11 +29,28 @@ pub struct FindingView {
     pub remedy: String,
 }
 
+impl ProblemView {
+    /// That of many clusters at once.
+    pub(in crate::http) fn of_zone(zone: &LostZone) -> ProblemView {
+        ProblemView {
+            cluster: None,
+            finding: FindingView {
+                code: LostZone::CODE.to_owned(),
+                text: zone.to_string(),
+                instances: vec![],
+                since: None,
+                actionable: false,
+                remedy: LostZone::REMEDY.to_owned(),
+            },
+        }
+    }
+}
+
 /// A finding and the cluster that it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProblemView {
-    /// Of which cluster.
-    pub cluster: String,
+    /// Of which cluster; none if it is about many.
+    pub cluster: Option<String>,
     /// What is wrong there.
     #[serde(flatten)]
     pub finding: FindingView,
@@ -43,22 +62,42 @@ pub(super) fn finding_view(
     since: Option<u64>,
     held: Option<&Held>,
 ) -> FindingView {
-    let held = held.filter(|_| finding.is_actionable());
+    let instances = finding.instances();
+    let said = (finding.is_actionable(), finding.remedy());
+    shown(finding.code(), finding, instances, since, said, held)
+}
+
+/// The same of a cluster without agents.
+pub(super) fn sql_finding_view(
+    finding: &SqlFinding,
+    since: Option<u64>,
+    held: Option<&Held>,
+) -> FindingView {
+    let instances = finding.instances();
+    let said = (finding.is_actionable(), finding.remedy());
+    shown(finding.code(), finding, instances, since, said, held)
+}
+
+fn shown<I: ToString>(
+    code: &str,
+    text: &impl ToString,
+    instances: impl IntoIterator<Item = I>,
+    since: Option<u64>,
+    (is_actionable, remedy): (bool, &str),
+    held: Option<&Held>,
+) -> FindingView {
+    let held = held.filter(|_| is_actionable);
     FindingView {
-        code: finding.code().to_owned(),
-        text: finding.to_string(),
-        instances: finding
-            .instances()
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        code: code.to_owned(),
+        text: text.to_string(),
+        instances: instances.into_iter().map(|it| it.to_string()).collect(),
         since: since.map(clock::text_of),
-        actionable: finding.is_actionable() && held.is_none(),
-        remedy: held.map_or_else(|| finding.remedy().to_owned(), what_holds),
+        actionable: is_actionable && held.is_none(),
+        remedy: held.map_or_else(|| remedy.to_owned(), what_holds),
     }
 }
 
 /// What follows while automation is held: nothing.
-pub(super) fn what_holds(held: &Held) -> String {
+fn what_holds(held: &Held) -> String {
     format!("nothing while {held}")
 }

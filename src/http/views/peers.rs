@@ -63,6 +63,10 @@ pub struct PeerView {
     /// Until when an invitation that nobody used can be, RFC 3339, by the leader's wall clock.
     #[serde(default)]
     pub invited_until: Option<String>,
+    /// Differs where what all peers must be given alike differs: the table `[hooks]` and `max_concurrent_recoveries`. None if it
+    /// did not say.
+    #[serde(default)]
+    pub configuration: Option<String>,
     /// What is allowed there and should not be.
     pub warnings: Vec<String>,
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
+use crate::state::history::VERDICT;
 use crate::state::{Kind, RecoveryRecord};
 
 /// One recovery.
@@ -10,7 +11,7 @@ use crate::state::{Kind, RecoveryRecord};
 pub struct RecoveryView {
     /// Counts up within the cluster.
     pub id: u64,
-    /// `creation`, `handover` or `rejoin`.
+    /// `creation`, `handover`, `rejoin`, `adoption`, `hook`, `switchover` or `durability`.
     pub kind: String,
     /// The epoch it ran under.
     pub epoch: u64,
@@ -26,6 +27,10 @@ pub struct RecoveryView {
     pub took_ms: Option<u64>,
     /// How it ended; none while it runs.
     pub outcome: Option<String>,
+    /// What it lost of what was acknowledged: `rpo = 0, proven by …`, `at most N bytes, between A and B`, or that this is
+    /// unknown until the old primary is back; none if it elected nobody, or was recorded by an older version.
+    #[serde(default)]
+    pub verdict: Option<String>,
     /// What happened.
     pub entries: Vec<EntryView>,
 }
@@ -50,6 +55,9 @@ pub(in crate::http) fn kind(kind: Kind) -> &'static str {
         Kind::Handover => "handover",
         Kind::Rejoin => "rejoin",
         Kind::Adoption => "adoption",
+        Kind::Hook => "hook",
+        Kind::Switchover => "switchover",
+        Kind::Durability => "durability",
     }
 }
 
@@ -58,7 +66,10 @@ pub(in crate::http) fn took_ms(record: &RecoveryRecord) -> Option<u64> {
     let began = record.entries.first()?.at;
     let mut entries = record.entries.iter();
     let promoted = entries.find(|entry| entry.event == "promoted");
-    let end = promoted.or(record.entries.last())?.at;
+    // What it lost may become known long afterwards.
+    let mut newest_first = record.entries.iter().rev();
+    let last = newest_first.find(|entry| entry.event != VERDICT);
+    let end = promoted.or(last)?.at;
     Some(end.saturating_sub(began))
 }
 
@@ -74,6 +85,7 @@ pub(in crate::http) fn recovery_view(record: &RecoveryRecord) -> RecoveryView {
         began_at: record.entries.first().map(|entry| clock::text_of(entry.at)),
         took_ms: took_ms(record),
         outcome: record.outcome.clone(),
+        verdict: record.verdict().map(str::to_owned),
         entries: record
             .entries
             .iter()

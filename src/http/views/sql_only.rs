@@ -2,19 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock;
 use crate::decision::discovery::Unfound;
 use crate::decision::sql_only::adoption::guarantee;
-use crate::decision::sql_only::{SqlFinding, SqlPlan};
+use crate::decision::sql_only::{SqlFinding, SqlPlan, not_told_apart};
 use crate::model::sql_only::{Outcome, end_of};
 use crate::model::{FenceDemand, InstanceFacts, InstanceId, Role, SqlView, SyncRule};
 use crate::recovery::sql_only::SqlStep;
 use crate::server::sql_only::Adoption;
 use crate::state::SqlState;
 
-use super::cluster::{ClusterView, FAILURE_SHOWN_FOR, InstanceView, StepView, WaitView, millis};
+use super::cluster::{ClusterView, StepView, WaitView};
 use super::directive::{block_of, pause_of, said_of};
-use super::finding::{FindingView, what_holds};
+use super::finding::sql_finding_view;
+use super::instance::{FAILURE_SHOWN_FOR, InstanceView, millis};
 
 /// A cluster that there is, as it would be recorded or was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub struct AdoptionView {
     pub durability: String,
     /// What a failover would and would not guarantee.
     pub guarantee: String,
+    /// Why nothing would be failed over as it is now, whatever dies; none if something could be.
+    pub hindrance: Option<String>,
     /// The name of the primary.
     pub primary: String,
     /// Its instances.
@@ -109,6 +111,7 @@ pub(in crate::http) fn adoption_view(
         fence: adopted.fence.name().to_owned(),
         durability: adopted.rule.to_string(),
         guarantee: adoption.guarantee.clone(),
+        hindrance: adoption.hindrance.clone(),
         primary: adopted.primary.to_string(),
         instances: instances.collect(),
         unfound: adoption.unfound().iter().map(Unfound::to_string).collect(),
@@ -127,6 +130,22 @@ pub(in crate::http) fn adoption_view(
 const LATE: &str =
     "without agents a statement that a deposed leader sent late cannot be refused by a server";
 
+/// Whose copies of the data cannot be told apart, and what mends it.
+fn copies_not_told_apart(state: &SqlState) -> Option<String> {
+    let names: Vec<_> = not_told_apart(state)
+        .into_iter()
+        .map(InstanceId::as_str)
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "{}: one copy of the data cannot be told from the next, so that it counts for nothing after a restart until it has \
+             streamed as far as its primary was; grant the role of the peers EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean), as primacy \
+             grants prints it",
+            names.join(", ")
+        )
+    })
+}
+
 /// Everything about one cluster without agents.
 pub(in crate::http) fn sql_cluster_view(
     state: &SqlState,
@@ -136,16 +155,21 @@ pub(in crate::http) fn sql_cluster_view(
     since: impl Fn(&SqlFinding) -> Option<u64>,
 ) -> ClusterView {
     let cluster = &state.cluster;
-    warnings.extend(unfound.iter().map(Unfound::to_string));
+    let again = "of primacy cluster adopt, after primacy cluster forget";
+    warnings.extend(unfound.iter().map(|it| format!("{it} {again}")));
+    warnings.extend(copies_not_told_apart(state));
     let phase = match (&state.handover, &cluster.primary) {
         (Some(handover), _) => handover.phase(),
         (None, Some(_)) => "serving",
         (None, None) => "no_primary",
     };
     let primary = cluster.primary.as_ref();
-    let facts = primary.and_then(|id| view.fresh(id));
-    let commits_wait = facts.is_none_or(|it| it.sync.commits_wait);
-    let mut guarantee = guarantee(cluster.fence, &cluster.rule, commits_wait);
+    // What was seen last counts, also of one that is gone: whose commits did not wait is not undone by its death.
+    let former = state.handover.as_ref().and_then(|it| it.from.as_ref());
+    let of = primary.or(former).and_then(|id| view.instances.get(id));
+    let facts = of.and_then(|seen| seen.facts.as_ref());
+    let sync = facts.map(|(_, it)| &it.sync);
+    let mut guarantee = guarantee(cluster.fence, &cluster.rule, cluster.members.len(), sync);
     if cluster.fence == FenceDemand::Courtesy {
         guarantee = format!("{guarantee}; {LATE}");
     }
@@ -172,25 +196,14 @@ pub(in crate::http) fn sql_cluster_view(
         pause: pause_of(&view.directives),
         block_seconds: view.directives.block_period.map(|it| it.as_secs()),
         blocked: block_of(&view.directives),
+        priority: view.directives.priority.0,
+        switchover: None,
+        durability_change: None,
         instances: members.map(|id| instance(id, state, view)).collect(),
         findings: plan
             .findings
             .iter()
-            .map(|finding| FindingView {
-                code: finding.code().to_owned(),
-                text: finding.to_string(),
-                instances: finding
-                    .instances()
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect(),
-                since: since(finding).map(clock::text_of),
-                actionable: finding.is_actionable() && held.is_none(),
-                remedy: match &held {
-                    Some(held) if finding.is_actionable() => what_holds(held),
-                    Some(_) | None => finding.remedy().to_owned(),
-                },
-            })
+            .map(|finding| sql_finding_view(finding, since(finding), held.as_ref()))
             .collect(),
         waiting: plan
             .waiting

@@ -136,4 +136,90 @@ mod tests {
             ]
         );
     }
+
+    /// All that is asked of the catalogue over SQL alone, and the version that brought it; what came before 9 as 8. None of it
+    /// has gone since, up to 17 (release notes, appendix E).
+    const NAMES: &[(&str, u32)] = &[
+        ("pg_backend_pid", 8),
+        ("pg_catalog", 8),
+        ("pg_control_system", 9),
+        ("pg_create_physical_replication_slot", 9),
+        ("pg_current_wal_flush_lsn", 10),
+        ("pg_current_wal_insert_lsn", 10),
+        ("pg_current_wal_lsn", 10),
+        ("pg_database", 8),
+        ("pg_db_role_setting", 9),
+        ("pg_get_userbyid", 8),
+        ("pg_get_wal_replay_pause_state", 14),
+        ("pg_has_role", 8),
+        ("pg_hba_file_rules", 10),
+        ("pg_is_in_recovery", 9),
+        ("pg_is_wal_replay_paused", 10),
+        ("pg_last_wal_receive_lsn", 10),
+        ("pg_last_wal_replay_lsn", 10),
+        ("pg_last_xact_replay_timestamp", 9),
+        ("pg_logical_emit_message", 9),
+        ("pg_ls_waldir", 10),
+        ("pg_lsn", 9),
+        ("pg_monitor", 10),
+        ("pg_postmaster_start_time", 8),
+        ("pg_promote", 12),
+        ("pg_read_all_settings", 10),
+        ("pg_reload_conf", 8),
+        ("pg_replication_slots", 9),
+        ("pg_roles", 8),
+        ("pg_settings", 8),
+        ("pg_signal_backend", 9),
+        ("pg_size_bytes", 9),
+        ("pg_stat_activity", 8),
+        ("pg_stat_file", 8),
+        ("pg_stat_replication", 9),
+        ("pg_stat_wal_receiver", 9),
+        ("pg_tablespace", 8),
+        ("pg_tablespace_location", 9),
+        ("pg_terminate_backend", 8),
+        ("pg_wal_replay_pause", 10),
+        ("pg_wal_replay_resume", 10),
+        ("pg_walfile_name", 10),
+    ];
+    /// Names that are none of the catalogue: a program, and a file.
+    const OTHERS: [&str; 2] = ["pg_basebackup", "pg_hba"];
+
+    #[test]
+    fn nothing_is_asked_of_12_that_it_does_not_know() {
+        let sources = [
+            include_str!("barrier.rs"),
+            include_str!("copies.rs"),
+            include_str!("grants.rs"),
+            include_str!("preflight.rs"),
+            include_str!("preflight/hba.rs"),
+            include_str!("preflight/room.rs"),
+            include_str!("replicas.rs"),
+            include_str!("revocation.rs"),
+            include_str!("roles.rs"),
+            include_str!("session.rs"),
+            include_str!("settings.rs"),
+            include_str!("snapshot.rs"),
+            include_str!("sources.rs"),
+            include_str!("survey.rs"),
+            include_str!("synchronous.rs"),
+            include_str!("weak.rs"),
+            include_str!("write_probe.rs"),
+        ];
+        for source in sources {
+            // Tests ask one version alone.
+            let source = source.split("#[cfg(test)]").next().unwrap();
+            let words = source.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+            for word in words.filter(|it| it.starts_with("pg_") && !OTHERS.contains(it)) {
+                let known = NAMES.iter().find(|(name, _)| *name == word);
+                let (_, since) = known.unwrap_or_else(|| panic!("{word} is not recorded"));
+                assert!(*since <= OLDEST.0, "{word} came with {since}");
+            }
+        }
+        let gated = NAMES.iter().filter(|(_, since)| *since > OLDEST.0);
+        for (name, since) in gated {
+            let asks = |version| Version(version).pause_state().contains(name);
+            assert!(asks(*since) && !asks(since - 1), "{name}");
+        }
+    }
 }

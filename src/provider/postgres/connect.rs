@@ -14,6 +14,7 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{Config, NoTls};
 
 use super::call::Call;
+use super::cleartext::{self, Guarded};
 use super::failure::failure;
 use super::login::Login;
 use super::session::Session;
@@ -34,12 +35,15 @@ pub(super) async fn open(call: &Call, login: &Login, of: &Address) -> Result<Ses
     config
         .user(&login.user)
         .dbname(&login.database)
-        .application_name("primacy")
+        .application_name(&login.application_name)
         .options(OPTIONS);
     if let Some(secret) = login.secret(of).await? {
         config.password(secret);
     }
-    let refused = |error| failure(error, Phase::Startup);
+    let refused = |error: tokio_postgres::Error| match cleartext::is_why(&error) {
+        true => ProviderError::AuthFailed(cleartext::AsksInClear.to_string()),
+        false => failure(error, Phase::Startup),
+    };
     if of.host.starts_with('/') {
         let path = format!("{}/.s.PGSQL.{}", of.host, of.port);
         let stream = UnixStream::connect(path)
@@ -53,7 +57,8 @@ pub(super) async fn open(call: &Call, login: &Login, of: &Address) -> Result<Ses
     let stream = connected(call, of).await?;
     if login.tls.is_disabled() {
         config.ssl_mode(SslMode::Disable);
-        let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(refused)?;
+        let opened = config.connect_raw(Guarded::new(stream, false), NoTls).await;
+        let (client, connection) = opened.map_err(refused)?;
         return Ok(Session::begin(client, connection));
     }
     let shaken = shaken(call, &login.tls, stream, &of.host).await?;
@@ -62,7 +67,8 @@ pub(super) async fn open(call: &Call, login: &Login, of: &Address) -> Result<Ses
     config
         .ssl_mode(SslMode::Require)
         .ssl_negotiation(SslNegotiation::Direct);
-    let opened = config.connect_raw(shaken, Done).await;
+    let guarded = Guarded::new(shaken, login.tls.is_verified());
+    let opened = config.connect_raw(guarded, Done).await;
     let (client, connection) = opened.map_err(refused)?;
     Ok(Session::begin(client, connection))
 }
@@ -173,12 +179,12 @@ impl AsyncWrite for Shaken {
 /// A handshake that is done.
 struct Done;
 
-impl TlsConnect<Shaken> for Done {
-    type Stream = Shaken;
+impl TlsConnect<Guarded<Shaken>> for Done {
+    type Stream = Guarded<Shaken>;
     type Error = io::Error;
-    type Future = Ready<io::Result<Shaken>>;
+    type Future = Ready<io::Result<Guarded<Shaken>>>;
 
-    fn connect(self, stream: Shaken) -> Self::Future {
+    fn connect(self, stream: Guarded<Shaken>) -> Self::Future {
         ready(Ok(stream))
     }
 }

@@ -78,6 +78,12 @@ pub(super) const RIGHTS: &[Right] = &[
         is_needed: true,
     },
     Right {
+        statement: "GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO {role}",
+        why: "tell a copy of the data that was restored or made anew from the one before it",
+        check: "has_function_privilege('pg_stat_file(text, boolean)', 'EXECUTE')",
+        is_needed: false,
+    },
+    Right {
         statement: "GRANT SELECT ON pg_catalog.pg_hba_file_rules TO {role}",
         why: "see whether pg_hba.conf lets standbys stream",
         check: "has_table_privilege('pg_hba_file_rules', 'SELECT')",

@@ -4,19 +4,18 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use super::call::Call;
-use super::reading;
 use super::session::Session;
+use super::{reading, senders, waiting};
+use crate::clock;
 use crate::gate::Admission;
 use crate::model::{Epoch, Lsn};
 use crate::provider::{LocalServer, ProviderError, Reading, Result};
 
-/// How often it is looked whether a commit waits.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// A commit that did not wait is tried again after this: the checkpointer, which puts the names in force, may be busy.
-const PROVEN_AGAIN: Duration = Duration::from_millis(100);
+/// How long it may take to end the session of a commit that is not acknowledged: a moment, on the same host.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where the local server answers.
 #[derive(Debug, Clone)]
@@ -133,43 +132,44 @@ impl LocalServer for LocalPostgres {
     }
 
     async fn prove_waiting(&self, _by: &Admission, within: Duration) -> Result<()> {
-        let work = async {
-            let session = Session::beside(&self.endpoint, None).await?;
-            let rows = session
-                .rows(
-                    "SET synchronous_commit = on; SET default_transaction_read_only = off; \
-                     SELECT pg_backend_pid()",
-                )
-                .await?;
-            let pid = rows.first().and_then(|row| row.get(0)).unwrap_or("0");
-            let waits =
-                format!("SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = {pid}");
-            let watcher = Session::beside(&self.endpoint, Some(within)).await?;
-            let seen = async {
-                loop {
-                    let rows = watcher.rows(&waits).await?;
-                    if rows.first().and_then(|row| row.get(0)) == Some("t") {
-                        break Ok(());
-                    }
-                    sleep(LOOK_AGAIN).await;
-                }
-            };
-            tokio::select! {
-                committed = session.rows("SELECT pg_logical_emit_message(true, 'primacy', 'waits')") => {
-                    committed?;
-                    sleep(PROVEN_AGAIN).await;
-                    Err(ProviderError::Precondition(
-                        "commits do not wait for standbys yet".to_owned(),
-                    ))
-                }
-                seen = seen => {
-                    let ended = format!("SELECT pg_terminate_backend({pid})");
-                    watcher.rows(&ended).await?;
-                    seen
-                }
-            }
-        };
+        let work = waiting::run(&self.endpoint, within);
         Call::begin("prove waiting", within).run(work).await
+    }
+
+    async fn prove_senders(&self, names: &str, within: Duration) -> Result<()> {
+        let work = async {
+            let session = Session::beside(&self.endpoint, Some(within)).await?;
+            senders::run(&session, names, within).await
+        };
+        Call::begin("prove senders", within).run(work).await
+    }
+
+    async fn commit(&self, _by: &Admission, within: Duration) -> Result<()> {
+        let until = clock::monotonic().after(within);
+        let opened = async {
+            let session = Session::beside(&self.endpoint, None).await?;
+            let pid = waiting::prepare(&session).await?;
+            Ok((session, pid))
+        };
+        let (session, pid) = Call::begin("begin a commit", within).run(opened).await?;
+        let within = until.since(clock::monotonic());
+        let warned_before = session.warnings();
+        let committed =
+            session.rows("SELECT pg_logical_emit_message(true, 'primacy', 'durability')");
+        match timeout(within, committed).await {
+            Ok(committed) => committed.map(drop)?,
+            Err(_) => {
+                // Or it would wait on for as long as any commit, and one more after every try.
+                let ended = format!("SELECT pg_terminate_backend({pid})");
+                self.run("give a commit up", &ended, GIVEN_UP_WITHIN)
+                    .await?;
+                return Err(ProviderError::NotAcknowledged);
+            }
+        }
+        match session.warnings() == warned_before {
+            true => Ok(()),
+            false => Err(ProviderError::NotAcknowledged),
+        }
     }
 
     async fn checkpoint(&self, within: Duration) -> Result<()> {

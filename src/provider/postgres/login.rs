@@ -18,7 +18,12 @@ pub struct Login {
     pub database: String,
     /// TLS.
     pub tls: DatabaseTls,
+    /// As what its sessions are shown by the server. Those of peers begin with [`INSTALLATION`].
+    pub application_name: String,
 }
+
+/// What the sessions of peers are called, before the group that they are of: by that others know who looks after a server.
+pub const INSTALLATION: &str = "primacy ";
 
 impl Login {
     /// The secret for a server; none without one. Errors: `AuthFailed` if the file cannot be used.

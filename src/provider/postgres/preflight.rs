@@ -1,8 +1,8 @@
 //! What an instance lacks for being looked after over SQL: right by right, setting by setting, and for each that may have to
 //! stream from it one day; each with the line that mends it.
 
-mod hba;
-mod room;
+pub(crate) mod hba;
+pub(crate) mod room;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,9 +12,10 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::call::Call;
 use super::conninfo::Conninfo;
 use super::grants::RIGHTS;
+use super::installations;
 use super::remote::Postgres;
 use super::session::Session;
-use super::settings::{LOGS_NO_VALUES, REMEDY};
+use super::sources::NO_SECRET;
 use crate::model::Address;
 use crate::provider::{ProviderError, Result};
 
@@ -109,8 +110,12 @@ impl Postgres {
     ) -> Result<Vec<Lack>> {
         let call = Call::begin("preflight", within);
         call.run(async {
-            let session = self.open(&call, of).await?;
+            let session = match self.take(of) {
+                Some(kept) => kept,
+                None => self.open(&call, of).await?,
+            };
             let mut lacks = rights(&call, &session).await?;
+            lacks.extend(version(&session)?);
             lacks.extend(secret(&call, &session).await?);
             let checks: Vec<_> = SETTINGS.iter().map(|it| it.check).collect();
             let found = answers(&call, &session, &checks).await?;
@@ -121,6 +126,10 @@ impl Postgres {
                 is_needed: setting.is_needed,
             }));
             lacks.extend(of_receivers(&call, &session, receivers).await?);
+            let own = self.application_name();
+            let others = installations::others(&call, &session, own).await?;
+            lacks.extend(others.iter().map(|it| installations::lack(it, own)));
+            self.keep(of, session);
             Ok(lacks)
         })
         .await
@@ -130,34 +139,7 @@ impl Postgres {
 /// What those lack who stream from it, or would. What may not be read is left out: that the right is missing is said.
 async fn of_receivers(call: &Call, session: &Session, others: &[Receiver]) -> Result<Vec<Lack>> {
     let seen: Seen = told(call, session, SEEN).await?.unwrap_or_default();
-    let is_receiver = |it: &&ReceiverSeen| !it.user.is_empty();
-    let streaming = seen.receivers.iter().filter(is_receiver);
-    let now = streaming.map(|it| Receiver {
-        user: it.user.clone(),
-        address: it.address,
-        slot: it.slot.clone(),
-    });
-    let source = Conninfo::parse(&seen.conninfo).ok();
-    let own = source.as_ref().and_then(|it| it.get("user"));
-    // It is not known which slot the one that it follows would need.
-    let former = own.map(|user| Receiver {
-        user: user.to_owned(),
-        address: seen.source.parse().ok(),
-        slot: None,
-    });
-    let to_come = match others {
-        [] => usize::from(former.is_some()),
-        others => others.len().saturating_sub(seen.receivers.len()),
-    };
-    let slots = others.iter().filter_map(|it| it.slot.as_ref());
-    let places = room::Places {
-        senders: seen.senders,
-        sending: seen.sending,
-        slots: seen.slots,
-        slots_made: seen.slots_made.len(),
-        to_come,
-        slots_to_come: slots.filter(|it| !seen.slots_made.contains(it)).count(),
-    };
+    let (places, receivers) = seen.expects(others);
     let mut lacks = room::missing(places);
     let may_read = answers(call, session, &[MAY_READ_LINES]).await?;
     if may_read != [true] {
@@ -165,10 +147,6 @@ async fn of_receivers(call: &Call, session: &Session, others: &[Receiver]) -> Re
     }
     let statement = LINES.replace("{order}", session.version()?.hba_order());
     let lines: Vec<hba::Line> = told(call, session, &statement).await?.unwrap_or_default();
-    let receivers = match others {
-        [] => now.chain(former).collect(),
-        others => others.to_vec(),
-    };
     let members: Vec<(String, String)> = told(call, session, MEMBERS).await?.unwrap_or_default();
     let groups = |user: &str| {
         let of = members.iter().filter(|(member, _)| member == user);
@@ -176,6 +154,46 @@ async fn of_receivers(call: &Call, session: &Session, others: &[Receiver]) -> Re
     };
     lacks.extend(hba::missing(&lines, &receivers, groups, &seen.file));
     Ok(lacks)
+}
+
+impl Seen {
+    /// Which places are taken and wanted, and who is to be let in: `others`, or else those who stream now and whom a standby
+    /// follows itself.
+    pub(crate) fn expects(&self, others: &[Receiver]) -> (room::Places, Vec<Receiver>) {
+        let is_receiver = |it: &&ReceiverSeen| !it.user.is_empty();
+        let streaming = self.receivers.iter().filter(is_receiver);
+        let now = streaming.map(|it| Receiver {
+            user: it.user.clone(),
+            address: it.address,
+            slot: it.slot.clone(),
+        });
+        let source = Conninfo::parse(&self.conninfo).ok();
+        let own = source.as_ref().and_then(|it| it.get("user"));
+        // It is not known which slot the one that it follows would need.
+        let former = own.map(|user| Receiver {
+            user: user.to_owned(),
+            address: self.source.parse().ok(),
+            slot: None,
+        });
+        let to_come = match others {
+            [] => usize::from(former.is_some()),
+            others => others.len().saturating_sub(self.receivers.len()),
+        };
+        let slots = others.iter().filter_map(|it| it.slot.as_ref());
+        let places = room::Places {
+            senders: self.senders as usize,
+            sending: self.sending as usize,
+            slots: self.slots as usize,
+            slots_made: self.slots_made.len(),
+            to_come,
+            slots_to_come: slots.filter(|it| !self.slots_made.contains(it)).count(),
+        };
+        let receivers = match others {
+            [] => now.chain(former).collect(),
+            others => others.to_vec(),
+        };
+        (places, receivers)
+    }
 }
 
 /// What a server tells of itself as a text of JSON.
@@ -193,10 +211,10 @@ async fn told<T: DeserializeOwned>(
 /// What [`SEEN`] asks for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Seen {
-    senders: usize,
-    sending: usize,
-    slots: usize,
+pub(crate) struct Seen {
+    senders: u32,
+    sending: u32,
+    slots: u32,
     slots_made: Vec<String>,
     receivers: Vec<ReceiverSeen>,
     conninfo: String,
@@ -237,6 +255,17 @@ const MEMBERS: &str = "SELECT json_agg(json_build_array(member.rolname, role.rol
   FROM pg_roles AS member JOIN pg_roles AS role ON pg_has_role(member.oid, role.oid, 'MEMBER')
  WHERE member.rolreplication AND NOT member.rolsuper";
 
+/// A server whose source cannot be changed while it runs.
+fn version(session: &Session) -> Result<Option<Lack>> {
+    let reloads = session.version()?.reloads_source();
+    Ok((!reloads).then(|| Lack {
+        what: "PostgreSQL 12 must be restarted for another source: over SQL no standby of it is revoked or repointed"
+            .to_owned(),
+        mend: "upgrade to 13 or later, or run an agent on its host".to_owned(),
+        is_needed: true,
+    }))
+}
+
 async fn rights(call: &Call, session: &Session) -> Result<Vec<Lack>> {
     let rows = session.ask(call, "SELECT current_user").await?;
     let role = rows.first().and_then(|row| row.get(0)).unwrap_or_default();
@@ -264,24 +293,23 @@ async fn rights(call: &Call, session: &Session) -> Result<Vec<Lack>> {
     Ok(missing.map(lack).collect())
 }
 
-/// A standby whose source could not be changed without its password coming into the log.
+/// A standby whose source could not be changed without its password coming where it should not be.
 async fn secret(call: &Call, session: &Session) -> Result<Option<Lack>> {
-    let statement = format!("SELECT current_setting('primary_conninfo', true), {LOGS_NO_VALUES}");
-    let rows = match session.ask(call, &statement).await {
+    let statement = "SELECT current_setting('primary_conninfo', true)";
+    let rows = match session.ask(call, statement).await {
         Ok(rows) => rows,
         // Then `pg_monitor` is missing, which is said already.
         Err(ProviderError::PermissionDenied { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let Some(row) = rows.first() else {
-        return Ok(None);
-    };
-    let source = Conninfo::parse(row.get(0).unwrap_or_default());
-    let is_told = row.get(1) != Some("t");
+    let setting = rows.first().and_then(|row| row.get(0));
+    let source = Conninfo::parse(setting.unwrap_or_default());
     let has_secret = source.is_ok_and(|it| it.has_secret());
-    Ok((has_secret && is_told).then(|| Lack {
-        what: "primary_conninfo holds a password, which reparent and detach would write to the server's log".to_owned(),
-        mend: format!("{REMEDY}, and name that with passfile= in primary_conninfo"),
+    Ok(has_secret.then(|| Lack {
+        what: "primary_conninfo holds a password: Primacy neither takes its source away nor gives it another one, because \
+               that would copy the password to postgresql.auto.conf and to the server's log"
+            .to_owned(),
+        mend: NO_SECRET.to_owned(),
         is_needed: true,
     }))
 }

@@ -1,17 +1,21 @@
 //! The one statement that says what a session sees.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio_postgres::SimpleQueryRow;
 
 use super::conninfo::{Conninfo, DEFAULT_PORT};
 use super::session::Session as Connection;
+use super::weak;
 use crate::duty::{Replay, Session, SourceSeen};
 use crate::model::{Address, Lsn, Timeline, WalPosition};
 use crate::provider::{ProviderError, Reading, Result};
 
+// Until something comes a receiver shows its own beginning for both times of the last message.
 // `pg_stat_wal_receiver` hides a receiver that is connecting; `pg_stat_activity` shows it.
-const STATEMENT: &str = r"
+static STATEMENT: LazyLock<String> = LazyLock::new(|| WHOLE.replace("{weak}", weak::COLUMN));
+const WHOLE: &str = r"
 SELECT recovering,
        current_setting('primary_conninfo'),
        current_setting('restore_command'),
@@ -25,24 +29,17 @@ SELECT recovering,
        CASE WHEN NOT recovering THEN pg_walfile_name(pg_current_wal_insert_lsn()) END,
        r.status, r.conninfo, r.flushed_lsn, r.received_tli,
        (1000 * extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time))::bigint,
-       CASE WHEN NOT recovering THEN (
-           SELECT string_agg(whose || ': ' || setting, E'\n' ORDER BY whose) FROM (
-               SELECT concat_ws(' in ', CASE WHEN setrole <> 0 THEN 'role ' || quote_ident(pg_get_userbyid(setrole)) END,
-                                        'database ' || quote_ident(datname),
-                                        CASE WHEN setrole = 0 AND setdatabase = 0 THEN 'every role' END) AS whose,
-                      replace(setting, '=', ' = ') AS setting
-                 FROM pg_db_role_setting LEFT JOIN pg_database ON pg_database.oid = setdatabase,
-                      unnest(setconfig) AS setting
-                WHERE setting ~* '^synchronous_commit=(?!(on|true|yes|1|remote_apply)$)' LIMIT 20) AS weak) END,
+       CASE WHEN NOT recovering THEN {weak} END,
        CASE WHEN NOT recovering THEN (SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep') END,
        CASE WHEN recovering THEN
            (1000 * extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()))::bigint END,
-       (SELECT wait_event = 'RecoveryWalStream' FROM pg_stat_activity WHERE backend_type = 'startup')
+       (SELECT wait_event = 'RecoveryWalStream' FROM pg_stat_activity WHERE backend_type = 'startup'),
+       r.last_msg_send_time <> r.last_msg_receipt_time
   FROM (SELECT pg_is_in_recovery() AS recovering OFFSET 0) AS state
   LEFT JOIN pg_stat_wal_receiver AS r ON true";
 
 pub(super) async fn read(connection: &Connection) -> Result<Reading> {
-    let rows = connection.rows(STATEMENT).await?;
+    let rows = connection.rows(&STATEMENT).await?;
     let row = rows
         .first()
         .ok_or_else(|| ProviderError::Parse("no row".to_owned()))?;
@@ -101,10 +98,11 @@ fn understand(row: &SimpleQueryRow) -> Result<Reading> {
         source: source(text(1)),
         restores: !text(2).is_empty(),
         synchronous_standby_names: text(3).to_owned(),
-        commits_wait: matches!(text(4), "on" | "remote_apply"),
+        commits_wait: weak::waits(text(4)),
         read_only_default: text(5) == "on",
         receivers: receiver_processes.len(),
         streams: (text(11) == "streaming").then(|| (name(text(12)), silent)),
+        has_received: text(20) == "t",
         replay: match text(8) {
             "paused" => Replay::Paused,
             "pause requested" => Replay::Requested,
@@ -123,12 +121,9 @@ fn understand(row: &SimpleQueryRow) -> Result<Reading> {
         }),
         None => None,
     };
-    let mut weak_commits: Vec<String> = text(16).lines().map(str::to_owned).collect();
+    let mut weak_commits = weak::understand(row.get(16));
     if !in_recovery && !session.commits_wait {
-        weak_commits.push(format!(
-            "sessions without a setting of their own: synchronous_commit = {}",
-            text(4)
-        ));
+        weak_commits.push(weak::of_everybody(text(4)));
     }
     let position = session.position.lsn;
     let applied_age = row.get(18).and_then(|millis| millis.parse::<i64>().ok());

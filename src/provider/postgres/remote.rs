@@ -9,17 +9,20 @@ use tokio::time::sleep;
 use super::call::Call;
 use super::catalogue::Version;
 use super::connect;
+use super::copies;
 use super::failure::has_ended;
 use super::login::Login;
+use super::replicas::Others;
 use super::session::Session;
 use super::snapshot::Snapshot;
-use super::synchronous;
+use super::weak;
 use crate::clock;
 use crate::model::{
-    Address, InstanceFacts, Position, PositionOrder, ReplicaFacts, ReplicationStatus, SyncPolicy,
-    SyncState, Timestamp, WalPosition,
+    Address, CopyMark, Epoch, InstanceFacts, Position, PositionOrder, ReplicationStatus,
+    SyncPolicy, SyncState, Timestamp,
 };
 use crate::provider::operation::Epochs;
+use crate::provider::positions;
 use crate::provider::{
     Capabilities, DatabaseProvider, Extent, Gtid, Operation, Outcome, ProviderError, Result,
 };
@@ -31,9 +34,14 @@ pub(super) const AGAIN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Postgres {
     login: Login,
+    /// Whether which copy of its data an instance holds is asked for with every look.
+    marks: bool,
     pub(super) epochs: Epochs,
     known: Mutex<BTreeMap<Address, Known>>,
 }
+
+/// What it is, and who receives from it.
+type Look = (Snapshot, Others);
 
 /// What is kept of an instance between calls.
 #[derive(Debug, Default)]
@@ -42,6 +50,8 @@ struct Known {
     session: Option<Session>,
     /// When it was last seen to have applied everything.
     caught_up_at: Option<Timestamp>,
+    /// In which epoch a revocation had come so far that only its pause was left.
+    revoking: Option<Epoch>,
 }
 
 impl Postgres {
@@ -49,16 +59,29 @@ impl Postgres {
     pub fn new(login: Login) -> Postgres {
         Postgres {
             login,
+            marks: true,
             epochs: Epochs::default(),
             known: Mutex::default(),
         }
+    }
+
+    /// What its sessions are called.
+    pub(super) fn application_name(&self) -> &str {
+        &self.login.application_name
+    }
+
+    /// The same, where nobody needs to know which copy of its data an instance holds.
+    #[must_use]
+    pub fn without_marks(self) -> Postgres {
+        let marks = false;
+        Postgres { marks, ..self }
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<Address, Known>> {
         self.known.lock().expect("no holder of the sessions panics")
     }
 
-    fn take(&self, of: &Address) -> Option<Session> {
+    pub(super) fn take(&self, of: &Address) -> Option<Session> {
         let kept = self.known().get_mut(of)?.session.take();
         kept.filter(|session| !session.is_closed())
     }
@@ -75,9 +98,23 @@ impl Postgres {
         }
     }
 
+    /// Notes that of a revocation only the pause is left.
+    pub(super) fn note_revoking(&self, of: &Address, epoch: Epoch) {
+        self.of(of, |known| known.revoking = Some(epoch));
+    }
+
+    /// Whether a revocation in this epoch had come so far.
+    pub(super) fn was_revoking(&self, of: &Address, epoch: Epoch) -> bool {
+        let known = self.known();
+        known
+            .get(of)
+            .is_some_and(|known| known.revoking == Some(epoch))
+    }
+
     /// A session of its own.
     pub(super) async fn open(&self, call: &Call, of: &Address) -> Result<Session> {
-        connect::open(call, &self.login, of).await
+        // Apart, because it is large, rare, and a part of every call: what is kept for each instance would hold room for it.
+        Box::pin(connect::open(call, &self.login, of)).await
     }
 
     /// A session and what it sees, with which every call begins: a kept one that has ended unnoticed shows itself
@@ -97,18 +134,26 @@ impl Postgres {
     }
 
     /// The same as it is seen time after time, and who receives from it.
-    async fn looked(&self, call: &Call, of: &Address) -> Result<(Snapshot, Vec<ReplicaFacts>)> {
+    async fn looked(&self, call: &Call, of: &Address) -> Result<(Look, Option<CopyMark>)> {
+        let mut found = None;
         if let Some(kept) = self.take(of) {
             let look = Snapshot::look(&kept, call).await;
-            if let Some((kept, found)) = unless_ended(kept, look)? {
-                self.keep(of, kept);
-                return Ok(found);
-            }
+            found = unless_ended(kept, look)?;
         }
-        let session = self.open(call, of).await?;
-        let found = Snapshot::look(&session, call).await?;
+        let (session, look) = match found {
+            Some(found) => found,
+            None => {
+                let session = self.open(call, of).await?;
+                let look = Snapshot::look(&session, call).await?;
+                (session, look)
+            }
+        };
+        let copy = match self.marks {
+            true => copies::mark(&session, call).await?,
+            false => None,
+        };
         self.keep(of, session);
-        Ok(found)
+        Ok((look, copy))
     }
 
     fn note(&self, of: &Address, seen: &Snapshot) {
@@ -169,16 +214,6 @@ fn unless_ended<T>(kept: Session, read: Result<T>) -> Result<Option<(Session, T)
     }
 }
 
-fn sync_state(seen: &Snapshot) -> SyncState {
-    let text = &seen.synchronous_standby_names;
-    SyncState {
-        policy: synchronous::parse(text),
-        text: text.clone(),
-        commits_wait: matches!(seen.synchronous_commit.as_str(), "on" | "remote_apply"),
-        waiting: seen.waiting,
-    }
-}
-
 impl DatabaseProvider for Postgres {
     fn provider_name(&self) -> &'static str {
         "postgresql"
@@ -210,24 +245,27 @@ impl DatabaseProvider for Postgres {
     async fn discover(&self, of: &Address, within: Duration) -> Result<InstanceFacts> {
         let observed_at = clock::monotonic();
         let call = Call::begin("discover", within);
-        let (seen, replicas) = call.run(self.looked(&call, of)).await?;
+        let ((seen, others), copy) = call.run(self.looked(&call, of)).await?;
         self.note(of, &seen);
         let version = seen.version.split(' ').next().unwrap_or_default();
         Ok(InstanceFacts {
             address: of.clone(),
             own_port: seen.own_port,
             started: seen.started,
+            copy,
             system: seen.system,
             version: version.to_owned(),
             role: seen.role(),
             timeline: seen.timeline,
             status: seen.status(self.caught_up_for(of)),
             source: seen.source(),
-            replicas,
+            replicas: others.replicas,
+            unused_slots: others.unused_slots,
             read_only_default: seen.read_only_default,
-            sync: sync_state(&seen),
+            sync: weak::sync_state(&seen),
             can_be_rewound: seen.can_be_rewound,
             receiver_timeout: seen.receiver_timeout,
+            log: seen.log,
             observed_at,
         })
     }
@@ -241,18 +279,12 @@ impl DatabaseProvider for Postgres {
         }
     }
 
+    async fn probe_write(&self, of: &Address, within: Duration) -> Result<()> {
+        self.commit_something(of, within).await
+    }
+
     fn compare(&self, a: &Position, b: &Position) -> PositionOrder {
-        let (Position::Wal(a), Position::Wal(b)) = (a, b) else {
-            return PositionOrder::Incomparable;
-        };
-        if a.timeline != b.timeline {
-            return PositionOrder::Incomparable;
-        }
-        match a.lsn.cmp(&b.lsn) {
-            std::cmp::Ordering::Equal => PositionOrder::Equal,
-            std::cmp::Ordering::Greater => PositionOrder::Ahead,
-            std::cmp::Ordering::Less => PositionOrder::Behind,
-        }
+        positions::compare(a, b)
     }
 
     async fn wait_position(
@@ -276,7 +308,7 @@ impl DatabaseProvider for Postgres {
                     Extent::Received if seen.in_recovery => seen.received_at(),
                     Extent::Received | Extent::Applied => seen.applied_at(),
                 };
-                behind = is_behind(wanted, reached.as_ref())?;
+                behind = positions::is_behind(wanted, reached.as_ref())?;
                 Ok(behind == Some(0))
             })
             .await?;
@@ -301,7 +333,7 @@ impl DatabaseProvider for Postgres {
 
     async fn get_sync(&self, of: &Address, within: Duration) -> Result<SyncState> {
         let seen = self.read("get what commits wait for", of, within).await?;
-        Ok(sync_state(&seen))
+        Ok(weak::sync_state(&seen))
     }
 
     async fn set_read_only(&self, by: &Operation, of: &Address, on: bool) -> Result<()> {
@@ -347,48 +379,8 @@ impl DatabaseProvider for Postgres {
     async fn set_sync(&self, by: &Operation, of: &Address, policy: &SyncPolicy) -> Result<()> {
         self.change_sync(by, of, policy).await
     }
-}
 
-/// How many bytes are missing, 0 if none; none if its timeline cannot be seen. One on an older timeline has all of it to
-/// come. Errors: `Diverged` on a younger one, because over SQL its history cannot be read.
-fn is_behind(wanted: WalPosition, reached: Option<&Position>) -> Result<Option<u64>> {
-    let Some(Position::Wal(reached)) = reached else {
-        return Ok(None);
-    };
-    if reached.timeline > wanted.timeline {
-        return Err(ProviderError::Diverged {
-            found: reached.timeline,
-            wanted,
-        });
-    }
-    let missing = wanted.lsn.0.saturating_sub(reached.lsn.0);
-    Ok(Some(match reached.timeline == wanted.timeline {
-        true => missing,
-        // It could be past the place where the timelines part.
-        false => missing.max(1),
-    }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Lsn, Timeline};
-
-    #[test]
-    fn a_position_on_another_timeline_is_not_reached() {
-        let at = |timeline, lsn| WalPosition {
-            timeline: Timeline(timeline),
-            lsn: Lsn(lsn),
-        };
-        let check = |reached, expected| {
-            let found = is_behind(at(2, 100), Some(&Position::Wal(reached)));
-            assert_eq!(found.ok(), expected, "{reached}");
-        };
-        check(at(2, 100), Some(Some(0)));
-        check(at(2, 99), Some(Some(1)));
-        check(at(1, 200), Some(Some(1)));
-        check(at(1, 10), Some(Some(90)));
-        check(at(3, 200), None);
-        assert_eq!(is_behind(at(2, 100), None).unwrap(), None);
+    async fn prove_sync(&self, of: &Address, policy: &SyncPolicy, within: Duration) -> Result<()> {
+        self.acknowledge(of, policy, within).await
     }
 }

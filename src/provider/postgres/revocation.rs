@@ -4,7 +4,7 @@
 //! process does not read it, and the receiver streams and acknowledges on; and one that is just connecting is not shown in
 //! `pg_stat_wal_receiver`. So the order is: written; seen in a session that began afterwards, when the startup process had
 //! its signal; every receiver ended; replay paused, which the startup process confirms only after it has read the file;
-//! and no receiver's process left then.
+//! and no receiver's process left then. What an earlier try of the same epoch has made is read and left as it is.
 
 use tokio::time::sleep;
 
@@ -38,12 +38,14 @@ impl Postgres {
                 true => seen.conninfo.clone(),
                 false => source.detached(),
             };
-            if wanted != seen.conninfo {
+            match wanted == seen.conninfo {
+                // An earlier try wrote it, and whatever becomes of this one, something was changed.
+                true => call.changes(),
                 // Whether its answer is lost or not, what counts is seen next.
-                match write_source(&call, &session, &wanted).await {
+                false => match write_source(&call, &session, &wanted).await {
                     Err(error) if !error.outcome_unknown() => return Err(error),
                     Ok(()) | Err(_) => {}
-                }
+                },
             }
             drop(session);
             let session = self.open(&call, of).await?;
@@ -53,6 +55,11 @@ impl Postgres {
                     Ok(seen.conninfo == wanted)
                 })
                 .await?;
+            let was_revoking = self.was_revoking(of, by.epoch);
+            if was_revoking && is_revoked(&call, &session, &seen).await? {
+                self.keep(of, session);
+                return Ok(seen.received_at());
+            }
             // While it is paused, the startup process ends no receiver.
             if seen.pause != "not paused" {
                 ask(&call, &session, "SELECT pg_wal_replay_resume()", RESUME).await?;
@@ -65,6 +72,7 @@ impl Postgres {
                         .to_owned(),
                 ));
             }
+            self.note_revoking(of, by.epoch);
             ask(&call, &session, "SELECT pg_wal_replay_pause()", PAUSE).await?;
             let is_paused = |seen: &Snapshot| {
                 must_be_standby(seen)?;
@@ -83,6 +91,22 @@ impl Postgres {
         })
         .await
     }
+}
+
+/// Whether all of it is so already, after an earlier try of the same epoch that had come as far as the pause: paused, where the
+/// startup process begins no receiver, and none is there; and where its WAL ends can be told. `seen` is of a session that
+/// began after the source was taken away.
+async fn is_revoked(call: &Call, session: &Session, seen: &Snapshot) -> Result<bool> {
+    if seen.pause != "paused" || !is_exact(call, session).await? {
+        return Ok(false);
+    }
+    let receivers = "SELECT FROM pg_stat_activity WHERE backend_type = 'walreceiver'";
+    if !session.ask(call, receivers).await?.is_empty() {
+        return Ok(false);
+    }
+    // It was paused before the receivers were looked for, and is so still.
+    let now = Snapshot::read(session, call).await?;
+    Ok(now.pause == "paused" && now.conninfo == seen.conninfo && now.received == seen.received)
 }
 
 async fn ask(call: &Call, session: &Session, statement: &str, right: &str) -> Result<()> {

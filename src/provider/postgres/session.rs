@@ -18,6 +18,7 @@ use super::call::Call;
 use super::catalogue::Version;
 use super::failure::failure;
 use super::local::Endpoint;
+use crate::model::CopyMark;
 use crate::provider::{Phase, Result};
 
 /// A session. Dropping it ends it.
@@ -34,6 +35,8 @@ pub struct Session {
     /// What is looked at, prepared.
     look: OnceLock<Statement>,
     looks: AtomicU64,
+    /// Which copy of its data the server holds, once that was asked.
+    pub(super) copy: OnceLock<CopyMark>,
     _driver: JoinSet<()>,
 }
 
@@ -89,6 +92,7 @@ impl Session {
             limit: AtomicU64::new(0),
             look: OnceLock::new(),
             looks: AtomicU64::new(0),
+            copy: OnceLock::new(),
             _driver: driver,
         }
     }
@@ -153,8 +157,9 @@ impl Session {
                 row
             }
         };
+        let row = row.map_err(failed)?;
         self.looks.fetch_add(1, Ordering::SeqCst);
-        row.map_err(failed)
+        Ok(row)
     }
 
     /// Has every statement from now on end after so many milliseconds.
@@ -164,6 +169,11 @@ impl Session {
         self.client.simple_query(&limit).await?;
         self.limit.store(millis, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// How many looks it has served; one that failed is none.
+    pub(super) fn looks(&self) -> u64 {
+        self.looks.load(Ordering::SeqCst)
     }
 
     /// Cancelled once the server or the network has ended it; none before a second look has shown that it lasts.

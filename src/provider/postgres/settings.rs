@@ -35,39 +35,6 @@ pub(super) async fn write(call: &Call, session: &Session, name: &str, value: &st
     Ok(())
 }
 
-/// Writes a setting that holds a password. PostgreSQL writes the new value of every setting that a reload changes to its
-/// log, and no session can keep it from that.
-/// Errors: as [`write`]; `Precondition` unless the server's log is configured to hold nothing of the kind.
-pub(super) async fn write_secret(
-    call: &Call,
-    session: &Session,
-    name: &str,
-    value: &str,
-) -> Result<()> {
-    let rows = session
-        .ask(call, &format!("SELECT {LOGS_NO_VALUES}"))
-        .await?;
-    if rows.first().and_then(|row| row.get(0)) != Some("t") {
-        return Err(ProviderError::Precondition(format!(
-            "{name} holds a password, which a change would write to the server's log; {REMEDY}"
-        )));
-    }
-    let written = write(call, session, name, value).await;
-    written.map_err(|error| match error {
-        ProviderError::Server { sqlstate, .. } => ProviderError::Server {
-            sqlstate,
-            message: format!("{name} cannot be set, in words that may hold a password"),
-        },
-        other => other,
-    })
-}
-
-/// Whether the server itself, not only our session, logs no change of a setting and no statement.
-pub(super) const LOGS_NO_VALUES: &str = "EXISTS (SELECT FROM pg_settings WHERE name = 'log_min_messages' \
-     AND setting IN ('fatal', 'panic') AND source IN ('default', 'configuration file', 'command line'))";
-/// What to do where it does.
-pub(super) const REMEDY: &str = "move the password to a passfile on its host";
-
 async fn may_write(call: &Call, session: &Session, name: &str) -> Result<()> {
     let needed = || ProviderError::PermissionDenied {
         needs: match session.version().is_ok_and(|it| it.grants_settings()) {

@@ -5,10 +5,13 @@ use std::time::Duration;
 use super::call::Call;
 use super::catalogue::Version;
 use super::conninfo::Conninfo;
+use super::lag;
+use super::log_ends;
+use super::replicas::{self, Others};
 use super::session::Session;
-use super::{lag, replicas};
+use super::weak;
 use crate::model::{
-    Address, Lsn, Position, ReplicaFacts, ReplicationStatus, Role, SourceFacts, SystemIdentifier,
+    Address, LogEnds, Lsn, Position, ReplicationStatus, Role, SourceFacts, SystemIdentifier,
     Timeline, WalPosition,
 };
 use crate::provider::{ProviderError, Result};
@@ -44,7 +47,9 @@ SELECT state.recovering::text,
        (SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep')::text,
        current_setting('server_version'),
        (SELECT wait_event = '{waits_for_wal}' FROM pg_stat_activity WHERE backend_type = 'startup')::text,
-       (1000000 * extract(epoch FROM pg_postmaster_start_time()))::bigint::text{replicas}
+       (1000000 * extract(epoch FROM pg_postmaster_start_time()))::bigint::text,
+       CASE WHEN NOT state.recovering THEN concat_ws(' ', pg_current_wal_flush_lsn(), pg_current_wal_insert_lsn(), current_setting('wal_block_size'), pg_size_bytes(current_setting('wal_segment_size'))) END,
+       CASE WHEN NOT state.recovering AND current_setting('synchronous_standby_names') <> '' THEN {weak} END{replicas}
   FROM (SELECT pg_is_in_recovery() AS recovering OFFSET 0) AS state
   LEFT JOIN pg_stat_wal_receiver AS r ON true
  CROSS JOIN LATERAL (
@@ -53,12 +58,13 @@ SELECT state.recovering::text,
               4294967296 / size AS in_file
          FROM (SELECT pg_size_bytes(current_setting('wal_segment_size')) AS size) AS sizes) AS segment";
 
-/// The column in which a look has who receives from it.
-const REPLICAS: usize = 26;
+/// The columns in which a look has who receives from it, and which slots nobody uses.
+const REPLICAS: usize = 28;
+const SLOTS: usize = 29;
 
 /// What an instance is at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Snapshot {
+pub(crate) struct Snapshot {
     pub in_recovery: bool,
     pub system: SystemIdentifier,
     pub own_port: u16,
@@ -86,11 +92,15 @@ pub(super) struct Snapshot {
     pub version: String,
     /// Whether its startup process has replayed every whole record and waits for more.
     pub waits_for_wal: bool,
+    /// On a primary.
+    pub log: Option<LogEnds>,
+    /// Whose commits do not wait although standbys are named, each with the setting.
+    pub weak: Vec<String>,
 }
 
 /// A row of `pg_stat_wal_receiver`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ReceiverSeen {
+pub(crate) struct ReceiverSeen {
     pub status: String,
     pub source: Address,
     pub conninfo: String,
@@ -99,21 +109,28 @@ pub(super) struct ReceiverSeen {
 
 impl Snapshot {
     /// Asks. Errors: what a session can give.
-    pub async fn read(session: &Session, call: &Call) -> Result<Snapshot> {
+    pub(super) async fn read(session: &Session, call: &Call) -> Result<Snapshot> {
         let statement = statement(session.version()?, "");
-        let rows = session.ask(call, &statement).await?;
+        let rows = match session.ask(call, &statement).await {
+            Err(error) if recovery_ended(&error) => session.ask(call, &statement).await?,
+            rows => rows?,
+        };
         let row = rows.first().ok_or_else(no_row)?;
         understand(|column| row.get(column))
     }
 
     /// Asks what is asked time after time: the same, and who receives from it. Errors: what a session can give.
-    pub async fn look(session: &Session, call: &Call) -> Result<(Snapshot, Vec<ReplicaFacts>)> {
+    pub(super) async fn look(session: &Session, call: &Call) -> Result<(Snapshot, Others)> {
         let version = session.version()?;
-        let statement = || statement(version, &format!(",\n       {}", replicas::COLUMN));
-        let row = session.look(call, statement).await?.ok_or_else(no_row)?;
+        let statement = || statement(version, &format!(",\n       {}", replicas::COLUMNS));
+        let row = match session.look(call, statement).await {
+            Err(error) if recovery_ended(&error) => session.look(call, statement).await?,
+            row => row?,
+        };
+        let row = row.ok_or_else(no_row)?;
         let text = |column| row.try_get::<_, Option<&str>>(column).ok().flatten();
-        let replicas = replicas::understand(text(REPLICAS))?;
-        Ok((understand(text)?, replicas))
+        let others = replicas::understand(text(REPLICAS), text(SLOTS))?;
+        Ok((understand(text)?, others))
     }
 
     pub fn role(&self) -> Role {
@@ -203,6 +220,11 @@ impl Snapshot {
     }
 }
 
+/// Whether recovery ended between two of the columns: some of its functions refuse then, and what it is now is read again.
+fn recovery_ended(error: &ProviderError) -> bool {
+    matches!(error, ProviderError::Server { sqlstate, .. } if sqlstate == "55000")
+}
+
 fn no_row() -> ProviderError {
     ProviderError::Parse("no row".to_owned())
 }
@@ -212,11 +234,12 @@ fn statement(version: Version, replicas: &str) -> String {
         .replace("{pause_state}", version.pause_state())
         .replace("{flushed}", version.flushed_column())
         .replace("{waits_for_wal}", version.waits_for_wal())
+        .replace("{weak}", weak::COLUMN)
         .replace("{replicas}", replicas)
 }
 
 /// `column` has the text of a column; none if it is null.
-fn understand<'a>(column: impl Fn(usize) -> Option<&'a str>) -> Result<Snapshot> {
+pub(crate) fn understand<'a>(column: impl Fn(usize) -> Option<&'a str>) -> Result<Snapshot> {
     let text = |at: usize| column(at).unwrap_or_default();
     let odd = |what: &str| ProviderError::Parse(format!("{what} of an instance"));
     let lsn = |at: usize| match column(at) {
@@ -265,6 +288,11 @@ fn understand<'a>(column: impl Fn(usize) -> Option<&'a str>) -> Result<Snapshot>
         waiting: text(22).parse().unwrap_or_default(),
         version: text(23).to_owned(),
         waits_for_wal: text(24) == "true",
+        log: match column(26) {
+            None | Some("") => None,
+            Some(text) => Some(log_ends::understand(text).ok_or_else(|| odd("log"))?),
+        },
+        weak: weak::understand(column(27)),
     })
 }
 
@@ -308,6 +336,8 @@ pub(super) mod example {
             waiting: 0,
             version: "15.18".to_owned(),
             waits_for_wal: false,
+            log: None,
+            weak: vec![],
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `primary_conninfo` is changed in host and port and in nothing else. PostgreSQL hands the change to the startup process,
 //! which ends the receiver and begins another; while replay is paused it does neither, so that a change would look like one
-//! and be none. One that holds a password is changed only where that comes into no log.
+//! and be none. One that holds a password is never changed.
 
 use super::call::Call;
 use super::catalogue::Version;
@@ -10,7 +10,7 @@ use super::conninfo::Conninfo;
 use super::remote::Postgres;
 use super::roles::must_be_standby;
 use super::session::Session;
-use super::settings::{literal, needs, write, write_secret};
+use super::settings::{literal, needs, write};
 use super::snapshot::Snapshot;
 use crate::model::{Address, Role};
 use crate::provider::{Operation, ProviderError, Result};
@@ -154,13 +154,21 @@ impl Postgres {
     }
 }
 
-/// Writes `primary_conninfo` and has the server read it. Errors: as [`write_secret`] if it holds a password.
+/// Writes `primary_conninfo` and has the server read it. Errors: `Precondition` if it holds a password, before anything is
+/// written: `ALTER SYSTEM` would put it into `postgresql.auto.conf`, which copies take with them, and PostgreSQL writes each
+/// setting that a reload changes to its log, from which no session can keep it.
 pub(super) async fn write_source(call: &Call, session: &Session, wanted: &str) -> Result<()> {
     match Conninfo::parse(wanted).is_ok_and(|it| !it.has_secret()) {
         true => write(call, session, SOURCE, wanted).await,
-        false => write_secret(call, session, SOURCE, wanted).await,
+        false => Err(ProviderError::Precondition(format!(
+            "{SOURCE} holds a password, which a change would copy to postgresql.auto.conf and to the server's log; {NO_SECRET}"
+        ))),
     }
 }
+
+/// What to do where a password stands in `primary_conninfo`.
+pub(super) const NO_SECRET: &str =
+    "move it to a passfile on its host, and name that there with passfile=";
 
 /// What is in force and can be changed now. Errors: `WrongRole`, `AgentRequired`, `Precondition`, `Parse`.
 fn changeable(session: &Session, seen: &Snapshot) -> Result<Conninfo> {

@@ -55,7 +55,7 @@ SELECT (SELECT system_identifier FROM pg_control_system()),
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int::text END,
        (SELECT concat(sender_host, ':', sender_port) FROM pg_stat_wal_receiver WHERE status = 'streaming'),
        current_setting('is_superuser') = 'on',
-       (SELECT count(*) FROM pg_stat_progress_basebackup)";
+       (SELECT count(*) FROM pg_stat_replication WHERE state = 'backup')";
 const CLIENTS: &str = "SELECT concat(application_name, ' at ', coalesce(host(client_addr), 'this host'), ', ', state) \
     FROM pg_stat_replication ORDER BY 1";
 const SLOTS: &str = "SELECT concat(slot_name, ' (', slot_type, ')') FROM pg_replication_slots \

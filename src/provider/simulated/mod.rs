@@ -3,6 +3,7 @@
 //! It keeps WAL as a number, timelines as they fork, and time as it is told. The simulator can drive it, and the
 //! conformance suite holds it and PostgreSQL to one table, so that what is shown on the model is true of the other.
 
+mod checks;
 mod world;
 
 use std::sync::{Mutex, MutexGuard};
@@ -11,11 +12,13 @@ use std::time::Duration;
 use super::operation::Epochs;
 use super::{
     Capabilities, DatabaseProvider, Extent, Gtid, Operation, Outcome, Phase, ProviderError, Result,
+    positions,
 };
 use crate::model::{
     Address, InstanceFacts, Position, PositionOrder, ReplicationStatus, Role, SyncPolicy,
     SyncState, WalPosition,
 };
+use checks::{answers, changeable, standby_alone};
 use world::{Instance, State, World};
 
 pub use world::Written;
@@ -107,45 +110,6 @@ impl Simulated {
     }
 }
 
-fn answers<'a>(
-    world: &'a World,
-    operation: &'static str,
-    of: &Address,
-    within: Duration,
-) -> Result<&'a Instance> {
-    let instance = world.instances.get(of);
-    match instance.map(|it| it.state) {
-        Some(State::Runs) => Ok(instance.expect("it was there")),
-        Some(State::Frozen) => Err(ProviderError::Timeout {
-            operation,
-            within,
-            phase: Phase::Startup,
-            outcome: Outcome::NotApplied,
-        }),
-        Some(State::Dead) | None => Err(ProviderError::Unreachable {
-            phase: Phase::Tcp,
-            source: "nobody is there".into(),
-        }),
-    }
-}
-
-fn standby_alone(_: &World, instance: &Instance) -> Result<()> {
-    match instance.role() {
-        Role::Standby | Role::Detached => Ok(()),
-        found @ Role::Primary => Err(ProviderError::WrongRole { found }),
-    }
-}
-
-fn changeable(world: &World, instance: &Instance) -> Result<()> {
-    standby_alone(world, instance)?;
-    match instance.is_paused && instance.role() == Role::Standby {
-        true => Err(ProviderError::Precondition(
-            "its replay is paused; start replication first".to_owned(),
-        )),
-        false => Ok(()),
-    }
-}
-
 fn unsupported<T>(operation: &'static str) -> Result<T> {
     Err(ProviderError::Unsupported {
         operation,
@@ -215,17 +179,15 @@ impl DatabaseProvider for Simulated {
         std::future::pending().await
     }
 
+    async fn probe_write(&self, of: &Address, within: Duration) -> Result<()> {
+        self.read("commit something", of, within, |_, it| match it.role() {
+            Role::Primary => Ok(()),
+            found @ (Role::Standby | Role::Detached) => Err(ProviderError::WrongRole { found }),
+        })
+    }
+
     fn compare(&self, a: &Position, b: &Position) -> PositionOrder {
-        match (a, b) {
-            (Position::Wal(a), Position::Wal(b)) if a.timeline == b.timeline => {
-                match a.lsn.cmp(&b.lsn) {
-                    std::cmp::Ordering::Less => PositionOrder::Behind,
-                    std::cmp::Ordering::Equal => PositionOrder::Equal,
-                    std::cmp::Ordering::Greater => PositionOrder::Ahead,
-                }
-            }
-            _ => PositionOrder::Incomparable,
-        }
+        positions::compare(a, b)
     }
 
     async fn wait_position(
@@ -374,5 +336,27 @@ impl DatabaseProvider for Simulated {
         }
         let change = |world: &mut World| world.at(of).sync = policy.clone();
         self.change("set what commits wait for", by, of, |_, _| Ok(()), change)
+    }
+
+    async fn prove_sync(&self, of: &Address, policy: &SyncPolicy, within: Duration) -> Result<()> {
+        let operation = "prove what commits wait for";
+        self.read(operation, of, within, |world, it| {
+            if it.role() != Role::Primary {
+                return Err(ProviderError::WrongRole { found: it.role() });
+            }
+            if it.sync != *policy {
+                let why = "another policy is in force".to_owned();
+                return Err(ProviderError::Precondition(why));
+            }
+            match world.is_acknowledged(of) {
+                true => Ok(()),
+                false => Err(ProviderError::Timeout {
+                    operation,
+                    within,
+                    phase: Phase::Query,
+                    outcome: Outcome::NotApplied,
+                }),
+            }
+        })
     }
 }

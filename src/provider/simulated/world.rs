@@ -90,6 +90,7 @@ impl Instance {
                 SyncPolicy::Async | SyncPolicy::SemiSync { .. } => String::new(),
             },
             commits_wait: true,
+            weak: vec![],
             waiting: self.waiting,
         }
     }
@@ -239,7 +240,7 @@ impl World {
     }
 
     /// Whether the standbys have all that the policy at `at` asks for.
-    fn is_acknowledged(&self, at: &Address) -> bool {
+    pub fn is_acknowledged(&self, at: &Address) -> bool {
         let there = |name: &String| self.replicas(at).any(|it| it.application_name == *name);
         let (n, found) = match &self.instances[at].sync {
             SyncPolicy::Async | SyncPolicy::SemiSync { .. } => return true,
@@ -299,6 +300,7 @@ impl World {
             own_port: address.port,
             // One address, one server.
             started: u64::from(address.port),
+            copy: None,
             system: it.system,
             version: "1".to_owned(),
             role: it.role(),
@@ -311,10 +313,12 @@ impl World {
                 slot: Some(it.application_name.clone()),
             }),
             replicas: self.replicas(address).map(replica).collect(),
+            unused_slots: vec![],
             read_only_default: it.is_read_only,
             sync: it.sync_state(),
             can_be_rewound: true,
             receiver_timeout: Some(HEARD_WITHIN),
+            log: None,
             observed_at: self.now,
         }
     }

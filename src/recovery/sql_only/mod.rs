@@ -8,9 +8,13 @@
 //!
 //! It must never choose another candidate while one that was told to promote may still become the primary.
 
+pub mod copies;
 pub mod evidence;
+pub mod feeding;
 pub mod next;
+pub mod promotion;
 pub mod proof;
+pub mod reach;
 pub mod reason;
 pub mod rule;
 pub mod step;
@@ -23,7 +27,7 @@ pub use evidence::SqlEvidence;
 pub use next::SqlNext;
 pub use proof::SqlProof;
 pub use reason::SqlReason;
-pub use rule::rule_of;
+pub use rule::{names_of_nobody, rule_of};
 pub use step::{SqlAction, SqlStep};
 
 use super::Rejection;
@@ -136,7 +140,7 @@ impl SqlHandover {
                     serves,
                 },
             ) => {
-                let position = proof::check(cluster, &ends, candidate, proof)?;
+                let position = proof::check(cluster, self.from.as_ref(), &ends, candidate, proof)?;
                 let can_follow =
                     |at: WalPosition| at.timeline == position.timeline && at <= position;
                 let others = ends.into_iter().filter(|(id, _)| id != candidate);

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::feeding::{follows, is_cascade};
 use super::proof::{self, SqlProof};
 use super::rule::sync_of;
-use super::{SqlAction, SqlEvidence, SqlHandover, SqlPhase, SqlReason, SqlStep, rule_of};
+use super::{SqlAction, SqlEvidence, SqlHandover, SqlPhase, SqlReason, SqlStep, reach, rule_of};
 use crate::broken;
 use crate::model::sql_only::end_of;
 use crate::model::{
@@ -26,15 +27,6 @@ pub enum SqlNext {
     GiveUp(SqlReason),
 }
 
-/// Whether an instance is fed by another standby, as far as is seen: it goes where that goes.
-pub fn is_cascade(cluster: &SqlCluster, facts: &InstanceFacts) -> bool {
-    let source = facts.source.as_ref();
-    let feeder = source.and_then(|source| cluster.at(&source.address));
-    feeder.is_some_and(|feeder| {
-        cluster.primary.as_ref() != Some(feeder) && !cluster.suspects.contains(feeder)
-    })
-}
-
 /// Whether a majority of peers finds nobody there.
 pub fn is_dead(instance: &InstanceId, view: &SqlView) -> bool {
     match broken!(SqlMajority) {
@@ -47,7 +39,7 @@ impl SqlHandover {
     /// What to do now.
     pub fn next(&self, cluster: &SqlCluster, order: Order, view: &SqlView) -> SqlNext {
         match &self.phase {
-            SqlPhase::Quieting { end } => self.quieting(*end, order, view),
+            SqlPhase::Quieting { end } => self.quieting(cluster, *end, order, view),
             SqlPhase::Revoking { ends } => self.revoking(cluster, order, ends, view),
             SqlPhase::Promoting {
                 candidate,
@@ -60,10 +52,21 @@ impl SqlHandover {
         }
     }
 
-    fn quieting(&self, end: Option<WalPosition>, order: Order, view: &SqlView) -> SqlNext {
+    fn quieting(
+        &self,
+        cluster: &SqlCluster,
+        end: Option<WalPosition>,
+        order: Order,
+        view: &SqlView,
+    ) -> SqlNext {
         let (Some(from), Some(named)) = (&self.from, &self.named) else {
             return SqlNext::GiveUp(SqlReason::NobodyReachable);
         };
+        // Before anybody is asked to refuse writes, and again before all others lose their source.
+        let reason = reach::why_unprovable(cluster, self.whom(), view);
+        if let Some(reason) = reason.filter(|_| !broken!(SqlReach)) {
+            return SqlNext::GiveUp(reason);
+        }
         let (instance, action) = match end {
             None => (from, SqlAction::Quiet),
             Some(to) => {
@@ -150,7 +153,7 @@ impl SqlHandover {
             let revoke = |id: &InstanceId| step(id, order, SqlAction::Revoke);
             return SqlNext::Run(to_ask.into_iter().map(revoke).collect());
         }
-        match proof::elect(cluster, self.named.as_ref(), ends, view) {
+        match proof::elect(cluster, self.whom(), ends, view) {
             Ok((candidate, proof)) => match self.undecided(cluster, Some(&candidate), view) {
                 Some(instance) => SqlNext::Wait(SqlReason::Undecided { instance }),
                 None => elected(cluster, candidate, proof, view),
@@ -162,6 +165,11 @@ impl SqlHandover {
                 SqlNext::Wait(why.unwrap_or(reason))
             }
         }
+    }
+
+    /// Who was asked for, and who was the primary.
+    fn whom(&self) -> (Option<&InstanceId>, Option<&InstanceId>) {
+        (self.named.as_ref(), self.from.as_ref())
     }
 
     /// Where the old primary answers, if it was asked to be quiet.
@@ -179,7 +187,8 @@ impl SqlHandover {
         let voters = cluster.rule.voters();
         cluster.members.keys().filter(move |id| {
             let is_target = |facts: &InstanceFacts| {
-                facts.role.is_in_recovery() && (voters.contains(*id) || !is_cascade(cluster, facts))
+                let counts = voters.contains(*id) || self.from.as_ref() == Some(*id);
+                facts.role.is_in_recovery() && (counts || !is_cascade(cluster, facts))
             };
             view.fresh(id).is_some_and(is_target)
         })
@@ -217,7 +226,7 @@ impl SqlHandover {
         if let Some(instance) = self.undecided(cluster, Some(candidate), view) {
             return SqlNext::Wait(SqlReason::Undecided { instance });
         }
-        let voters = cluster.rule.voters();
+        let voters = proof::electors(cluster, self.from.as_ref());
         let seen = |id: &&InstanceId| {
             let is_revoked = |it: &InstanceFacts| {
                 proof::has_no_source(it) && it.status.receiver_silent_for_ms.is_none()
@@ -288,19 +297,6 @@ pub fn failed(instance: &InstanceId, order: Order, view: &SqlView) -> Option<Sql
     })
 }
 
-/// Whether a standby receives from the member `source`.
-pub fn follows(cluster: &SqlCluster, facts: &InstanceFacts, source: &InstanceId) -> bool {
-    let at = facts.source.as_ref().map(|it| &it.address);
-    facts.role == Role::Standby
-        && facts.status.io_thread_running
-        && at.is_some_and(|at| {
-            cluster
-                .members
-                .get(source)
-                .is_some_and(|it| it.address == *at)
-        })
-}
-
 fn repointing(
     cluster: &SqlCluster,
     order: Order,
@@ -320,7 +316,7 @@ fn repointing(
     for id in pending {
         if view
             .fresh(id)
-            .is_some_and(|it| follows(cluster, it, primary))
+            .is_some_and(|it| follows(cluster, view, it, primary))
         {
             let instance = id.clone();
             return SqlNext::Record(SqlEvidence::Following { instance });

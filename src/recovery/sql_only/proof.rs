@@ -4,15 +4,22 @@
 //! *seen* to receive nothing. And numbers of timelines were chosen by the servers themselves, so that two of them may mean
 //! two histories: only positions on the recorded timeline are compared, anything else is incomparable and not promoted.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::SqlReason;
+use super::{SqlReason, copies};
 use crate::broken;
 use crate::model::sql_only::end_of;
-use crate::model::{InstanceFacts, InstanceId, Role, SqlCluster, SqlView, SyncRule, WalPosition};
+use crate::model::{
+    InstanceFacts, InstanceId, Lsn, Position, Role, SqlCluster, SqlView, SyncRule, WalPosition,
+};
 use crate::recovery::Rejection;
+
+/// Writes wait until whoever is promoted has applied all that it has; so many bytes more of that weigh more than whether
+/// commits wait for it.
+const MUCH_TO_APPLY: u64 = 16 << 20;
 
 /// Why a candidate may be promoted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,19 +81,33 @@ pub fn is_revoked(facts: &InstanceFacts, at: WalPosition) -> bool {
         && end_of(facts) == Some(at)
 }
 
+/// V of R + W + 1 > N: the voters of the rule, and the primary of before, which is one of those who hold each acknowledged
+/// commit. It counts like any other if it is a standby now, and its copy is still the one that served.
+pub fn electors(cluster: &SqlCluster, from: Option<&InstanceId>) -> BTreeSet<InstanceId> {
+    let is_recorded = |id: &&InstanceId| cluster.copies.contains_key(*id);
+    let from = from.filter(is_recorded);
+    let voters = cluster.rule.voters().into_iter();
+    match &cluster.rule {
+        SyncRule::Any { .. } => voters.chain(from.cloned()).collect(),
+        SyncRule::Async | SyncRule::Unclear { .. } => BTreeSet::new(),
+    }
+}
+
 /// Those of the revoked that can be compared.
 fn comparable(cluster: &SqlCluster, ends: &Ends) -> BTreeMap<InstanceId, WalPosition> {
     let on_it = |at: &WalPosition| at.timeline == cluster.lineage.current;
     let known = ends
         .iter()
         .filter_map(|(id, at)| Some((id.clone(), (*at)?)));
-    known.filter(|(_, at)| on_it(at)).collect()
+    known
+        .filter(|(id, at)| on_it(at) && copies::may_count(cluster, id))
+        .collect()
 }
 
 /// Chooses a candidate from those that are seen to be revoked still, or says what is missing.
 pub fn elect(
     cluster: &SqlCluster,
-    named: Option<&InstanceId>,
+    (named, from): (Option<&InstanceId>, Option<&InstanceId>),
     ends: &Ends,
     view: &SqlView,
 ) -> Result<(InstanceId, SqlProof), SqlReason> {
@@ -101,12 +122,13 @@ pub fn elect(
     } else {
         counted.retain(|id, at| view.fresh(id).is_some_and(|facts| is_revoked(facts, *at)));
     }
-    let voters = cluster.rule.voters();
+    counted.retain(|id, _| copies::why_not(cluster, id, view).is_none());
+    let voters = electors(cluster, from);
     let in_r: BTreeSet<_> = counted.keys().filter(|id| voters.contains(*id)).collect();
     let not_proven = |needed| SqlReason::NotProven {
         counted: in_r.len(),
         needed,
-        missing: missing(cluster, ends, &counted),
+        missing: missing(cluster, &voters, ends, &counted, view),
     };
     let needed = needed(&cluster.rule).ok_or_else(|| SqlReason::RuleUnclear {
         why: unclear(&cluster.rule),
@@ -116,11 +138,15 @@ pub fn elect(
     }
     let rank = |(id, at): &(&InstanceId, &WalPosition)| {
         let is_named = named == Some(*id);
+        let applied = view.fresh(id).and_then(applied).unwrap_or_default();
+        let to_apply = at.lsn.0.saturating_sub(applied.0);
         (
             **at,
             is_named,
+            Reverse(to_apply / MUCH_TO_APPLY),
             voters.contains(*id),
-            std::cmp::Reverse((*id).clone()),
+            applied,
+            Reverse((*id).clone()),
         )
     };
     let best = match broken!(SqlBestCandidate) {
@@ -147,6 +173,14 @@ pub fn elect(
     Ok((candidate, proof))
 }
 
+/// Up to where it has applied.
+fn applied(facts: &InstanceFacts) -> Option<Lsn> {
+    match &facts.status.applied {
+        Some(Position::Wal(at)) => Some(at.lsn),
+        _ => None,
+    }
+}
+
 /// Why nothing can be proven; empty if it can.
 pub fn unclear(rule: &SyncRule) -> String {
     match rule {
@@ -161,10 +195,11 @@ pub fn unclear(rule: &SyncRule) -> String {
 
 fn missing(
     cluster: &SqlCluster,
+    voters: &BTreeSet<InstanceId>,
     ends: &Ends,
     counted: &BTreeMap<InstanceId, WalPosition>,
+    view: &SqlView,
 ) -> Vec<(InstanceId, String)> {
-    let voters = cluster.rule.voters();
     let asked = |id: &&InstanceId| {
         let is_voter = voters.contains(*id) || voters.is_empty();
         is_voter && cluster.primary.as_ref() != Some(*id) && !counted.contains_key(*id)
@@ -176,7 +211,9 @@ fn missing(
             "is on timeline {}, incomparable with {}: not promoted",
             at.timeline, cluster.lineage.current
         ),
-        Some(Some(_)) => "is not seen to be revoked any more".to_owned(),
+        Some(Some(_)) => copies::why_not(cluster, id, view)
+            .unwrap_or("is not seen to be revoked any more")
+            .to_owned(),
     };
     let members = cluster.members.keys().filter(asked);
     members.map(|id| (id.clone(), why(id))).collect()
@@ -185,6 +222,7 @@ fn missing(
 /// Re-checks in the log what a leader claims. Answers with the position that elects the candidate.
 pub fn check(
     cluster: &SqlCluster,
+    from: Option<&InstanceId>,
     ends: &Ends,
     candidate: &InstanceId,
     proof: &SqlProof,
@@ -204,7 +242,7 @@ pub fn check(
     if let Some(stranger) = counted.iter().find(|id| !comparable.contains_key(*id)) {
         return unproven(format!("{stranger} was not revoked, or cannot be compared"));
     }
-    let voters = cluster.rule.voters();
+    let voters = electors(cluster, from);
     let in_r = counted.iter().filter(|id| voters.contains(*id)).count();
     match (proof, needed(&cluster.rule)) {
         (_, None) => return unproven(unclear(&cluster.rule)),
@@ -219,5 +257,60 @@ pub fn check(
             unproven(format!("{better} holds more than {candidate}"))
         }
         Some(_) | None => Ok(position),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+    use crate::model::example::{self, id};
+    use crate::model::sql_only::{Look, Outcome};
+
+    /// Who is elected of standbys that were revoked at `received`, each with what it has applied; of `s1` and `s2` commits wait
+    /// for one.
+    fn elected(standbys: &[(&str, u64, u64)]) -> String {
+        let names: Vec<&str> = standbys.iter().map(|(name, ..)| *name).collect();
+        let mut cluster = example::sql_cluster(&[&["p"], names.as_slice()].concat());
+        let voters = ["s1", "s2"].map(id).into();
+        cluster.rule = SyncRule::Any {
+            acks: 1,
+            voters,
+            unknown: 0,
+        };
+        let mut view = SqlView::default();
+        let mut ends = Ends::new();
+        for (name, received, applied) in standbys {
+            let mut facts = example::facts(name);
+            facts.role = Role::Detached;
+            facts.status.apply_paused = true;
+            facts.status.received = Some(Position::Wal(example::at(1, *received)));
+            facts.status.applied = Some(Position::Wal(example::at(1, *applied)));
+            let seen = view.instances.entry(id(name)).or_default();
+            seen.note(Look {
+                at: Timestamp(0),
+                outcome: Outcome::Facts(facts.into()),
+            });
+            ends.insert(id(name), Some(example::at(1, *received)));
+        }
+        let (candidate, _) = elect(&cluster, (None, None), &ends, &view).unwrap();
+        candidate.to_string()
+    }
+
+    #[test]
+    fn among_equals_it_is_who_can_serve_soonest() {
+        let end = 10 * MUCH_TO_APPLY;
+        let check = |standbys: &[(&str, u64, u64)], expected| {
+            assert_eq!(elected(standbys), expected, "{standbys:?}");
+        };
+        check(&[("s1", end, end), ("s2", end, end)], "s1");
+        check(&[("s1", end, end - 1), ("s2", end, end)], "s2");
+        check(&[("s1", end, end), ("s2", end, end - 1)], "s1");
+        // Who holds more is elected, however much it has to apply.
+        check(&[("s1", end, 0), ("s2", end - 1, end - 1)], "s1");
+        // Commits wait for s1 and s2, and a little is applied at once.
+        let all = |late| [("a", end, end), ("s1", end, end - late), ("s2", end, 0)];
+        check(&all(MUCH_TO_APPLY - 1), "s1");
+        check(&all(MUCH_TO_APPLY), "a");
     }
 }

@@ -42,8 +42,8 @@ pub fn rule_of(
         let there = there.filter(|it| it.application_name.to_lowercase() == *name);
         if there.count() > known {
             return unclear(format!(
-                "somebody receives as {name} whose port is not known; give it with --instance HOST:PORT, and every standby \
-                 a name of its own"
+                "somebody receives as {name} whose port is not known; give every standby a name of its own, and that port with \
+                 --instance HOST:PORT of primacy cluster adopt, after primacy cluster forget if the cluster is recorded already"
             ));
         }
     }
@@ -54,6 +54,24 @@ pub fn rule_of(
         voters,
         unknown: u32::try_from(unknown).unwrap_or(u32::MAX),
     }
+}
+
+/// The names that commits of a primary may wait for and that nobody of these streams under.
+pub fn names_of_nobody(
+    members: &BTreeMap<InstanceId, SqlMember>,
+    facts: &InstanceFacts,
+) -> Vec<String> {
+    let names: Vec<&String> = match &facts.sync.policy {
+        Some(SyncPolicy::Any { of, .. }) => of.iter().collect(),
+        Some(SyncPolicy::First { of, .. }) => of.iter().collect(),
+        Some(SyncPolicy::Async | SyncPolicy::SemiSync { .. }) | None => return vec![],
+    };
+    let is_of = |name: &str, member: &SqlMember| {
+        let own = member.application_name.as_deref();
+        own.is_some_and(|own| own.to_lowercase() == name.to_lowercase())
+    };
+    let is_of_nobody = |name: &&String| *name != "*" && !members.values().any(|it| is_of(name, it));
+    names.into_iter().filter(is_of_nobody).cloned().collect()
 }
 
 /// What the candidate's commits must wait for; none to leave what it has: its own setting, where those whom it names can
@@ -88,4 +106,23 @@ pub(super) fn sync_of(
     let voters = voters.iter().filter(|id| *id != candidate);
     let of: BTreeSet<String> = voters.filter_map(name_of).chain(there).collect();
     (of.len() >= usize::from(*acks)).then_some(SyncPolicy::Any { n: *acks, of })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::example;
+
+    #[test]
+    fn names_that_nobody_streams_under_are_told() {
+        let members = example::sql_cluster(&["p", "s1", "s2"]).members;
+        let check = |names: &[&str], expected: &[&str]| {
+            let mut facts = example::facts("p");
+            let of = names.iter().map(|name| (*name).to_owned()).collect();
+            facts.sync.policy = Some(SyncPolicy::Any { n: 1, of });
+            assert_eq!(names_of_nobody(&members, &facts), expected);
+        };
+        check(&["s1", "s2"], &[]);
+        check(&["S1", "gone", "*"], &["gone"]);
+    }
 }

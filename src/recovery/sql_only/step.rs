@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::model::{Address, InstanceId, Order, SyncPolicy, WalPosition};
+use crate::model::{Address, InstanceId, Order, SyncPolicy, SyncRule, WalPosition};
 
 /// One act.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,13 @@ pub enum SqlAction {
     },
     /// Have a revoked standby follow whom it did before, and apply.
     Restore,
+    /// Have a commit of the primary acknowledged under what it is seen to have, by processes that all go by it.
+    Prove {
+        /// What is counted on then.
+        rule: SyncRule,
+        /// As the server has it.
+        policy: SyncPolicy,
+    },
 }
 
 impl SqlAction {
@@ -60,6 +67,9 @@ impl SqlAction {
             SqlAction::Revoke | SqlAction::Promote { .. } | SqlAction::Restore => {
                 Duration::from_secs(2)
             }
+            // A second until its processes have settled, and as long as a program that archives WAL takes to tell how far it
+            // is: ten seconds by default.
+            SqlAction::Prove { .. } => Duration::from_secs(13),
         }
     }
 
@@ -74,6 +84,7 @@ impl SqlAction {
             SqlAction::Promote { .. } => "promote",
             SqlAction::Repoint { .. } => "repoint",
             SqlAction::Restore => "restore",
+            SqlAction::Prove { .. } => "prove",
         }
     }
 }

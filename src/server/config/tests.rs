@@ -45,6 +45,35 @@ fn a_good_configuration() {
 }
 
 #[test]
+fn at_least_one_recovery_may_run() {
+    let with = |many: i32| Config::parse(&format!("max_concurrent_recoveries = {many}\n{GOOD}"));
+    assert_eq!(with(1).unwrap().max_concurrent_recoveries, 1);
+    for none in [0, -1] {
+        let ConfigError(why) = with(none).unwrap_err();
+        assert!(why.contains("max_concurrent_recoveries"), "{why}");
+    }
+}
+
+#[test]
+fn peers_that_would_recover_differently_have_another_digest() {
+    let of = |more: &str| {
+        let text = format!("{more}{GOOD}");
+        Config::parse(&text).unwrap().recovery_digest()
+    };
+    assert_eq!(of(""), of("max_concurrent_recoveries = 32\n"));
+    let others = [
+        "max_concurrent_recoveries = 8\n",
+        "hooks = {PreFailoverProcesses = [\"a\", \"b\"]}\n",
+        "hooks = {PreFailoverProcesses = [\"a b\"]}\n",
+        "hooks = {PostFailoverProcesses = [\"a b\"]}\n",
+        "network = \"wan\"\n",
+    ];
+    let all: std::collections::BTreeSet<_> = others.into_iter().map(of).collect();
+    assert_eq!(all.len(), others.len(), "the pace is none of it");
+    assert!(all.contains(&of("")));
+}
+
+#[test]
 fn plain_http_is_for_loopback() {
     let plain = format!("plain_http = true\n{GOOD}");
     let config = Config::parse(&plain).unwrap();
@@ -123,10 +152,12 @@ fn the_sample_shows_every_field_and_its_default() {
     let all: File = toml::from_str(&given).unwrap();
     // What has no default is absent if it is not given.
     let (tls, postgresql) = (all.tls.clone(), all.postgresql.clone());
+    let publish = all.publish.clone();
     assert_eq!(
         File {
             tls,
             postgresql,
+            publish,
             ..least
         },
         all
@@ -135,6 +166,11 @@ fn the_sample_shows_every_field_and_its_default() {
         // The one that stands instead of another is no field of a file that gives all.
         let is_shown = ["#", "# "].map(|it| sample.contains(&format!("\n{it}{field} = ")));
         assert!(is_shown.contains(&true), "{field}");
+    }
+    for table in ["[publish]", "[hooks]"] {
+        for field in config::fields::<File>(table) {
+            assert!(sample.contains(&format!("\n#{field} = ")), "{field}");
+        }
     }
     let config = Config::parse(sample).unwrap();
     assert!(config.warnings.is_empty());
@@ -161,6 +197,7 @@ fn a1_a_file_for_orchestrator_is_enough() {
     assert_eq!(
         login,
         TopologyLogin {
+            engine: crate::provider::Engine::named("postgresql").unwrap(),
             user: "orchestrator".to_owned(),
             password: Password::Text("secret".to_owned()),
             database: "postgres".to_owned(),

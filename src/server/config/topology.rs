@@ -9,12 +9,15 @@ use serde::Deserialize;
 
 use super::ConfigError;
 use crate::config::SecretText;
+use crate::provider::Engine;
 use crate::security::{DatabaseFiles, DatabaseTls, Password, SslMode};
 
 /// The engine that is meant where `ProviderType` is not given beside its fellows.
 const DEFAULT_PROVIDER: &str = "mysql";
-/// The engines that have a name, and whether this version looks after them over SQL.
-const PROVIDERS: [(&str, bool); 2] = [("mysql", false), ("postgresql", true)];
+/// Those that have a name, whether or not this version looks after them over SQL.
+const KNOWN: [&str; 2] = ["mysql", POSTGRESQL];
+/// The engine of the table of that name.
+const POSTGRESQL: &str = "postgresql";
 /// PostgreSQL's own.
 const DEFAULT_PORT: u16 = 5432;
 /// Encrypted, whoever answers.
@@ -25,6 +28,8 @@ const DEFAULT_DATABASE: &str = "postgres";
 /// As whom peers sign in to every database that they look after over SQL, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopologyLogin {
+    /// The engine.
+    pub engine: Engine,
     /// The role.
     pub user: String,
     /// Its secret.
@@ -89,8 +94,8 @@ impl Names {
         *self != Names::default()
     }
 
-    /// Refuses an engine that this version does not look after.
-    fn check_provider(&self) -> Result<(), ConfigError> {
+    /// The engine that is named. Errors: one that this version does not look after.
+    fn engine(&self) -> Result<Engine, ConfigError> {
         let refuse = |why: String| {
             Err(ConfigError(format!(
                 "ProviderType: {why}; set ProviderType to \"postgresql\""
@@ -100,18 +105,16 @@ impl Names {
             Some(name) => (name.as_str(), true),
             None => (DEFAULT_PROVIDER, false),
         };
-        match PROVIDERS.iter().find(|(known, _)| *known == name) {
-            Some((_, true)) => Ok(()),
-            Some((_, false)) if is_given => {
-                refuse(format!("\"{name}\" is not looked after by this version"))
-            }
-            Some((_, false)) => refuse(format!(
-                "it is missing, which means \"{name}\", and that is not looked after by this version"
-            )),
-            None => {
-                let known = PROVIDERS.map(|(known, _)| format!("\"{known}\""));
+        match Engine::named(name) {
+            Some(engine) => Ok(engine),
+            None if !KNOWN.contains(&name) => {
+                let known = KNOWN.map(|known| format!("\"{known}\""));
                 refuse(format!("'{name}' is none of {}", known.join(", ")))
             }
+            None if is_given => refuse(format!("\"{name}\" is not looked after by this version")),
+            None => refuse(format!(
+                "it is missing, which means \"{name}\", and that is not looked after by this version"
+            )),
         }
     }
 }
@@ -137,9 +140,10 @@ pub(super) fn login(
     names: Names,
     table: Option<Table>,
 ) -> Result<Option<TopologyLogin>, ConfigError> {
-    if names.are_given() {
-        names.check_provider()?;
-    }
+    let engine = match names.are_given() {
+        true => names.engine()?,
+        false => Engine::named(POSTGRESQL).expect("the table is its own"),
+    };
     let table = table.unwrap_or_default();
     let refuse = |why: String| Err(ConfigError(why));
     let (user_field, user) = either("PostgreSQLTopologyUser", names.user, "user", table.user)?;
@@ -214,6 +218,7 @@ pub(super) fn login(
         };
     };
     Ok(Some(TopologyLogin {
+        engine,
         user,
         password,
         database: table

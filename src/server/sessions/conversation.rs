@@ -164,6 +164,7 @@ fn hear(
 ) -> Option<PeerMessage> {
     let (cluster, instance) = registered.key.clone();
     let peer = registered.peer.clone();
+    let takes_backers = registered.session.takes_backers;
     let now = clock::monotonic();
     let declined = |serial| {
         Some(PeerMessage::Declined {
@@ -201,16 +202,16 @@ fn hear(
             declined(serial)
         }
         AgentMessage::Renew { serial } => {
-            requests
-                .renewals
-                .spawn(async move { lease::renew(&peer, &cluster, &instance, serial, now).await });
+            requests.renewals.spawn(async move {
+                lease::renew(&peer, &cluster, &instance, (serial, takes_backers), now).await
+            });
             None
         }
         AgentMessage::RenewAfterStop { serial, stop } => {
             lease::gave_up(&peer, &cluster, &instance, stop);
-            requests
-                .renewals
-                .spawn(async move { lease::renew(&peer, &cluster, &instance, serial, now).await });
+            requests.renewals.spawn(async move {
+                lease::renew(&peer, &cluster, &instance, (serial, takes_backers), now).await
+            });
             None
         }
         AgentMessage::Adopt { serial } => {

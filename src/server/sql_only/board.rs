@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
 use crate::decision::discovery::Unfound;
-use crate::model::sql_only::{Look, SqlSighting};
-use crate::model::{
-    ClusterName, Failure, InstanceFacts, InstanceId, Opinion, SqlView, SyncRule, Timestamp,
-};
+use crate::model::sql_only::{self, Look, Outcome, SqlSighting, Stall};
+use crate::model::{ClusterName, Failure, InstanceFacts, InstanceId, Opinion, SqlView, Timestamp};
 
 /// Everything that was seen. A short lock that is never held across an await.
 #[derive(Default)]
@@ -20,11 +18,14 @@ pub struct Board {
 #[derive(Default)]
 struct Seen {
     instances: BTreeMap<InstanceId, SqlSighting>,
+    /// When the newest look at an instance ended.
+    ended: BTreeMap<InstanceId, Timestamp>,
     /// Has an instance looked at again at once.
     again: BTreeMap<InstanceId, Arc<Notify>>,
     gone: BTreeMap<InstanceId, Gone>,
-    rule: Option<(SyncRule, Timestamp)>,
     leaderless_since: Option<Timestamp>,
+    stalled: BTreeMap<InstanceId, Stall>,
+    lacks: BTreeMap<InstanceId, Vec<String>>,
     unfound: Vec<Unfound>,
     changes: watch::Sender<u64>,
     news: watch::Sender<u64>,
@@ -95,41 +96,43 @@ impl Board {
         now: Timestamp,
     ) -> Opinion {
         self.of(cluster, |seen| {
-            if !seen.instances.contains_key(instance) {
-                seen.instances
-                    .insert(instance.clone(), SqlSighting::default());
-            }
-            let known = seen.instances.get_mut(instance).expect("it is there now");
-            let is_news = known.note(look);
-            let opinion = known.opinion(now);
+            seen.ended.insert(instance.clone(), now);
+            let is_news = sql_only::note(&mut seen.instances, instance, look);
+            let known = seen.instances.get(instance);
+            let opinion = known.map_or(Opinion::Unsure, |it| it.opinion(now));
             seen.tell(is_news);
             opinion
         })
     }
 
-    /// When the newest look at an instance began, and what this peer thinks of it.
+    /// When the newest look at an instance ended, and what this peer thinks of it.
     pub(super) fn opinion(
         &self,
         cluster: &ClusterName,
         instance: &InstanceId,
         now: Timestamp,
     ) -> (Option<Timestamp>, Opinion) {
-        self.of(cluster, |seen| match seen.instances.get(instance) {
-            Some(it) => (it.last.as_ref().map(|look| look.at), it.opinion(now)),
-            None => (None, Opinion::Unsure),
+        self.of(cluster, |seen| {
+            let known = seen.instances.get(instance);
+            let opinion = known.map_or(Opinion::Unsure, |it| it.opinion(now));
+            (seen.ended.get(instance).copied(), opinion)
         })
     }
 
-    /// What was seen of an instance in its newest look, if that is fresh and brought facts.
-    pub(super) fn fresh(
-        &self,
-        cluster: &ClusterName,
-        instance: &InstanceId,
-        now: Timestamp,
-    ) -> Option<Arc<InstanceFacts>> {
-        self.of(cluster, |seen| {
-            seen.instances.get(instance)?.fresh(now).cloned()
-        })
+    /// Who lives and lets this peer not look at it, in words: other peers may see it well.
+    pub fn refusals(&self, now: Timestamp) -> Vec<String> {
+        let clusters = self.lock();
+        let all = clusters.iter().flat_map(|(cluster, seen)| {
+            let instances = seen.instances.iter();
+            instances.map(move |(instance, it)| (cluster, instance, it))
+        });
+        let refused = all.filter_map(|(cluster, instance, it)| match &it.last.as_ref()?.outcome {
+            Outcome::Refused(why) if it.opinion(now) == Opinion::Lives => Some(format!(
+                "{instance} of {cluster} lets this peer not look at it: {why}; correct [postgresql] in its configuration, or pg_hba.conf there"
+            )),
+            _ => None,
+        });
+        refused.collect()
     }
 
     pub(super) fn failure(&self, cluster: &ClusterName, instance: &InstanceId, failure: Failure) {
@@ -152,22 +155,70 @@ impl Board {
         });
     }
 
-    /// Notes whose flush commits wait for, as it is seen now; none if it is not.
-    pub(super) fn rule(&self, cluster: &ClusterName, rule: Option<SyncRule>, now: Timestamp) {
-        self.of(cluster, |seen| {
-            let is_same = seen.rule.as_ref().map(|(rule, _)| rule) == rule.as_ref();
-            if !is_same {
-                seen.rule = rule.map(|rule| (rule, now));
-            }
-        });
-    }
-
     /// Notes whether the record knows of no primary and no change of one.
     pub(super) fn leaderless(&self, cluster: &ClusterName, is_so: bool, now: Timestamp) {
         self.of(cluster, |seen| match is_so {
             true => drop(seen.leaderless_since.get_or_insert(now)),
             false => seen.leaderless_since = None,
         });
+    }
+
+    /// Forgets since when something has been so: another peer leads, and what it does is not noted here.
+    pub(super) fn forget_times(&self) {
+        for seen in self.lock().values_mut() {
+            seen.leaderless_since = None;
+        }
+    }
+
+    /// Notes whether the disk of an instance confirms no write.
+    pub(super) fn stalled(
+        &self,
+        cluster: &ClusterName,
+        instance: &InstanceId,
+        stall: Option<Stall>,
+    ) {
+        self.of(cluster, |seen| {
+            if seen.stalled.get(instance) == stall.as_ref() {
+                return;
+            }
+            match stall {
+                Some(stall) => drop(seen.stalled.insert(instance.clone(), stall)),
+                None => drop(seen.stalled.remove(instance)),
+            }
+            seen.tell(true);
+        });
+    }
+
+    /// Notes what an instance lacks that a failover needs there.
+    pub(super) fn lacks(&self, cluster: &ClusterName, instance: &InstanceId, lacks: Vec<String>) {
+        self.of(cluster, |seen| {
+            let known = seen.lacks.get(instance).map(Vec::as_slice);
+            if known.unwrap_or_default() == lacks {
+                return;
+            }
+            match lacks.is_empty() {
+                false => drop(seen.lacks.insert(instance.clone(), lacks)),
+                true => drop(seen.lacks.remove(instance)),
+            }
+            seen.tell(true);
+        });
+    }
+
+    /// Whether an instance is known to lack something.
+    pub(super) fn is_lacking(&self, cluster: &ClusterName, instance: &InstanceId) -> bool {
+        self.of(cluster, |seen| seen.lacks.contains_key(instance))
+    }
+
+    /// What was seen of each instance of a cluster whose newest look is fresh and brought facts.
+    pub(super) fn all_fresh(
+        &self,
+        cluster: &ClusterName,
+        now: Timestamp,
+    ) -> Vec<Arc<InstanceFacts>> {
+        self.of(cluster, |seen| {
+            let fresh = seen.instances.values().filter_map(|it| it.fresh(now));
+            fresh.cloned().collect()
+        })
     }
 
     pub(super) fn unfound(&self, cluster: &ClusterName, unfound: Vec<Unfound>) {
@@ -196,8 +247,9 @@ impl Board {
                 gone: of_now
                     .map(|(id, it)| (id.clone(), (it.at, it.by)))
                     .collect(),
-                rule_since: seen.rule.as_ref().map(|(_, since)| *since),
                 leaderless_since: seen.leaderless_since,
+                stalled: seen.stalled.clone(),
+                lacks: seen.lacks.clone(),
                 ..SqlView::default()
             }
         })

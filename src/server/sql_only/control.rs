@@ -8,25 +8,24 @@ use raft::ConfirmError;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::probe::ASK_WITHIN;
 use super::{execute, walk};
 use crate::clock;
-use crate::decision::sql_only::{SqlPlan, rule_of};
-use crate::model::{Address, ClusterName, InstanceId, Opinion, Role, Timestamp};
+use crate::decision::sql_only::SqlPlan;
+use crate::decision::sql_only::walks::Walks;
+use crate::model::{Address, ClusterName, InstanceId, Opinion, Timestamp};
 use crate::recovery::sql_only::SqlStep;
-use crate::server::standing::key_over_sql;
+use crate::server::hooks::Work;
+use crate::server::standing::{Key, key_over_sql};
 use crate::server::{Peer, expect_no_panic};
 use crate::state::SqlChange;
 
 /// How often a cluster is looked at while something is going on.
 const BUSY: Duration = Duration::from_millis(50);
 /// How often while nothing is; a look at an instance that tells anything new wakes it as well.
-const IDLE: Duration = Duration::from_millis(500);
+const IDLE: Duration = Duration::from_secs(1);
 /// A change that the record refused, and a step that ended, is not repeated before this.
 const HOLD: Duration = Duration::from_millis(250);
-/// How long another peer may take to say what it finds: it looks anew.
-const LOOK_WITHIN: Duration = Duration::from_millis(450);
-/// From one walk for standbys that are not known to the next.
-const WALK_EVERY: Duration = Duration::from_secs(2);
 
 /// Runs the loops of all clusters without agents, once the record that it decides on is the newest.
 pub(in crate::server) async fn run(peer: Arc<Peer>) {
@@ -39,6 +38,7 @@ pub(in crate::server) async fn run(peer: Arc<Peer>) {
             Err(ConfirmError::Stopped(_)) => return,
         }
     }
+    peer.note_recoveries();
     let mut watch = peer.consensus.watch();
     let mut known = BTreeSet::new();
     let mut loops = JoinSet::new();
@@ -59,6 +59,7 @@ pub(in crate::server) async fn run(peer: Arc<Peer>) {
             Some(ended) = loops.join_next() => if let Some(name) = expect_no_panic(ended) {
                 known.remove(&name);
                 peer.standing.forget(&name);
+                peer.turns.forget(&name);
             },
         }
     }
@@ -75,8 +76,10 @@ struct Cycle {
     looks: JoinSet<InstanceId>,
     looking: BTreeSet<InstanceId>,
     walks: JoinSet<()>,
-    walked_at: Option<Timestamp>,
-    said: String,
+    walked: Walks,
+    hooks: Work,
+    /// What was logged last: what was found, and what is waited for.
+    said: (Vec<Key>, Vec<String>),
     /// Whether nothing was to be done or waited for when it was looked at last.
     is_quiet: bool,
 }
@@ -94,8 +97,9 @@ impl Cycle {
             looks: JoinSet::new(),
             looking: BTreeSet::new(),
             walks: JoinSet::new(),
-            walked_at: None,
-            said: String::new(),
+            walked: Walks::default(),
+            hooks: Work::default(),
+            said: Default::default(),
             is_quiet: false,
         }
     }
@@ -113,19 +117,22 @@ impl Cycle {
             news.mark_unchanged();
             recorded.mark_unchanged();
             self.note_times();
-            let looked = self.peer.look_over_sql(&self.name, |state, _, plan| {
+            let looked = self.peer.look_over_sql_on(&self.name, |state, view, plan| {
                 let members = state.cluster.members.iter();
                 let addresses: BTreeMap<InstanceId, Address> = members
                     .map(|(id, member)| (id.clone(), member.address.clone()))
                     .collect();
-                (plan.clone(), addresses)
+                let stand = plan.stand(state, view.directives.priority);
+                (plan, stand, addresses)
             });
-            let Some((plan, addresses)) = looked else {
+            let Some((plan, stand, addresses)) = looked else {
                 return self.name;
             };
+            let plan = plan.in_turn(self.peer.turns.note(&self.name, stand));
             let (now, wall) = (clock::monotonic(), clock::wall_millis());
             let found = plan.findings.iter().map(key_over_sql);
             self.peer.standing.note(&self.name, found, now, wall);
+            self.peer.hooks.note(&self.name, plan.condition);
             self.say(&plan);
             let tick = self.start(plan, &addresses);
             let changed = async {
@@ -150,12 +157,13 @@ impl Cycle {
                 Some(ended) = self.walks.join_next() => {
                     expect_no_panic(ended);
                 }
+                Some(()) = self.hooks.ended() => {}
                 () = sleep(tick) => {}
             }
         }
     }
 
-    /// Notes since when commits have waited for the same, and since when there has been no primary.
+    /// Notes since when there has been no primary.
     fn note_times(&self) {
         let (peer, name) = (&self.peer, &self.name);
         peer.consensus.read(|state| {
@@ -165,13 +173,7 @@ impl Cycle {
             let now = clock::monotonic();
             let cluster = &state.cluster;
             let is_leaderless = cluster.primary.is_none() && state.handover.is_none();
-            let rule = cluster.primary.as_ref().and_then(|primary| {
-                let facts = peer.sql.board.fresh(name, primary, now)?;
-                let is_primary = facts.role == Role::Primary;
-                is_primary.then(|| rule_of(&cluster.members, primary, &facts))
-            });
             peer.sql.board.leaderless(name, is_leaderless, now);
-            peer.sql.board.rule(name, rule, now);
         });
     }
 
@@ -204,13 +206,14 @@ impl Cycle {
                 self.looks.spawn(look(peer, name, instance));
             }
         }
-        let is_due = self.walked_at.is_none_or(|at| now.since(at) >= WALK_EVERY);
-        if plan.walk && is_due && self.walks.is_empty() {
-            self.walked_at = Some(now);
+        if plan.strangers.is_empty() {
+            self.peer.sql.board.unfound(&self.name, vec![]);
+        } else if self.walks.is_empty() && self.walked.begin(&plan.strangers, now) {
             let (peer, name) = (self.peer.clone(), self.name.clone());
             self.walks.spawn(walk::again(peer, name));
-        } else if !plan.walk {
-            self.peer.sql.board.unfound(&self.name, vec![]);
+        }
+        if let Some(step) = plan.hook {
+            self.hooks.begin(&self.peer, &self.name, step);
         }
         if self.is_quiet { IDLE } else { BUSY }
     }
@@ -262,15 +265,16 @@ impl Cycle {
         }
     }
 
-    /// Logs what was found and what is waited for, when it changes.
+    /// Logs what was found and what is waited for, when it changes; not when its numbers alone do.
     fn say(&mut self, plan: &SqlPlan) {
-        let findings = plan.findings.iter().map(ToString::to_string);
+        let found = plan.findings.iter().map(key_over_sql).collect();
         let waiting = plan.waiting.iter().map(|reason| format!("waits: {reason}"));
-        let said: Vec<_> = findings.chain(waiting).collect();
-        let said = said.join("; ");
+        let said = (found, waiting.collect());
         if said != self.said {
-            if !said.is_empty() {
-                tracing::info!(cluster = %self.name, "{said}");
+            let findings = plan.findings.iter().map(ToString::to_string);
+            let words: Vec<_> = findings.chain(said.1.iter().cloned()).collect();
+            if !words.is_empty() {
+                tracing::info!(cluster = %self.name, "{}", words.join("; "));
             }
             self.said = said;
         }
@@ -283,12 +287,12 @@ async fn look(peer: Arc<Peer>, cluster: ClusterName, instance: InstanceId) -> In
     let (members, voters) = (peer.members(), peer.voters());
     let others = voters.iter().filter(|id| **id != peer.config.id);
     let path = format!("/internal/v1/sql/{cluster}/{instance}");
-    let asked_at = clock::monotonic();
+    let mut said_at = None;
     let mut asked = JoinSet::new();
     for address in others.filter_map(|id| members.get(id).cloned()) {
         let (calls, path) = (peer.calls.clone(), path.clone());
         asked.spawn(async move {
-            let answer = calls.get(&address, &path, LOOK_WITHIN).await;
+            let answer = calls.get(&address, &path, ASK_WITHIN).await;
             answer.is_ok_and(|(_, body)| {
                 serde_json::from_slice::<Thought>(&body).is_ok_and(|it| it.opinion == Opinion::Gone)
             })
@@ -297,19 +301,23 @@ async fn look(peer: Arc<Peer>, cluster: ClusterName, instance: InstanceId) -> In
     let mut by = 0;
     while (by + 1) * 2 <= voters.len() {
         match asked.join_next().await.map(expect_no_panic) {
-            Some(Some(true)) => by += 1,
+            // Counted from its answer: where a server hangs, that takes most of the time for which it counts.
+            Some(Some(true)) => {
+                by += 1;
+                said_at.get_or_insert_with(clock::monotonic);
+            }
             Some(Some(false) | None) => {}
             None => break,
         }
     }
-    let counted = (by, voters.len());
-    peer.sql.board.gone(&cluster, &instance, asked_at, counted);
+    let (at, counted) = (said_at.unwrap_or_else(clock::monotonic), (by, voters.len()));
+    peer.sql.board.gone(&cluster, &instance, at, counted);
     instance
 }
 
 /// The answer of a peer that was asked what it thinks of an instance.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub struct Thought {
-    /// From looks of which the last began when it was asked.
+    /// From looks of which the last ended after it was asked.
     pub opinion: Opinion,
 }

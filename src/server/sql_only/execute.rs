@@ -1,6 +1,7 @@
 //! One step over SQL: sent only by a confirmed leader, ended before anybody else can lead, looked at again afterwards.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -12,10 +13,10 @@ use crate::model::{
     Address, ClusterName, Failure, InstanceId, Position, Role, Timestamp, WalPosition,
 };
 use crate::provider::{DatabaseProvider, Extent, Operation, Provider, ProviderError};
-use crate::recovery::sql_only::proof::has_no_source;
+use crate::recovery::sql_only::promotion::{why_not_elected, why_not_quiet};
 use crate::recovery::sql_only::{SqlAction, SqlEvidence, SqlStep};
 use crate::server::Peer;
-use crate::state::SqlChange;
+use crate::state::{Observed, SqlChange};
 
 /// How long a majority may take to confirm the leader; what is left of its time is the change's.
 const CONFIRM: Duration = Duration::from_millis(150);
@@ -77,6 +78,8 @@ impl UnderWay {
 enum End {
     /// Something to be recorded.
     Evidence(SqlEvidence),
+    /// Something that is so from now on.
+    Observed(Observed),
     /// It is done, and the next look shows it.
     Shown,
 }
@@ -123,26 +126,35 @@ pub(super) async fn carry_out(
     };
     match end {
         Ok(End::Evidence(evidence)) => {
-            tracing::info!(%cluster, %step, ?evidence, "step brought evidence");
-            let change = SqlChange::Record {
-                order: step.order,
-                evidence,
-            };
-            match peer.propose_sql(cluster.clone(), change).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(rejection)) => {
-                    tracing::info!(%cluster, %step, %rejection, "the evidence was not taken");
-                }
-                Err(error) => {
-                    tracing::warn!(%cluster, %step, %error, "the evidence may not be recorded");
-                }
-            }
+            let order = step.order;
+            record(
+                &peer,
+                &cluster,
+                &step,
+                SqlChange::Record { order, evidence },
+            )
+            .await;
+        }
+        Ok(End::Observed(observed)) => {
+            let order = step.order;
+            record(
+                &peer,
+                &cluster,
+                &step,
+                SqlChange::Observe { order, observed },
+            )
+            .await;
         }
         Ok(End::Shown) => tracing::debug!(%cluster, %step, "step ended"),
         Err(reason) => {
             tracing::warn!(%cluster, %step, reason, "step failed");
             let (order, at) = (step.order, clock::monotonic());
-            let failure = Failure { order, at, reason };
+            let failure = Failure {
+                order,
+                at,
+                reason,
+                backs: false,
+            };
             peer.sql.board.failure(&cluster, &step.instance, failure);
         }
     }
@@ -150,6 +162,19 @@ pub(super) async fn carry_out(
     peer.sql.board.again(&cluster, &step.instance).notify_one();
     peer.sql.under_way.end(&cluster, &key);
     key
+}
+
+async fn record(peer: &Peer, cluster: &ClusterName, step: &SqlStep, change: SqlChange) {
+    tracing::info!(%cluster, %step, ?change, "step brought evidence");
+    match peer.propose_sql(cluster.clone(), change).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(rejection)) => {
+            tracing::info!(%cluster, %step, %rejection, "the evidence was not taken");
+        }
+        Err(error) => {
+            tracing::warn!(%cluster, %step, %error, "the evidence may not be recorded");
+        }
+    }
 }
 
 /// All that a step needs.
@@ -248,10 +273,7 @@ impl Hand<'_> {
                 sync,
                 beside,
             } => {
-                if let Some(why) = self.is_not_quiet(beside.as_ref()).await {
-                    return Ok(End::Evidence(SqlEvidence::CannotPromote { instance, why }));
-                }
-                if let Some(why) = self.cannot_promote(*at_least).await? {
+                if let Some(why) = self.why_not_now(*at_least, beside.as_ref()).await? {
                     return Ok(End::Evidence(SqlEvidence::CannotPromote { instance, why }));
                 }
                 if let Some(policy) = sync {
@@ -280,6 +302,12 @@ impl Hand<'_> {
                 provider.start_replication(&by, of).await?;
                 Ok(End::Shown)
             }
+            SqlAction::Prove { rule, policy } => {
+                let left = self.ends.since(clock::monotonic());
+                provider.prove_sync(of, policy, left).await?;
+                let rule = rule.clone();
+                Ok(End::Observed(Observed::Rule { rule }))
+            }
         }
     }
 
@@ -301,37 +329,20 @@ impl Hand<'_> {
         }
     }
 
-    /// Why the old primary, which was asked to be quiet, may accept writes; none if it does not.
-    async fn is_not_quiet(&self, beside: Option<&Address>) -> Option<String> {
-        let beside = beside?;
-        match self.provider.discover(beside, READ_WITHIN).await {
-            Ok(seen) if seen.role != Role::Primary || seen.read_only_default => None,
-            Ok(_) => Some(format!("the primary at {beside} accepts writes again")),
-            Err(error) => Some(format!(
-                "whether {beside} is quiet still is not known: {error}"
-            )),
+    /// Why it must not be promoted now; none if it may be.
+    async fn why_not_now(
+        &self,
+        at_least: WalPosition,
+        beside: Option<&Address>,
+    ) -> Result<Option<String>, Stuck> {
+        if let Some(beside) = beside {
+            let seen = self.provider.discover(beside, READ_WITHIN).await;
+            let seen = seen.as_ref().map_err(|error| error as &dyn Display);
+            if let Some(why) = why_not_quiet(beside, seen) {
+                return Ok(Some(why));
+            }
         }
-    }
-
-    /// Why it is not who was elected; none if it is, or is the primary already.
-    async fn cannot_promote(&self, at_least: WalPosition) -> Result<Option<String>, Stuck> {
         let seen = self.provider.discover(self.of, READ_WITHIN).await?;
-        let end = end_of(&seen);
-        Ok(match (seen.role, end) {
-            (Role::Primary, _) => None,
-            (Role::Standby, _) if !has_no_source(&seen) => {
-                Some("somebody had it receive again".to_owned())
-            }
-            (Role::Standby | Role::Detached, Some(end))
-                if end.timeline == at_least.timeline && end.lsn >= at_least.lsn =>
-            {
-                None
-            }
-            (Role::Standby | Role::Detached, _) => Some(format!(
-                "it ends at {}, and was elected at {at_least}",
-                end.map_or("a place that is not known".to_owned(), |end| end
-                    .to_string())
-            )),
-        })
+        Ok(why_not_elected(at_least, &seen))
     }
 }

@@ -8,18 +8,20 @@
 mod access;
 mod adoption;
 mod board;
+mod checks;
 mod control;
 mod execute;
 mod probe;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::model::{ClusterName, SqlView};
-use crate::provider::{Postgres, Provider};
+use crate::provider::{Provider, Providers};
 use crate::recovery::sql_only::SqlStep;
 use crate::state::SqlState;
+use crate::state::level::may_record_copies;
 
 pub use access::Access;
 pub use adoption::{Adoption, NotAdopted};
@@ -32,13 +34,10 @@ use super::Peer;
 use crate::clock;
 use crate::decision::sql_only::{SqlPlan, decide};
 
-/// The provider of each cluster, with when that was adopted: epochs are a provider's own, and begin anew with an adoption.
-type Of = BTreeMap<ClusterName, (u64, Arc<Provider>)>;
-
 /// The part of a peer that works over SQL.
 pub struct SqlOnly {
     access: Option<Access>,
-    providers: Mutex<Of>,
+    providers: Mutex<Providers>,
     /// What it has seen.
     pub board: Board,
     under_way: execute::UnderWay,
@@ -54,7 +53,7 @@ impl SqlOnly {
         }
     }
 
-    fn providers(&self) -> MutexGuard<'_, Of> {
+    fn providers(&self) -> MutexGuard<'_, Providers> {
         let providers = self.providers.lock();
         providers.expect("no holder of the providers panics")
     }
@@ -62,19 +61,14 @@ impl SqlOnly {
     /// The provider of a cluster that was adopted then; none if this peer cannot sign in anywhere.
     fn provider(&self, cluster: &ClusterName, adopted_at: u64) -> Option<Arc<Provider>> {
         let access = self.access.as_ref()?;
-        let mut providers = self.providers();
-        providers.retain(|name, (of, _)| name != cluster || *of == adopted_at);
-        let (_, provider) = providers.entry(cluster.clone()).or_insert_with(|| {
-            let provider = Postgres::new(access.login.clone());
-            (adopted_at, Arc::new(Provider::Postgres(provider)))
-        });
-        Some(provider.clone())
+        let make = || access.engine.provider(access.login.clone());
+        Some(self.providers().of(cluster, adopted_at, make))
     }
 
     /// Keeps nothing more of these clusters.
     fn forget(&self, clusters: &BTreeSet<ClusterName>) {
         self.board.forget(clusters);
-        self.providers().retain(|name, _| !clusters.contains(name));
+        self.providers().forget(clusters);
     }
 
     /// The steps of a cluster that this peer has under way.
@@ -84,6 +78,7 @@ impl SqlOnly {
 
     pub(super) fn clear(&self) {
         self.under_way.clear();
+        self.board.forget_times();
     }
 }
 
@@ -108,16 +103,30 @@ impl Peer {
         cluster: &ClusterName,
         look: impl FnOnce(&SqlState, &SqlView, &SqlPlan) -> R,
     ) -> Option<R> {
+        self.look_over_sql_on(cluster, |state, view, plan| {
+            look(state, view, &plan.in_turn(self.turns.of(cluster)))
+        })
+    }
+
+    /// The same without regard to whose turn it is.
+    fn look_over_sql_on<R>(
+        &self,
+        cluster: &ClusterName,
+        look: impl FnOnce(&SqlState, &SqlView, SqlPlan) -> R,
+    ) -> Option<R> {
         let peers = self.voters().len();
         self.consensus.read(|state| {
+            let may_record_copies = may_record_copies(state.level);
             let said = state.directives.in_force(cluster, clock::wall_millis());
+            let programs = self.programs(state, cluster);
             let state = state.sql.get(cluster)?;
             let view = SqlView {
                 directives: said,
+                may_record_copies,
                 ..self.sql.board.view(cluster, clock::monotonic(), peers)
             };
-            let plan = decide(state, &view);
-            Some(look(state, &view, &plan))
+            let plan = decide(state, &view).with(state, &view, &programs);
+            Some(look(state, &view, plan))
         })
     }
 }

@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use super::Access;
 use crate::clock;
 use crate::decision::discovery::{Asked, Topology, Walk, WalkNext};
-use crate::decision::sql_only::adoption::{application_name, name_of};
-use crate::model::{Address, ClusterName, InstanceFacts, SqlMember, Timestamp};
+use crate::decision::sql_only::newcomer::newcomer;
+use crate::model::{Address, ClusterName, Timestamp};
 use crate::provider::{DatabaseProvider, Postgres};
 use crate::server::{Peer, expect_no_panic};
 use crate::state::{Observed, SqlChange};
@@ -25,7 +25,7 @@ const WALK_WITHIN: Duration = Duration::from_secs(4);
 
 /// All that can be found from these addresses.
 pub(super) async fn walk(access: &Access, given: Vec<Address>) -> (Arc<Postgres>, Topology) {
-    let provider = Arc::new(Postgres::new(access.login.clone()));
+    let provider = Arc::new(Postgres::new(access.login.clone()).without_marks());
     let mut walk = Walk::new(given, [access.default_port].into());
     let ends = clock::monotonic().after(WALK_WITHIN);
     loop {
@@ -71,50 +71,38 @@ pub(super) async fn again(peer: Arc<Peer>, cluster: ClusterName) {
     let Some(access) = peer.sql.access.clone() else {
         return;
     };
-    let known = peer.consensus.read(|state| {
-        let state = state.sql.get(&cluster)?;
-        Some((state.order(), state.cluster.clone()))
-    });
-    let Some((order, recorded)) = known else {
+    let recorded = || {
+        peer.consensus.read(|state| {
+            let state = state.sql.get(&cluster)?;
+            Some((state.order(), state.cluster.clone()))
+        })
+    };
+    let Some((_, before)) = recorded() else {
         return;
     };
-    let given = recorded.members.values().map(|it| it.address.clone());
+    let given = before.members.values().map(|it| it.address.clone());
     let (_, topology) = walk(&access, given.collect()).await;
-    if topology.system != Some(recorded.system) {
+    if topology.system != Some(before.system) {
         return;
     }
     peer.sql.board.unfound(&cluster, topology.unfound.clone());
-    // It may be known under another of its addresses.
-    let members: BTreeSet<&Address> = recorded.members.values().map(|it| &it.address).collect();
-    let is_known = |address: &Address| {
-        let all = topology.aliases.get(address);
-        all.is_some_and(|all| all.iter().any(|it| members.contains(it)))
-    };
-    // A copy of the data that follows nobody, or somebody unknown, is somebody else's.
-    let leads_to = |source: &Address| {
-        let all = topology.aliases.values().find(|all| all.contains(source));
-        members.contains(source) || all.is_some_and(|all| all.iter().any(|it| members.contains(it)))
-    };
-    let is_fed = |facts: &InstanceFacts| {
-        let source = facts.source.as_ref();
-        facts.role.is_in_recovery() && source.is_some_and(|it| leads_to(&it.address))
-    };
-    let mut others = topology.instances.iter();
-    let new = others.find(|(address, facts)| !is_known(address) && is_fed(facts));
-    let Some((address, facts)) = new else {
-        return;
-    };
-    let own = application_name(facts);
-    let instance = name_of(address, own, |id| recorded.members.contains_key(id));
-    let member = SqlMember {
-        address: address.clone(),
-        application_name: own.map(str::to_owned),
-    };
-    let observed = Observed::Member { instance, member };
-    let change = SqlChange::Observe { order, observed };
-    match peer.propose_sql(cluster.clone(), change).await {
-        Ok(Ok(_)) => tracing::info!(%cluster, %address, "an instance was found"),
-        Ok(Err(rejection)) => tracing::info!(%cluster, %address, %rejection, "not taken"),
-        Err(error) => tracing::warn!(%cluster, %address, %error, "may not be recorded"),
+    // One after the other: whoever is recorded makes the next one's number.
+    while let Some((order, now)) = recorded()
+        && let Some((instance, member)) = newcomer(&now, &topology)
+    {
+        let address = member.address.clone();
+        let observed = Observed::Member { instance, member };
+        let change = SqlChange::Observe { order, observed };
+        match peer.propose_sql(cluster.clone(), change).await {
+            Ok(Ok(_)) => tracing::info!(%cluster, %address, "an instance was found"),
+            Ok(Err(rejection)) => {
+                tracing::info!(%cluster, %address, %rejection, "not taken");
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%cluster, %address, %error, "may not be recorded");
+                return;
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! How what an operator says changes the record, and where it is obeyed once more.
 
 use crate::broken;
-use crate::model::{ClusterName, Held, Hold, InForce, InstanceId, PromotionRule, Ruled};
+use crate::model::{ClusterName, Held, Hold, InForce, InstanceId, Priority, PromotionRule, Ruled};
 use crate::recovery::{Evidence, Rejection};
 use crate::state::State;
 
@@ -81,6 +81,7 @@ impl State {
                 owner,
                 comment,
             } => self.acknowledge(&cluster, &owner, &comment, at),
+            Directive::Priority { cluster, priority } => self.put_first(cluster, priority),
         };
         let directives = &mut self.directives;
         directives.pause.take_if(|it| !it.is_in_force(at));
@@ -98,6 +99,19 @@ impl State {
             return Ok(());
         };
         self.said_of_cluster(&cluster)?.pause = hold;
+        Ok(())
+    }
+
+    fn put_first(&mut self, cluster: ClusterName, priority: Priority) -> Result<(), Rejection> {
+        let limit = Priority::LIMIT;
+        if !(-limit..=limit).contains(&priority.0) {
+            let why = format!("priority: it lies between -{limit} and {limit}");
+            return Err(Rejection::Invalid(why));
+        }
+        self.said_of_cluster(&cluster)?;
+        let priorities = &mut self.directives.priorities;
+        priorities.insert(cluster, priority);
+        priorities.retain(|_, it| *it != Priority::default());
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::directive::{LONGEST_HOLD, OWNER_LIMIT, REASON_LIMIT};
-use crate::model::{ClusterName, Hold, InstanceId, PromotionRule};
+use crate::model::{ClusterName, Hold, InstanceId, Priority, PromotionRule};
 use crate::recovery::Rejection;
 
 /// One entry of the log.
@@ -86,6 +86,13 @@ pub enum Directive {
         /// What they say of it; kept in its history.
         comment: String,
     },
+    /// How much the cluster matters when not all can be helped at once. From feature level 4 on.
+    Priority {
+        /// Which cluster.
+        cluster: ClusterName,
+        /// At most [`Priority::LIMIT`] and at least minus that; 0 takes it back.
+        priority: Priority,
+    },
 }
 
 impl NewHold {
@@ -105,7 +112,10 @@ impl NewHold {
     }
 }
 
-pub(super) fn check_words(owner: &str, (field, words): (&str, &str)) -> Result<(), Rejection> {
+pub(in crate::state) fn check_words(
+    owner: &str,
+    (field, words): (&str, &str),
+) -> Result<(), Rejection> {
     let invalid = |field: &str, limit: usize| {
         let why = format!("{field}: it has 1 to {limit} bytes");
         Err(Rejection::Invalid(why))

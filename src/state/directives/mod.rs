@@ -12,10 +12,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Blocked, ClusterName, Epoch, Hold, InForce, InstanceId, Paused, PromotionRule, Ruled,
+    Blocked, ClusterName, Epoch, Hold, InForce, InstanceId, Paused, Priority, PromotionRule, Ruled,
 };
 
 pub(super) use apply::{may_begin, may_elect};
+pub(super) use command::check_words;
 use command::millis;
 pub use command::{Directive, DirectiveCommand, NewHold};
 
@@ -25,6 +26,9 @@ pub struct Directives {
     /// The pause of all clusters.
     pause: Option<Hold>,
     clusters: BTreeMap<ClusterName, OfCluster>,
+    /// How much each cluster matters; none of those of which nothing is said. Written apart: see `state::record`.
+    #[serde(skip)]
+    pub(super) priorities: BTreeMap<ClusterName, Priority>,
 }
 
 /// What was said of one cluster.
@@ -83,6 +87,7 @@ impl Directives {
         let pauses = [paused(own, false), paused(self.pause.as_ref(), true)];
         let mut said = InForce {
             paused: pauses.into_iter().flatten().max_by_key(|it| it.hold.until),
+            priority: self.priorities.get(cluster).copied().unwrap_or_default(),
             ..InForce::default()
         };
         if let Some(of) = of {
@@ -116,5 +121,6 @@ impl Directives {
     /// Nothing said of a cluster holds for another one of its name.
     pub(super) fn forget(&mut self, cluster: &ClusterName) {
         self.clusters.remove(cluster);
+        self.priorities.remove(cluster);
     }
 }

@@ -152,3 +152,27 @@ fn what_has_no_end_no_owner_or_nobody_it_is_about_is_refused() {
     }
     assert_eq!(state.directives, Directives::default());
 }
+
+#[test]
+fn a_priority_lasts_until_it_is_taken_back() {
+    let (mut state, name) = demo();
+    let mut say = |cluster: &ClusterName, priority| {
+        let cluster = cluster.clone();
+        let priority = Priority(priority);
+        let said = state.direct(DirectiveCommand {
+            at: 1,
+            change: Directive::Priority { cluster, priority },
+        });
+        (said.is_ok(), state.directives.clone())
+    };
+    let of = |said: &Directives| said.in_force(&name, u64::MAX).priority;
+    let (taken, said) = say(&name, -100);
+    assert_eq!((taken, of(&said)), (true, Priority(-100)));
+    for refused in [-101, 101, i16::MIN, i16::MAX] {
+        let (taken, said) = say(&name, refused);
+        assert_eq!((taken, of(&said)), (false, Priority(-100)), "{refused}");
+    }
+    assert!(!say(&ClusterName::new("other").unwrap(), 1).0);
+    let (taken, said) = say(&name, 0);
+    assert!(taken && said == Directives::default());
+}

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::broken;
 use crate::model::{
-    ClusterName, Epoch, FenceDemand, InstanceId, Order, SqlCluster, SqlMember, SystemIdentifier,
+    ClusterName, Epoch, FenceDemand, InstanceId, Order, SqlCluster, SystemIdentifier, WalPosition,
 };
 use crate::recovery::Rejection;
-use crate::recovery::sql_only::{SqlEvidence, SqlHandover, SqlPhase, SqlProof};
+use crate::recovery::sql_only::{SqlEvidence, SqlHandover, SqlPhase, reach};
 
-use super::{Adopted, Observed, SqlChange, SqlCommand, SqlState};
+use super::words::in_words;
+use super::{Adopted, SqlChange, SqlCommand, SqlState};
 use crate::state::history::{History, Kind};
 use crate::state::{Reply, State};
 
@@ -36,6 +38,7 @@ impl State {
                 let order = state.order();
                 self.sql.remove(&name);
                 self.directives.forget(&name);
+                self.hooks.forget(&name);
                 Ok(order)
             }
             SqlChange::Begin { seen, cause, named } => {
@@ -126,6 +129,7 @@ impl SqlState {
                 suspects: BTreeSet::new(),
                 told: BTreeMap::new(),
                 strays: BTreeSet::new(),
+                copies: BTreeMap::new(),
             },
             adopted_at: at,
             number: 1,
@@ -135,7 +139,7 @@ impl SqlState {
         })
     }
 
-    fn moved(&mut self) -> Reply {
+    pub(super) fn moved(&mut self) -> Reply {
         self.number += 1;
         Ok(self.order())
     }
@@ -162,6 +166,10 @@ impl SqlState {
                 return Err(Rejection::Invalid(format!(
                     "{named} is no standby of a primary"
                 )));
+            }
+            if let Err(rejection) = reach::check(&self.cluster, from.as_ref(), named) {
+                self.cluster.primary = from;
+                return Err(rejection);
             }
         }
         self.cluster.epoch = seen.next();
@@ -259,14 +267,30 @@ impl SqlState {
         Ok(self.order())
     }
 
+    /// Of one that is seen in recovery: whether it ever left the branches of the others is forgotten if it cannot have. One
+    /// that was told to become the primary and ends behind the timeline on which it was has opened one of its own, or may
+    /// have: the number says nothing. Whoever ran as a primary has.
+    fn forget_branch(&mut self, instance: &InstanceId, end: Option<WalPosition>) {
+        let cluster = &mut self.cluster;
+        if cluster.copies.is_empty() || broken!(SqlBranch) {
+            // One copy is not told from the next.
+            cluster.told.remove(instance);
+            cluster.strays.remove(instance);
+            return;
+        }
+        let has_stayed = |told: &WalPosition| end.is_some_and(|end| end.timeline <= told.timeline);
+        if cluster.told.get(instance).is_some_and(has_stayed) {
+            cluster.told.remove(instance);
+        }
+    }
+
     /// What evidence that was taken says of the cluster itself.
     fn take_over(&mut self, evidence: &SqlEvidence) {
         match evidence {
             // It confirmed a pause, so it is in recovery and was told nothing that it has not done.
-            SqlEvidence::Revoked { instance, .. } => {
+            SqlEvidence::Revoked { instance, position } => {
                 self.cluster.suspects.remove(instance);
-                self.cluster.told.remove(instance);
-                self.cluster.strays.remove(instance);
+                self.forget_branch(instance, *position);
             }
             SqlEvidence::Elected { candidate, .. } => {
                 self.cluster.suspects.insert(candidate.clone());
@@ -288,71 +312,6 @@ impl SqlState {
         }
     }
 
-    fn observe(&mut self, order: Order, observed: Observed, at: u64) -> Reply {
-        if order != self.order() {
-            return Err(Rejection::Stale);
-        }
-        match observed {
-            Observed::Member { instance, member } => {
-                let mut others = self.cluster.members.iter();
-                let is_taken = |(id, it): (&InstanceId, &SqlMember)| {
-                    *id != instance && it.address == member.address
-                };
-                if others.any(is_taken) {
-                    return Err(Rejection::Exists(format!(
-                        "an instance at {}",
-                        member.address
-                    )));
-                }
-                self.cluster.members.insert(instance, member);
-            }
-            Observed::Rule { rule } => {
-                // What is weaker counts from now on, whatever is under way.
-                if self.handover.is_some() && self.cluster.rule.or(&rule) != rule {
-                    return Err(Rejection::WrongPhase);
-                }
-                self.cluster.rule = rule;
-            }
-            Observed::Standby { instance } => {
-                let is_primary = self.cluster.primary.as_ref() == Some(&instance);
-                if self.handover.is_some() || is_primary {
-                    return Err(Rejection::WrongPhase);
-                }
-                self.cluster.told.remove(&instance);
-                self.cluster.strays.remove(&instance);
-            }
-            Observed::Stray { instance } => {
-                let is_primary = self.cluster.primary.as_ref() == Some(&instance);
-                let is_member = self.cluster.members.contains_key(&instance);
-                if self.handover.is_some() || is_primary || !is_member {
-                    return Err(Rejection::WrongPhase);
-                }
-                self.cluster.strays.insert(instance);
-            }
-            Observed::Primary { instance, lineage } => {
-                if self.handover.is_some() || !self.cluster.members.contains_key(&instance) {
-                    return Err(Rejection::WrongPhase);
-                }
-                let from = self.cluster.primary.replace(instance.clone());
-                self.cluster.epoch = self.cluster.epoch.next();
-                self.cluster.suspects.clear();
-                self.cluster.told.remove(&instance);
-                self.cluster.strays.remove(&instance);
-                self.cluster.lineage = lineage;
-                self.number = 0;
-                self.quieted.take_if(|it| *it != instance);
-                let cause = "it was found to be the primary";
-                let epoch = self.cluster.epoch;
-                self.history
-                    .begin(at, Kind::Handover, epoch, from, Some(instance), cause);
-                if let Some(record) = self.history.handover() {
-                    record.end(at, "done", "somebody else promoted it");
-                }
-            }
-        }
-        self.moved()
-    }
-
     /// What a group of peers that begins anew from an old record makes of this one: the primary is found out.
     pub(in crate::state) fn begin_anew(&mut self, epoch: Epoch, at: u64) {
         let why = "the group of peers began anew from a saved state";
@@ -365,48 +324,5 @@ impl SqlState {
         let members = self.cluster.members.keys().cloned();
         self.cluster.suspects = members.collect();
         self.cluster.primary = None;
-    }
-}
-
-fn in_words(evidence: &SqlEvidence) -> (&'static str, String, Option<&InstanceId>) {
-    match evidence {
-        SqlEvidence::Quieted { instance, position } => {
-            ("quieted", format!("{instance} at {position}"), None)
-        }
-        SqlEvidence::Unquieted { instance } => ("unquieted", instance.to_string(), None),
-        SqlEvidence::CaughtUp { instance } => ("caught_up", instance.to_string(), None),
-        SqlEvidence::Revoked { instance, position } => {
-            let at = position.map_or("unknown".to_owned(), |at| at.to_string());
-            let detail = format!("{instance} receives nothing more, its WAL ends at {at}");
-            ("fenced", detail, None)
-        }
-        SqlEvidence::Elected {
-            candidate, proof, ..
-        } => {
-            let names: Vec<_> = proof.counted().iter().map(InstanceId::as_str).collect();
-            let names = names.join(" and ");
-            let detail = match proof {
-                SqlProof::Quorum { .. } => {
-                    format!("{candidate}: nothing acknowledged is lost, as {names} show")
-                }
-                SqlProof::BestOf { .. } => {
-                    format!(
-                        "{candidate}: it has no less than {names}; what was sent to none of them is lost"
-                    )
-                }
-            };
-            ("elected", detail, Some(candidate))
-        }
-        SqlEvidence::Promoted { instance, lineage } => {
-            let detail = format!("{instance} on timeline {}", lineage.current);
-            ("promoted", detail, Some(instance))
-        }
-        SqlEvidence::CannotPromote { instance, why } => {
-            ("cannot_promote", format!("{instance}: {why}"), None)
-        }
-        SqlEvidence::Following { instance } => ("repointed", instance.to_string(), None),
-        SqlEvidence::LeftBehind { instance, why } => {
-            ("left_behind", format!("{instance}: {why}"), None)
-        }
     }
 }

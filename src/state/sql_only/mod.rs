@@ -1,14 +1,16 @@
 //! Clusters without agents: what is replicated of one, and the commands that change it.
 
 mod apply;
+mod observe;
+mod words;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    ClusterName, Epoch, FenceDemand, InstanceId, Lineage, Order, SqlCluster, SqlMember, SyncRule,
-    SystemIdentifier,
+    ClusterName, Epoch, FenceDemand, InstanceId, Lineage, Order, SqlCluster, SqlCopy, SqlMember,
+    SyncRule, SystemIdentifier,
 };
 use crate::recovery::sql_only::{SqlEvidence, SqlHandover};
 
@@ -129,6 +131,13 @@ pub enum Observed {
     Stray {
         /// Who.
         instance: InstanceId,
+    },
+    /// Which copy of the data a member holds, and whether it holds all that was acknowledged. From feature level 4 on.
+    Copy {
+        /// Who.
+        instance: InstanceId,
+        /// Which.
+        copy: SqlCopy,
     },
 }
 

@@ -4,17 +4,15 @@ use primacy::duty::Replay;
 use primacy::model::PromotionRule;
 
 use super::ambush::Ambush;
+use super::harm::{
+    break_disk, cut_power, freeze, kill_node, kill_postmaster, lose_disk, restart, stop_agent,
+};
 use super::said::{block, hold, rule};
 use super::{End_, Faults};
-use crate::disk::{Disk, Fault, Trouble};
-use crate::host::{Host, Leaving, TICK};
+use crate::disk::Trouble;
+use crate::host::TICK;
 use crate::network::End;
-use crate::postgres::Postgres;
-use crate::random::Random;
 use crate::world::World;
-
-/// How long an agent that is being stopped waits for its longer lease, in ticks.
-const LEAVE_WITHIN: u64 = 3_000 / TICK;
 
 impl Faults {
     /// Whether the fault could be done: some need a primary, a standby or a disk that may be lost.
@@ -36,21 +34,13 @@ impl Faults {
         let long = world.random.between(50, 900);
         match class {
             "kill_postmaster" => {
-                let Some(postgres) = &mut world.hosts[target].postgres else {
-                    return false;
-                };
-                postgres.postmaster = false;
-                postgres.orphans_until = now + short;
+                return kill_postmaster(world, target, now + short);
             }
             "orphans_unseen" => {
                 // Nobody was there to see the postmaster die.
                 world.kill_agent(target);
                 world.hosts[target].restart_agent_at = Some(now + 2);
-                let Some(postgres) = &mut world.hosts[target].postgres else {
-                    return false;
-                };
-                postgres.postmaster = false;
-                postgres.orphans_until = now + short;
+                return kill_postmaster(world, target, now + short);
             }
             "kill_postgres" => world.hosts[target].kill_postgres(now, &mut world.random),
             "cut_power" => {
@@ -128,6 +118,33 @@ impl Faults {
                 world.crash_peer(peer);
                 world.peers[peer].restart_at = Some(now + long);
             }
+            "kill_all_peers" => {
+                for peer in 0..world.peers.len() {
+                    world.crash_peer(peer);
+                    world.peers[peer].restart_at = Some(now + long);
+                }
+            }
+            "cut_primary_from_peers" => {
+                let Some(primary) = primary else { return false };
+                cut_from_peers(world, primary);
+                self.ends.push((now + long, End_::Links));
+            }
+            // Whoever gave its word comes back and must know.
+            "cut_primary_and_restart_backers" => {
+                let Some(primary) = primary else { return false };
+                cut_from_peers(world, primary);
+                let at = now + world.random.between(150, 300);
+                self.ambushes.push(Ambush::Backers { primary, at });
+                self.ends.push((now + 700, End_::Links));
+            }
+            // The others promise before they are asked to back it.
+            "cut_primary_then_from_peers" => {
+                let Some(primary) = primary else { return false };
+                cut_off(world, &[End::Host(primary)]);
+                let again = now + world.random.between(70, 95);
+                self.ends.push((again, End_::HostLinks(primary)));
+                self.ends.push((now + 700, End_::Links));
+            }
             "freeze_leader" => {
                 let peer = world.leader.unwrap_or(random_peer);
                 world.peers[peer].frozen = true;
@@ -162,10 +179,10 @@ impl Faults {
                 self.ends.push((now + long, End_::Quiet));
             }
             "lose_disk" => {
-                if self.disks == 0 || !world.hosts[target].disk.exists {
+                if self.lost >= self.disks || !world.hosts[target].disk.exists {
                     return false;
                 }
-                self.disks -= 1;
+                self.lost += 1;
                 lose_disk(world, target);
             }
             "lose_promise" => {
@@ -198,14 +215,9 @@ impl Faults {
             "planned_stop" | "planned_stop_and_leaders" => {
                 let Some(primary) = primary else { return false };
                 let back_in = world.random.between(1_000 / TICK, 90_000 / TICK);
-                let Some(agent) = &mut world.hosts[primary].agent else {
+                if !stop_agent(world, primary, back_in) {
                     return false;
-                };
-                agent.leaving = Some(Leaving {
-                    ask_at: now,
-                    until: now + LEAVE_WITHIN,
-                    back_in,
-                });
+                }
                 if class == "planned_stop_and_leaders" {
                     // Leaders change while it is granted, and while the agent is away.
                     for at in [world.random.below(12), world.random.below(back_in)] {
@@ -213,6 +225,54 @@ impl Faults {
                     }
                     self.schedule.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
                 }
+            }
+            "switchover" | "rash_switchover" => {
+                let is_rash = class == "rash_switchover";
+                return world.ask_switchover(random_host, is_rash);
+            }
+            "forced_failover" => {
+                // One that falls behind before the primary is gone for long.
+                if let Some(primary) = primary.filter(|_| world.hosts.len() == 3) {
+                    let behind = (primary + 1 + world.random.below(2) as usize) % 3;
+                    freeze(world, behind);
+                    self.ends.push((now + 2_000, End_::Thaw(behind)));
+                    let at = now + world.random.between(20, 150);
+                    self.ambushes.push(Ambush::Loss { primary, at });
+                }
+                self.ambushes.push(Ambush::Proof { is_cut: false });
+            }
+            "cut_and_forced_failover" => {
+                let (Some(primary), Some(leader)) = (primary, world.leader) else {
+                    return false;
+                };
+                // Whoever stays with the primary can acknowledge, and no majority of peers hears them.
+                let with = (primary + 1) % world.hosts.len();
+                let mut group = vec![End::Host(primary), End::Host(with)];
+                group.extend((leader != 0).then_some(End::Peer(0)));
+                cut_off(world, &group);
+                self.ends.push((now + 700, End_::Links));
+                self.ambushes.push(Ambush::Proof { is_cut: true });
+            }
+            "durability" | "harm_in_durability" => {
+                let most = world.random.between(0, world.hosts.len() as u64 - 1);
+                let standbys = most.min(3) as u8;
+                if !world.ask_durability(standbys) {
+                    return false;
+                }
+                if standbys > 0 {
+                    self.disks = self.disks.min(usize::from(standbys));
+                }
+                if class == "harm_in_durability" {
+                    let at_end = standbys == 0 && world.random.chance(50);
+                    let ambush = [Ambush::Durability, Ambush::Lapsed];
+                    self.ambushes.push(ambush[usize::from(at_end)]);
+                }
+            }
+            "harm_in_switchover" => {
+                if !world.ask_switchover(random_host, false) {
+                    return false;
+                }
+                self.ambushes.push(Ambush::Switchover);
             }
             "pause" => hold(world, None, long),
             "block" => block(world, Some(long)),
@@ -256,11 +316,11 @@ impl Faults {
             }
             "lose_disk_then_primary" => {
                 let standby = random_host;
-                if self.disks == 0 || Some(standby) == primary || !world.hosts[standby].disk.exists
-                {
+                let is_too_much = self.lost >= self.disks;
+                if is_too_much || Some(standby) == primary || !world.hosts[standby].disk.exists {
                     return false;
                 }
-                self.disks -= 1;
+                self.lost += 1;
                 lose_disk(world, standby);
                 self.schedule
                     .push((now + world.random.below(40), "kill_primary_node"));
@@ -320,8 +380,15 @@ impl Faults {
     }
 }
 
+fn cut_from_peers(world: &mut World, host: usize) {
+    for peer in 0..world.peers.len() {
+        world.network.cut(End::Host(host), End::Peer(peer));
+        world.network.cut(End::Peer(peer), End::Host(host));
+    }
+}
+
 /// Cuts these off from everybody else, and from nobody among them.
-fn cut_off(world: &mut World, group: &[End]) {
+pub(super) fn cut_off(world: &mut World, group: &[End]) {
     let hosts = (0..world.hosts.len()).map(End::Host);
     let all: Vec<_> = hosts.chain((0..world.peers.len()).map(End::Peer)).collect();
     for inside in group {
@@ -329,61 +396,5 @@ fn cut_off(world: &mut World, group: &[End]) {
             world.network.cut(*inside, *outside);
             world.network.cut(*outside, *inside);
         }
-    }
-}
-
-fn kill_node(world: &mut World, host: usize, back_at: u64) {
-    world.kill_agent(host);
-    let node = &mut world.hosts[host];
-    node.postgres = None;
-    node.leash_frozen = false;
-    node.deadline = None;
-    node.restart_agent_at = Some(back_at);
-}
-
-/// A host without power says nothing, not even that a connection ended.
-fn cut_power(world: &mut World, host: usize, back_at: u64) {
-    world.hosts[host].lose_power();
-    world.hosts[host].restart_agent_at = Some(back_at);
-}
-
-fn break_disk(world: &mut World, host: usize, trouble: Trouble, until: u64) {
-    let holds_promise = world.random.chance(50);
-    world.hosts[host].disk_fault = Some(Fault {
-        trouble,
-        until,
-        holds_promise,
-    });
-}
-
-fn lose_disk(world: &mut World, host: usize) {
-    world.hosts[host].postgres = None;
-    world.hosts[host].disk = Disk::default();
-}
-
-/// A restart of the processes alone, by their own postmaster.
-fn restart(host: &mut Host, now: u64, random: &mut Random) {
-    host.postgres = Some(Postgres::start(&mut host.disk, now, random));
-}
-
-fn freeze(world: &mut World, host: usize) {
-    let node = &mut world.hosts[host];
-    node.leash_frozen = true;
-    if let Some(agent) = &mut node.agent {
-        agent.frozen = true;
-    }
-    if let Some(postgres) = &mut node.postgres {
-        postgres.frozen = true;
-    }
-}
-
-pub(super) fn thaw(world: &mut World, host: usize) {
-    let node = &mut world.hosts[host];
-    node.leash_frozen = false;
-    if let Some(agent) = &mut node.agent {
-        agent.frozen = false;
-    }
-    if let Some(postgres) = &mut node.postgres {
-        postgres.frozen = false;
     }
 }

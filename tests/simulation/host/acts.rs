@@ -36,6 +36,17 @@ impl Host {
         match act {
             // Every database is made by its agent here, and names are in force at once.
             Act::Look | Act::Finish(_) | Act::Renew | Act::TakeIn(_) | Act::ProveWaiting => {}
+            // It was acknowledged.
+            Act::Commit => {}
+            Act::ProveSenders {
+                synchronous_standby_names: names,
+            } => {
+                let postgres = self.postgres.as_ref().filter(|it| it.answers(tick));
+                let postgres = postgres.ok_or("no server answers")?;
+                if !postgres.all_run(names) {
+                    return Err("a walsender does not run the names in force yet");
+                }
+            }
             Act::StopAll => {
                 let ran = self.agent.as_ref().and_then(|it| it.known.as_ref());
                 let ran = ran.is_some_and(|known| known.local.is_running);
@@ -99,7 +110,15 @@ impl Host {
             | Act::TerminateReceivers
             | Act::ConfigurePrimary { .. }
             | Act::PointAt { .. }
-            | Act::AskPromotion => self.sql(act, tick, random)?,
+            | Act::AskPromotion
+            | Act::Checkpoint => self.sql(act, tick, random)?,
+            Act::ShutDown => {
+                let running = self.agent.as_ref().and_then(|it| it.running.as_ref());
+                effects.extend(running.map(|it| Effect::ToldToShutDown { order: it.order }));
+                if let Some(postgres) = &mut self.postgres {
+                    postgres.shut_down(tick, random);
+                }
+            }
         }
         Ok(None)
     }
@@ -203,6 +222,7 @@ fn writes_files(act: &Act) -> bool {
         | Act::Rewind { .. }
         | Act::Clone { .. }
         | Act::Settle { .. }
+        | Act::Checkpoint
         | Act::TakeIn(_) => true,
         Act::Look
         | Act::StopAll
@@ -213,6 +233,9 @@ fn writes_files(act: &Act) -> bool {
         | Act::Renew
         | Act::AskPromotion
         | Act::ProveWaiting
+        | Act::ProveSenders { .. }
+        | Act::Commit
+        | Act::ShutDown
         | Act::Finish(_) => false,
     }
 }

@@ -17,6 +17,7 @@ impl Host {
         tick: u64,
         random: &mut Random,
     ) -> Vec<Effect> {
+        let now = self.now(tick);
         let Some(agent) = &mut self.agent else {
             return vec![];
         };
@@ -30,22 +31,20 @@ impl Host {
                 serial,
                 order,
                 length,
+            } => self.granted(serial, order, length, tick, random),
+            PeerMessage::GrantedWithBackers {
+                serial,
+                order,
+                length,
+                backers,
             } => {
-                let Some(lease) = agent.lease.granted(serial, order, length) else {
-                    return vec![];
-                };
-                if agent.disarm_at.is_some() {
-                    return vec![];
+                if agent.lease.has_sent(serial) {
+                    agent.backing.told(serial, order.epoch, backers, now);
                 }
-                let admitted = gate::admit_lease(agent.promise.as_ref(), order);
-                let Some(record) = admitted.ok().filter(|record| self.keeps(record, tick)) else {
-                    return vec![];
-                };
-                let agent = self.agent.as_mut().expect("it received");
-                // It counts only once the leash has echoed the deadline.
-                let is_new = agent.armed != Some(order);
-                agent.arming.push((tick + random.below(2), lease, is_new));
-                self.persist(record);
+                self.granted(serial, order, length, tick, random)
+            }
+            PeerMessage::NotThePrimary { .. } => {
+                agent.backing.denied();
                 vec![]
             }
             PeerMessage::Adopted { order, .. } => {
@@ -55,12 +54,41 @@ impl Host {
                         order,
                         // What it was asked before is unknown.
                         promotion_asked: true,
+                        backs: false,
                     });
                 }
                 vec![]
             }
             PeerMessage::Command { id, step } => self.command(from, id, step, tick, random),
         }
+    }
+
+    fn granted(
+        &mut self,
+        serial: u64,
+        order: Order,
+        length: Duration,
+        tick: u64,
+        random: &mut Random,
+    ) -> Vec<Effect> {
+        let now = self.now(tick);
+        let agent = self.agent.as_mut().expect("it received");
+        let Some(lease) = agent.lease.granted(serial, order, length) else {
+            return vec![];
+        };
+        if agent.disarm_at.is_some() {
+            return vec![];
+        }
+        let admitted = gate::admit_lease(agent.promise.as_ref(), order, agent.word.remaining(now));
+        let Some(record) = admitted.ok().filter(|record| self.keeps(record, tick)) else {
+            return vec![];
+        };
+        let agent = self.agent.as_mut().expect("it received");
+        // It counts only once the leash has echoed the deadline.
+        let is_new = agent.armed != Some(order);
+        agent.arming.push((tick + random.below(2), lease, is_new));
+        self.persist(record);
+        vec![]
     }
 
     pub(super) fn command(
@@ -93,12 +121,16 @@ impl Host {
             });
             return reply(Outcome::Answer(Answer {
                 epoch,
-                would_promise: gate::would_promise(agent.promise.as_ref(), epoch),
+                would_promise: would_promise(agent, epoch, now),
                 hears_primary: hears,
                 incarnation: self.observe(tick).incarnation(),
             }));
         }
-        let record = match gate::admit(agent.promise.as_ref(), step.order) {
+        let record = match gate::admit(
+            agent.promise.as_ref(),
+            step.order,
+            agent.word.remaining(now),
+        ) {
             Ok(record) => record,
             Err(refusal) => return reply(Outcome::Refused(refusal)),
         };
@@ -146,12 +178,32 @@ impl Host {
             }
         }
         let agent = self.agent.as_mut().expect("it received");
+        let sets_names = matches!(
+            step.action,
+            Action::Configure { .. } | Action::Confirm { .. }
+        );
+        let is_going_down = agent
+            .running
+            .as_ref()
+            .is_some_and(|it| it.duty.shuts_down() == Some(true));
+        if let Action::Confirm { .. } = step.action {
+            agent.backing.forget(agent.lease.last_serial());
+        }
+        if is_going_down && sets_names {
+            effects.extend(reply(Outcome::Failed("it is being shut down".to_owned())));
+            return effects;
+        }
         if agent.running.is_some() {
             // What can be dropped in the middle is dropped; everything else runs to its end.
             let is_droppable = |(_, act): &mut (u64, Act)| {
                 matches!(
                     act,
-                    Act::Clone { .. } | Act::Rewind { .. } | Act::Initialise { .. }
+                    Act::Clone { .. }
+                        | Act::Rewind { .. }
+                        | Act::Initialise { .. }
+                        | Act::Checkpoint
+                        | Act::ProveSenders { .. }
+                        | Act::Commit
                 )
             };
             if agent.acting.take_if(is_droppable).is_some() {
@@ -181,13 +233,16 @@ impl Host {
         if self.agent.as_ref().is_none_or(|agent| agent.frozen) {
             return effects;
         }
+        let now = self.now(tick);
         self.note_gap(tick);
         self.hear_leash(tick);
         self.keep_lease(tick, random, &mut effects);
         self.prepare_stop(tick, &mut effects);
+        self.ask_backers(tick, &mut effects);
         self.probe_disk(tick);
         let agent = self.agent.as_mut().expect("checked above");
-        if agent.promise.is_none() && tick >= agent.next_adoption {
+        let may_adopt = now >= agent.adopts_from && tick >= agent.next_adoption;
+        if agent.promise.is_none() && may_adopt {
             agent.next_adoption = tick + 25;
             effects.extend((0..self.peers).map(|to| Effect::Send {
                 to,
@@ -262,9 +317,12 @@ impl Host {
         let stops_it = matches!(agent.acting, Some((_, Act::StopAll)));
         if was_there && !is_there && !stops_it {
             let lapsed = agent.lease.has_lapsed(self.now(tick));
-            let reason = match lapsed {
-                true => Stopped::LeaseEnded,
-                false => Stopped::Died,
+            let is_told =
+                matches!(&agent.running, Some(running) if running.action == Action::ShutDown);
+            let reason = match (lapsed, is_told) {
+                (true, _) => Stopped::LeaseEnded,
+                (false, true) => Stopped::Ordered,
+                (false, false) => Stopped::Died,
             };
             self.stop(reason, tick, random);
         }
@@ -290,6 +348,7 @@ impl Host {
         }
         agent.stopped = reason.unwrap_or(agent.stopped);
         agent.barrier = None;
+        agent.commit = None;
         agent.lease.drop_it();
         agent.armed = None;
         // What is on its way still reaches the leash, before it lets go, and is not held any more.
@@ -342,4 +401,9 @@ impl Host {
             effects.push(Effect::Barrier { epoch });
         }
     }
+}
+
+fn would_promise(agent: &Agent, epoch: Epoch, now: Timestamp) -> bool {
+    gate::would_promise(agent.promise.as_ref(), epoch, agent.word.remaining(now))
+        && !agent.backing.carries(now)
 }

@@ -2,6 +2,7 @@
 
 use super::looks::Seen;
 use super::*;
+use primacy::duty::confirm::COMMITTED_WITHIN;
 
 impl Host {
     /// Decides on what a look saw.
@@ -98,6 +99,9 @@ impl Host {
         random: &mut Random,
         effects: &mut Vec<Effect>,
     ) {
+        if self.waits_for_commit(tick, effects) {
+            return;
+        }
         let agent = self.agent.as_mut().expect("it works");
         let is_done = |(at, act): &mut (u64, Act)| {
             // A stop lasts until nothing is left.
@@ -115,6 +119,30 @@ impl Host {
             let why = Outcome::Failed("it took too long".to_owned());
             self.finish(why, tick, effects);
         }
+    }
+
+    /// Begins the commit with which a durability is confirmed, and gives it up after its time. Whether it is not acknowledged
+    /// yet.
+    fn waits_for_commit(&mut self, tick: u64, effects: &mut Vec<Effect>) -> bool {
+        let agent = self.agent.as_mut().expect("it works");
+        let Some((at, Act::Commit)) = &agent.acting else {
+            agent.commit = None;
+            return false;
+        };
+        if tick < *at || agent.commit == Some(Commit::Acknowledged) {
+            return false;
+        }
+        let is_late = tick > *at + COMMITTED_WITHIN.as_millis() as u64 / TICK;
+        if agent.commit.is_none() {
+            agent.commit = Some(Commit::Asked);
+            effects.push(Effect::Commit);
+        } else if is_late {
+            agent.acting = None;
+            agent.trust_from_now(tick);
+            let why = Err("the standbys do not acknowledge a commit");
+            self.acted(&Act::Commit, why, tick, effects);
+        }
+        true
     }
 
     /// What an act came to. It ends the command that runs now, whichever wanted it.

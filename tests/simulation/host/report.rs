@@ -18,10 +18,13 @@ impl Host {
         let is_old = now.since(local.now) > STALE_AFTER;
         let silent_for = now.since(known.answered_at);
         let is_silent = known.has_answered || silent_for >= UNRESPONSIVE_AFTER;
+        let duty = agent.running.as_ref().map(|it| &it.duty);
+        let is_going_down = duty.and_then(Duty::shuts_down) == Some(true);
         let database = match (&local.data, &local.session) {
             _ if is_old => Database::Unresponsive { silent_for },
             (Data::Empty, _) if !local.is_running => Database::Absent,
             _ if !local.is_running => Database::Stopped(agent.stopped),
+            _ if is_going_down => Database::Unresponsive { silent_for },
             (_, None) if is_silent => Database::Unresponsive { silent_for },
             (_, None) => Database::Starting,
             (_, Some(session)) if session.in_recovery => Database::Standby {

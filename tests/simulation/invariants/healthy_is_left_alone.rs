@@ -38,7 +38,9 @@ impl Check {
         for event in &world.events {
             match event {
                 Event::Begun { epoch } => {
-                    if let Some(host) = served {
+                    // An operator who forces a failover takes down what nobody else would.
+                    let is_forced = world.cluster().cluster.forced.is_some();
+                    if let Some(host) = served.filter(|_| !is_forced) {
                         return Err(format!(
                             "a healthy cluster was disturbed: epoch {epoch} was burnt while host {host} served"
                         ));
@@ -105,8 +107,13 @@ impl Check {
             .deadline
             .is_some_and(|until| host.clock.now(world.now) < until);
         let commits = |p: &Postgres| p.postmaster && p.can_acknowledge(world.now);
+        // One whom no peer reaches may be replaced as soon as those who hear it back it no more.
+        let is_reached = world
+            .leader
+            .is_some_and(|it| world.network.both_ways(End::Peer(it), End::Host(index)));
         world.cluster().cluster.primary.as_ref() == Some(&host.id)
             && leased
+            && is_reached
             && self.is_best_disk(world, index)
             && host.postgres.as_ref().is_some_and(commits)
     }

@@ -3,6 +3,7 @@
 mod epochs_only_grow;
 mod fenced_stays_fenced;
 mod followers_are_not_leashed;
+mod given_up_is_left_alone;
 mod healthy_is_left_alone;
 mod held_is_left_alone;
 mod must_not_is_not_elected;
@@ -28,6 +29,7 @@ pub enum Rule {
     EpochsOnlyGrow,
     FencedStaysFenced,
     OneHandover,
+    GivenUpIsLeftAlone,
     HealthyIsLeftAlone,
     HeldIsLeftAlone,
     MustNotIsNotElected,
@@ -97,6 +99,10 @@ impl Invariants {
             (
                 Rule::TimelinesAreUnique,
                 self.timelines_are_unique.tick(world),
+            ),
+            (
+                Rule::GivenUpIsLeftAlone,
+                given_up_is_left_alone::tick(world),
             ),
             (Rule::StrictReads, strict_reads::tick(world)),
             (Rule::StuckIsReplaced, self.stuck_is_replaced.tick(world)),

@@ -1,4 +1,5 @@
-//! Quorum clusters: whoever becomes primary holds every commit that any client was told is safe.
+//! Quorum clusters: whoever becomes primary holds every commit that any client was told is safe. What a failover of an async
+//! cluster left aside was never promised, also if the cluster has a quorum later.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,10 @@ use primacy::model::Durability;
 use crate::world::{Event, World};
 
 #[derive(Default)]
-pub struct Check;
+pub struct Check {
+    /// What failovers left aside while `async` was recorded.
+    given_up: BTreeSet<u32>,
+}
 
 impl Check {
     pub fn tick(&mut self, world: &World) -> Result<(), String> {
@@ -15,8 +19,12 @@ impl Check {
             if let Event::Promoted { host, .. } = event {
                 // Only of the instance that Raft elected: a stray one must not acknowledge, that is another rule.
                 let elected = world.cluster().cluster.primary.as_ref();
-                if elected == Some(&world.hosts[*host].id) {
-                    all_there(world, *host, "was promoted")?;
+                if elected != Some(&world.hosts[*host].id) {
+                    continue;
+                }
+                match world.cluster().cluster.durability {
+                    Durability::Async => self.given_up.extend(lost(world, *host)),
+                    Durability::Quorum { .. } => self.all_there(world, *host, "was promoted")?,
                 }
             }
         }
@@ -31,34 +39,39 @@ impl Check {
             .position(|host| Some(&host.id) == primary)
         {
             Some(primary) if world.hosts[primary].disk.exists => {
-                all_there(world, primary, "is primary at the end")
+                self.all_there(world, primary, "is primary at the end")
             }
             _ => Ok(()),
         }
     }
+
+    fn all_there(&self, world: &World, host: usize, when: &str) -> Result<(), String> {
+        if world.cluster().cluster.durability == Durability::Async {
+            return Ok(());
+        }
+        let lost: Vec<_> = lost(world, host)
+            .into_iter()
+            .filter(|value| !self.given_up.contains(value))
+            .collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        Err(format!(
+            "acknowledged writes lost: host {host} {when} without {} of them, first {:?}",
+            lost.len(),
+            lost[0]
+        ))
+    }
 }
 
-fn all_there(world: &World, host: usize, when: &str) -> Result<(), String> {
-    if world.cluster().cluster.durability == Durability::Async {
-        return Ok(());
-    }
+/// What was acknowledged and this host does not hold.
+fn lost(world: &World, host: usize) -> Vec<u32> {
     let held: BTreeSet<u32> = world.hosts[host]
         .disk
         .wal
         .iter()
         .map(|record| record.value)
         .collect();
-    let lost: Vec<_> = world
-        .acknowledged
-        .iter()
-        .filter(|value| !held.contains(value))
-        .collect();
-    if lost.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "acknowledged writes lost: host {host} {when} without {} of them, first {:?}",
-        lost.len(),
-        lost[0]
-    ))
+    let acknowledged = world.acknowledged.iter().map(|(value, _)| *value);
+    acknowledged.filter(|value| !held.contains(value)).collect()
 }

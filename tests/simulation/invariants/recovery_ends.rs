@@ -23,6 +23,7 @@ pub fn is_healthy(world: &World) -> bool {
     };
     state.handover.is_none()
         && state.rejoins.is_empty()
+        && state.cluster.durability_change.is_none()
         && state.cluster.first_commit.is_some()
         && state
             .cluster

@@ -71,6 +71,10 @@ impl World {
     fn renewal(&mut self, from: usize, to: usize, (session, serial): (u32, u64), for_stop: bool) {
         let now = self.stamp();
         let recorded = self.record_of(to).lease_order(&self.hosts[from].id);
+        let confirmed = self.leader == Some(to) && self.has_majority(to);
+        if recorded.is_none() && confirmed {
+            self.tell(to, from, session, PeerMessage::NotThePrimary { serial });
+        }
         let (Some(order), Some(tenure)) = (recorded, &mut self.peers[to].tenure) else {
             return;
         };
@@ -118,9 +122,10 @@ impl World {
             if state.lease_order(&self.hosts[renewal.host].id) != Some(renewal.order) {
                 continue;
             }
-            let message = PeerMessage::Granted {
+            let message = PeerMessage::GrantedWithBackers {
                 serial: renewal.serial,
                 order: renewal.order,
+                backers: state.cluster.backers(&self.hosts[renewal.host].id),
                 length: state.cluster.lease_length(primacy::model::Network::Lan),
             };
             self.tell(index, renewal.host, renewal.session, message);
@@ -152,12 +157,14 @@ impl World {
         };
         let flight = peer.flights.swap_remove(position);
         let order = flight.order;
+        let backs = matches!(outcome, Outcome::Refused(Refusal::Backing { .. }));
         let mut fail = |reason: String| {
             if let Some(sighting) = peer.sightings.get_mut(&id) {
                 sighting.failure = Some(Failure {
                     order,
                     at: now,
                     reason,
+                    backs,
                 });
             }
         };

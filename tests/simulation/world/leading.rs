@@ -77,7 +77,19 @@ impl World {
         let is_over = |tenure: &Tenure| tenure.stop_is_over(&state.cluster, now);
         View {
             now,
+            longer_leases_lapsed: {
+                let tenure = leader.tenure.as_ref();
+                tenure.is_some_and(|it| it.has_lapsed(&state.cluster, now))
+            },
             stop_is_over: leader.tenure.as_ref().is_some_and(is_over),
+            switchover_is_late: {
+                let asked = state.cluster.switchover.as_ref();
+                asked.is_some_and(|it| now.0 >= it.until)
+            },
+            awaits_the_slow: {
+                let word = state.cluster.forced.as_ref();
+                word.is_some_and(|it| now.0 < it.patient_until)
+            },
             awake_since: leader.awake_since,
             directives: self.said(),
             leases_lapse_at: leader.tenure.as_ref().map_or(Timestamp(u64::MAX), lapse),
@@ -92,8 +104,19 @@ impl World {
             .flights
             .retain(|flight| flight.expires > self.now);
         self.grant(index);
+        let (now, cluster) = (self.stamp(), self.record_of(index).cluster.clone());
+        if let Some(tenure) = &mut self.peers[index].tenure {
+            tenure.note_forced(&cluster, now);
+            tenure.note_lapsing(&cluster, now);
+        }
         let state = self.record_of(index);
-        let plan = decide(state, &self.view(index, state));
+        let view = self.view(index, state);
+        let mut plan = decide(state, &view);
+        if let Some((name, turns)) = self.turns.as_ref().filter(|_| self.leader == Some(index)) {
+            let stand = plan.stand(state, view.directives.priority);
+            let mut turns = turns.lock().expect("no panic");
+            plan = plan.in_turn(turns.note(name, stand, view.now));
+        }
         for instance in &plan.looks {
             self.look(index, instance.clone());
         }
@@ -126,6 +149,8 @@ impl World {
             self.run(index, step);
         }
         if self.leader == Some(index) {
+            let codes = plan.waiting.iter().map(|(_, reason)| reason.code());
+            self.seen.extend(codes.filter(|code| EVENTS.contains(code)));
             self.plan = plan;
         }
     }
@@ -180,6 +205,94 @@ impl World {
         self.tell(index, host, session, message);
     }
 
+    /// Somebody asks the leader for another primary; whether it takes that. A rash one asks past the door.
+    pub fn ask_switchover(&mut self, to: usize, is_rash: bool) -> bool {
+        let Some(leader) = self.leader.filter(|it| self.has_majority(*it)) else {
+            return false;
+        };
+        let to = self.hosts[to].id.clone();
+        let state = self.cluster();
+        let obstacle = switchover::obstacle(state, &self.view(leader, state), &to);
+        if obstacle.is_some() && !is_rash {
+            return false;
+        }
+        let new = NewSwitchover {
+            seen: state.cluster.epoch,
+            to,
+            length: USUAL_WAIT,
+            owner: "somebody".to_owned(),
+            reason: "work".to_owned(),
+        };
+        let change = Change::PlanSwitchover(new);
+        self.proposals.push((self.now + 1, leader, change));
+        true
+    }
+
+    /// Somebody asks the leader for another durability, `async` if that is of no standbys; whether it may be one.
+    pub fn ask_durability(&mut self, standbys: u8) -> bool {
+        let Some(leader) = self.leader.filter(|it| self.has_majority(*it)) else {
+            return false;
+        };
+        if !self.cluster().is_established() {
+            return false;
+        }
+        let to = match standbys {
+            0 => Durability::Async,
+            standbys => Durability::Quorum { standbys },
+        };
+        let new = NewDurability {
+            to,
+            owner: "somebody".to_owned(),
+            reason: "work".to_owned(),
+        };
+        let change = Change::PlanDurability(new);
+        self.proposals.push((self.now + 1, leader, change));
+        true
+    }
+
+    /// What the leader says would happen now.
+    pub fn explain(
+        &self,
+        explain: fn(&ClusterState, &View, &Programs) -> Explanation,
+    ) -> Option<Explanation> {
+        let leader = self.leader?;
+        let state = self.cluster();
+        Some(explain(
+            state,
+            &self.view(leader, state),
+            &Programs::default(),
+        ))
+    }
+
+    /// How many records of this host's WAL the leader has heard of.
+    pub fn reported(&self, host: usize) -> u64 {
+        let seen = self.leader.map(|leader| &self.peers[leader].sightings);
+        let seen = seen.and_then(|it| it.get(&self.hosts[host].id));
+        match seen.map(|it| &it.report.database) {
+            Some(Database::Primary { position, .. }) => position.lsn.0,
+            _ => 0,
+        }
+    }
+
+    /// Somebody forces the failover that waits; who would be elected by what is known, if the leader takes that.
+    pub fn force_failover(&mut self) -> Option<usize> {
+        let leader = self.leader.filter(|it| self.has_majority(*it))?;
+        let state = self.cluster();
+        let view = self.view(leader, state);
+        let loss = forced::forecast(state, &view, &decide(state, &view)).ok()?;
+        let to = self.hosts.iter().position(|host| host.id == loss.to);
+        let new = ForceFailover {
+            seen: state.cluster.epoch,
+            owner: "somebody".to_owned(),
+            reason: "work".to_owned(),
+            loss: loss.to_string(),
+            accepted: loss.at,
+        };
+        let change = Change::ForceFailover(new);
+        self.proposals.push((self.now + 1, leader, change));
+        to
+    }
+
     pub(super) fn commit_proposals(&mut self) {
         let (due, later) = std::mem::take(&mut self.proposals)
             .into_iter()
@@ -190,15 +303,56 @@ impl World {
             if self.leader != Some(proposer) || !self.has_majority(proposer) {
                 continue;
             }
-            let begins = matches!(change, Change::Begin { .. });
+            let begins = matches!(change, Change::Begin { .. } | Change::ForceFailover(_));
+            let before = self.cluster().cluster.epoch;
+            let forced = match &change {
+                Change::Record {
+                    evidence:
+                        Evidence::Elected {
+                            candidate,
+                            proof: FenceProof::Forced { .. },
+                        },
+                    ..
+                } => {
+                    let word = self.cluster().cluster.forced.as_ref();
+                    word.map(|it| (candidate.clone(), it.accepted))
+                }
+                _ => None,
+            };
             let stop = take_stop(&mut self.peers[proposer].stops, &change);
             let text = self.trace.is_some().then(|| format!("{change:?}"));
+            let recalls = matches!(change, Change::EndSwitchover { .. });
+            let durability = self.cluster().cluster.durability;
+            let was_confirming = self.cluster().cluster.confirming().is_some();
+            let phase = self.cluster().cluster.durability_change.as_ref();
+            let was_lapsing = phase.is_some_and(|it| it.phase == ChangePhase::Lapsing);
             let command = Command {
                 cluster: self.name.clone(),
                 at: self.now * TICK,
                 change,
             };
             let reply = self.state.apply(command);
+            if let (Some((candidate, accepted)), Ok(_)) = (&forced, &reply) {
+                self.seen.insert("forced_election");
+                self.lose_what_was_accepted(candidate, *accepted);
+            }
+            let now = self.cluster().cluster.durability;
+            if now == Durability::Async && durability != now {
+                self.seen.insert("async_recorded");
+            } else if durability == Durability::Async && durability != now {
+                self.seen.insert("quorum_after_async");
+            } else if was_lapsing && begins && reply.is_ok() {
+                self.seen.insert("handover_while_lapsing");
+            } else if now.standby_acks() > durability.standby_acks() {
+                self.seen.insert("durability_confirmed");
+            } else if now != durability {
+                self.seen.insert("durability_weakened");
+            } else if was_confirming && begins && reply.is_ok() {
+                self.seen.insert("handover_while_confirming");
+            }
+            if recalls && reply.is_ok() {
+                self.seen.insert("switchover_recalled");
+            }
             if let (Some(stop), Ok(order)) = (stop, &reply) {
                 // Who has its proposal taken led after the request had arrived.
                 let message = PeerMessage::Granted {
@@ -211,9 +365,9 @@ impl World {
             if let Some(text) = text {
                 self.say(|| format!("{} {text}", if reply.is_ok() { "log" } else { "refused" }));
             }
-            if begins && reply.is_ok() {
+            let epoch = self.cluster().cluster.epoch;
+            if begins && epoch > before {
                 self.handovers += 1;
-                let epoch = self.cluster().cluster.epoch;
                 self.events.push(Event::Begun { epoch });
             }
         }

@@ -59,6 +59,18 @@ impl World {
         value
     }
 
+    /// The commit with which a durability is confirmed.
+    pub(super) fn begin_commit(&mut self, index: usize) {
+        let postgres = self.hosts[index].postgres.as_ref();
+        if !postgres.is_some_and(|it| it.commits(self.now)) {
+            return;
+        }
+        let value = self.write(index);
+        if let Some(agent) = &mut self.hosts[index].agent {
+            agent.commit = Some(Commit::Waits(value));
+        }
+    }
+
     /// A client commits on this host.
     fn commit(&mut self, index: usize) {
         let host = &mut self.hosts[index];
@@ -100,6 +112,9 @@ impl World {
                 continue;
             }
             postgres.carry_out_late(self.now);
+            if postgres.works(self.now) {
+                postgres.read_settings(self.now);
+            }
             let promoted = postgres.recover(&mut host.disk, writes, self.now, &mut self.random);
             if promoted {
                 let timeline = host.disk.timeline().0;
@@ -119,11 +134,12 @@ impl World {
         }
         for index in 0..self.hosts.len() {
             self.forget_lost_walsenders(index);
+            self.go_down(index);
             let commits = self.hosts[index]
                 .postgres
                 .as_ref()
                 .is_some_and(|p| p.commits(self.now));
-            if commits && self.now.is_multiple_of(2) && self.random.chance(70) {
+            if commits && !self.is_quiet && self.now.is_multiple_of(2) && self.random.chance(70) {
                 self.commit(index);
             }
             let trouble = self.hosts[index].disk_fault(self.now).map(|it| it.trouble);
@@ -143,6 +159,35 @@ impl World {
         }
     }
 
+    /// A server that was told to shut down ends once everybody that streams from it has all of its WAL.
+    fn go_down(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        let takes_writes = host.writes(self.now);
+        let Some(postgres) = host.postgres.as_mut().filter(|_| takes_writes) else {
+            return;
+        };
+        let (is_written, is_down) = postgres.go_down(&mut host.disk, self.now);
+        if is_down {
+            host.postgres = None;
+        }
+        if is_written {
+            let from_timeline = host.disk.timeline().0;
+            self.events.push(Event::Appended {
+                host: index,
+                from_timeline,
+            });
+        }
+    }
+
+    /// What a forced election leaves behind was given up by an operator's word, if it lies beyond what that spoke of.
+    pub(super) fn lose_what_was_accepted(&mut self, candidate: &InstanceId, accepted: WalPosition) {
+        let host = self.hosts.iter().find(|host| host.id == *candidate);
+        let Some(host) = host else { return };
+        let held: BTreeSet<u32> = host.disk.wal.iter().map(|record| record.value).collect();
+        self.acknowledged
+            .retain(|(value, at)| held.contains(value) || *at <= accepted);
+    }
+
     pub(super) fn acknowledge(&mut self, index: usize, value: u32) {
         let host = &mut self.hosts[index];
         let timeline = host.disk.timeline().0;
@@ -152,7 +197,14 @@ impl World {
             agent.first_commit = Some((epoch, Lsn(host.disk.wal.len() as u64)));
             agent.next_report = self.now;
         }
-        self.acknowledged.push(value);
+        if let Some(agent) = &mut host.agent
+            && agent.commit == Some(Commit::Waits(value))
+        {
+            agent.commit = Some(Commit::Acknowledged);
+        }
+        let ends = host.disk.wal.iter().rposition(|it| it.value == value);
+        let at = host.disk.at(ends.map_or(0, |index| index + 1));
+        self.acknowledged.push((value, at));
         self.events.push(Event::Acknowledged {
             host: index,
             value,
@@ -203,7 +255,7 @@ impl World {
             postgres.end_receiver(&mut host.disk);
             postgres.retry_at = self.now + self.random.between(3, 8);
             if is_heard && let Some(source) = &mut self.hosts[source_index].postgres {
-                source.flushes.remove(&name);
+                source.senders.remove(&name);
             }
             return;
         }
@@ -217,7 +269,7 @@ impl World {
                 && self.hosts[source_index]
                     .postgres
                     .as_ref()
-                    .is_some_and(|p| p.postmaster))
+                    .is_some_and(|p| p.postmaster && p.down_at.is_none()))
         {
             return;
         }
@@ -266,7 +318,7 @@ impl World {
             receiver.last_heard = self.now;
         }
         if is_heard && let Some(source) = &mut self.hosts[source_index].postgres {
-            source.flushes.insert(name, flushed);
+            source.hear(name, flushed);
         }
     }
 
@@ -275,7 +327,7 @@ impl World {
         let Some(postgres) = &self.hosts[index].postgres else {
             return;
         };
-        if postgres.flushes.is_empty() || postgres.frozen {
+        if postgres.senders.is_empty() || postgres.frozen {
             return;
         }
         let connected: BTreeSet<String> = self
@@ -286,7 +338,7 @@ impl World {
             .map(|receiver| receiver.name.clone())
             .collect();
         if let Some(postgres) = &mut self.hosts[index].postgres {
-            postgres.flushes.retain(|name, _| connected.contains(name));
+            postgres.senders.retain(|name, _| connected.contains(name));
         }
     }
 }

@@ -72,6 +72,7 @@ fn found(server: Option<Survey>) -> Found {
             min_recovery: Lsn(0),
             min_recovery_timeline: Timeline(0),
             segment_size: 1 << 24,
+            least: [("max_worker_processes", 8); 3],
         },
         is_standby: false,
         restoring: None,

@@ -10,7 +10,7 @@ use super::{Lack, Receiver};
 /// A line of the file as `pg_hba_file_rules` tells it. What is in force may be older, if nobody had it read since.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// In the file.
     pub number: u32,
     /// `local`, `host`, `hostssl` ….
@@ -34,7 +34,7 @@ enum Match {
 }
 
 /// What is missing for these to stream. `groups` answers of which roles a role is a member; `file` is where the lines stand.
-pub(super) fn missing(
+pub(crate) fn missing(
     lines: &[Line],
     receivers: &[Receiver],
     groups: impl Fn(&str) -> Vec<String>,

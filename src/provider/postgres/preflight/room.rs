@@ -4,7 +4,7 @@ use super::Lack;
 
 /// What a server has, and what is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Places {
+pub(crate) struct Places {
     /// `max_wal_senders`.
     pub senders: usize,
     /// Processes that send.
@@ -20,7 +20,7 @@ pub(super) struct Places {
 }
 
 /// What is missing. Of 0 the settings' own checks speak.
-pub(super) fn missing(places: Places) -> Vec<Lack> {
+pub(crate) fn missing(places: Places) -> Vec<Lack> {
     let Places {
         senders,
         sending,
