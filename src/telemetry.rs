@@ -2,7 +2,8 @@
 //!
 //! Nobody need read them. One thread writes the lines, and those that it cannot write yet wait in a short
 //! queue; once that is full, further ones are lost and counted. So neither a closed pipe nor a reader that
-//! hangs stops a lease from being renewed: a lost log line is no reason to lose the database.
+//! hangs stops a lease from being renewed: a lost log line is no reason to lose the database. Only the last words of a
+//! peer that ends itself ([`raft::LAST_WORDS`]) are waited for.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that wait to be written: some hundred kB at most. When full, further ones are lost.
 const QUEUE: usize = 1024;
@@ -33,17 +36,46 @@ pub struct Log {
     queue: SyncSender<Entry>,
 }
 
-/// Where one event is written to.
-struct Line {
+/// Where events are written to.
+#[derive(Clone)]
+struct Lines {
     queue: SyncSender<Entry>,
     lost: Arc<AtomicU64>,
+}
+
+/// Where one event is written to.
+struct Line {
+    to: Lines,
+    is_waited_for: bool,
+}
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&self) -> Line {
+        Line {
+            to: self.clone(),
+            is_waited_for: false,
+        }
+    }
+
+    fn make_writer_for(&self, event: &Metadata<'_>) -> Line {
+        Line {
+            to: self.clone(),
+            is_waited_for: event.target() == raft::LAST_WORDS,
+        }
+    }
 }
 
 impl Write for Line {
     /// An event comes whole.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if let Err(TrySendError::Full(_)) = self.queue.try_send(Entry::Line(line.to_vec())) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        let Lines { queue, lost } = &self.to;
+        if let Err(TrySendError::Full(_)) = queue.try_send(Entry::Line(line.to_vec())) {
+            lost.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.is_waited_for {
+            wait_until_written(queue);
         }
         Ok(line.len())
     }
@@ -55,11 +87,15 @@ impl Write for Line {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        let (sender, written) = sync_channel(1);
-        // A full queue has no reader.
-        if self.queue.try_send(Entry::Mark(sender)).is_ok() {
-            let _ = written.recv_timeout(LAST_LINES_WITHIN);
-        }
+        wait_until_written(&self.queue);
+    }
+}
+
+fn wait_until_written(queue: &SyncSender<Entry>) {
+    let (sender, written) = sync_channel(1);
+    // A full queue has no reader.
+    if queue.try_send(Entry::Mark(sender)).is_ok() {
+        let _ = written.recv_timeout(LAST_LINES_WITHIN);
     }
 }
 
@@ -79,10 +115,7 @@ pub fn start() -> Log {
     // A second start, in a test, changes nothing.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(move || Line {
-            queue: queue.clone(),
-            lost: lost.clone(),
-        })
+        .with_writer(Lines { queue, lost })
         .with_ansi(io::stderr().is_terminal())
         .try_init();
     log
@@ -117,20 +150,44 @@ mod tests {
     fn a_full_queue_loses_lines_and_says_so() {
         let (queue, entries) = sync_channel(2);
         let lost = Arc::new(AtomicU64::new(0));
-        let mut line = Line {
+        let lines = Lines {
             queue,
             lost: lost.clone(),
         };
+        let mut line = lines.make_writer();
         for number in 1..=5 {
             line.write_all(format!("line {number}\n").as_bytes())
                 .unwrap();
         }
-        drop(line);
+        drop((line, lines));
         let mut written = Vec::new();
         write_all(&mut written, &entries, &lost);
         let text = String::from_utf8(written).unwrap();
         let expected = "line 1\n3 log lines were lost: nobody read them in time\nline 2\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn last_words_are_written_before_the_process_ends() {
+        let (queue, entries) = sync_channel(2);
+        let lost = Arc::new(AtomicU64::new(0));
+        let counted = lost.clone();
+        let (mut reader, writer) = io::pipe().unwrap();
+        let log = thread::spawn(move || {
+            thread::sleep(LAST_LINES_WITHIN / 10);
+            write_all(&mut &writer, &entries, &counted);
+        });
+        let mut line = Line {
+            to: Lines { queue, lost },
+            is_waited_for: true,
+        };
+        line.write_all(b"why\n").unwrap();
+        let mut text = [0; 8];
+        let waiting = rustix::io::ioctl_fionread(&reader).unwrap();
+        assert_eq!(waiting, 4);
+        assert_eq!(io::Read::read(&mut reader, &mut text).unwrap(), 4);
+        drop(line);
+        log.join().unwrap();
     }
 
     #[test]

@@ -81,6 +81,7 @@ pub use consensus::{Applied, Consensus, Leadership};
 pub use error::{ConfirmError, ProposeError, StartError, Stopped, TransferError};
 pub use group_id::{GroupId, InvalidGroupId};
 pub use lease::LeaderLease;
+pub use log_writer::LAST_WORDS;
 pub use membership::{ChangeError, Progress};
 pub use newborn::{Newborn, holds_a_peer};
 pub use once::{Deduplicated, Key, Numbered, Once, WINDOW};

@@ -57,6 +57,10 @@ pub(crate) struct Flushes {
 /// Removes a bite of the entries at or below an index; true when none is left.
 pub(crate) type RemoveSome = Box<dyn FnMut(u64) -> io::Result<bool> + Send>;
 
+/// The target of the one event that comes before the process ends itself. Who writes lines later than they are logged
+/// waits for this one, or nobody is told why.
+pub const LAST_WORDS: &str = "raft::last_words";
+
 /// A handle on the thread. The thread ends when the last handle is dropped.
 #[derive(Clone)]
 pub(crate) struct LogWriter {
@@ -246,7 +250,7 @@ fn now() -> Instant {
 }
 
 fn die(error: &io::Error) -> ! {
-    tracing::error!(%error, "the log cannot be flushed; what is on the disk is unknown; the process ends");
+    tracing::error!(target: LAST_WORDS, %error, "the log cannot be flushed; what is on the disk is unknown; the process ends");
     process::abort()
 }
 
