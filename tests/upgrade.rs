@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
+use primacy::dev::ports;
 use primacy::security::Wire;
 use primacy::server::calls::Calls;
 use serde_json::{Value, json};
@@ -48,17 +48,13 @@ impl Drop for Group {
 
 impl Group {
     async fn start() -> Group {
-        let held: Vec<_> = (0..3)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
-        let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
+        let address = |_| format!("127.0.0.1:{}", ports::reserve(0).unwrap());
         let mut group = Group {
-            addresses: held.iter().map(address).collect(),
+            addresses: (0..3).map(address).collect(),
             folder: tempfile::tempdir().unwrap(),
             running: vec![None, None, None],
             calls: Calls::over(Wire::Plain),
         };
-        drop(held);
         for peer in 0..3 {
             group.run(peer, Build::Present);
         }

@@ -9,6 +9,7 @@ pub(crate) mod layout;
 mod machine;
 mod nodes;
 mod plan;
+pub mod ports;
 mod processes;
 mod up;
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::Path;
 
@@ -12,6 +11,7 @@ use raft::GroupId;
 use super::DevError;
 use super::credentials::Installation;
 use super::layout::{Kind, Layout, Node};
+use super::ports;
 
 /// The cluster's name.
 pub(super) const CLUSTER: &str = "demo";
@@ -62,14 +62,8 @@ pub(super) fn plan(
     let names: Vec<_> = (b'a'..b'a' + members)
         .map(|c| char::from(c).to_string())
         .collect();
-    // All are held until all are found, so that none is given out twice.
-    let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let held: Result<Vec<_>, _> = (0..PEERS + 2 * names.len()).map(|_| free()).collect();
-    let held = held.map_err(|error| DevError::failed(format!("no free ports: {error}")))?;
-    let mut ports = held
-        .iter()
-        .filter_map(|listener| Some(listener.local_addr().ok()?.port()));
-    let mut port = || ports.next().unwrap_or_default();
+    let port =
+        || ports::reserve(0).map_err(|error| DevError::failed(format!("no free ports: {error}")));
     let mut nodes = BTreeMap::new();
     for number in 1..=PEERS {
         nodes.insert(
@@ -77,7 +71,7 @@ pub(super) fn plan(
             Node {
                 kind: Kind::Peer,
                 zone: format!("z{number}"),
-                port: port(),
+                port: port()?,
                 health: None,
                 started: None,
             },
@@ -89,8 +83,8 @@ pub(super) fn plan(
             Node {
                 kind: Kind::Instance,
                 zone: format!("z{}", number % PEERS + 1),
-                port: port(),
-                health: Some(port()),
+                port: port()?,
+                health: Some(port()?),
                 started: None,
             },
         );

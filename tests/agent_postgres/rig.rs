@@ -50,8 +50,7 @@ pub struct Rig {
 }
 
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    primacy::dev::ports::reserve(0).unwrap()
 }
 
 pub fn give_to_postgres(path: &Path) {

@@ -1,13 +1,12 @@
 //! An installation as its users begin it: `primacy server init` on the first host, join tokens for everybody else.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::rig::{Running, program, read, told, until};
+use crate::rig::{Running, free_address, program, read, told, until};
 
 /// Three peers over TLS, and whoever joins them.
 pub struct Installation {
@@ -16,11 +15,6 @@ pub struct Installation {
     pub running: Vec<Running>,
     /// With which the others of the first peers joined.
     pub tokens: Vec<String>,
-}
-
-pub fn free_address() -> String {
-    let held = TcpListener::bind("127.0.0.1:0").unwrap();
-    held.local_addr().unwrap().to_string()
 }
 
 /// The join tokens in what a verb printed.

@@ -9,8 +9,8 @@ use primacy::clock;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::installation::{Installation, ends, free_address};
-use crate::rig::{Peers, Running, run, told, until};
+use crate::installation::{Installation, ends};
+use crate::rig::{Peers, Running, free_address, run, told, until};
 
 fn json(api: &str, verb: &[&str]) -> Option<Value> {
     let arguments = [&["--api", api][..], verb, &["--output", "json"]].concat();

@@ -6,8 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::installation::free_address;
-use crate::rig::{Running, program, read, told, until};
+use crate::rig::{Running, free_address, program, read, told, until};
 
 /// As it stands in the documentation of its database provider abstraction.
 const FILE: &str = r#"{

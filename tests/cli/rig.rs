@@ -1,13 +1,18 @@
 //! Processes of the program, killed at the end whatever became of the test.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use primacy::clock;
+use primacy::dev::ports;
 use rustix::process::{Pid, Signal, kill_process};
+
+/// An address of the loopback that nobody else is given while the test runs.
+pub fn free_address() -> String {
+    format!("127.0.0.1:{}", ports::reserve(0).unwrap())
+}
 
 /// How long anything may take that must come.
 pub const WITHIN: Duration = Duration::from_secs(30);
@@ -114,15 +119,9 @@ impl Peers {
 
     /// The folder and the addresses of a group, none of it started.
     pub fn plan(count: usize) -> Peers {
-        let held: Vec<_> = (0..count)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
-        let addresses = held
-            .iter()
-            .map(|listener| listener.local_addr().unwrap().to_string());
         Peers {
             folder: tempfile::tempdir().unwrap(),
-            addresses: addresses.collect(),
+            addresses: (0..count).map(|_| free_address()).collect(),
             running: Vec::new(),
         }
     }

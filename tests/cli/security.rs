@@ -7,8 +7,8 @@ use std::process::Stdio;
 
 use primacy::security::{BearerToken, JoinToken};
 
-use crate::installation::{Installation, ends, free_address};
-use crate::rig::{Peers, program, run, told, until};
+use crate::installation::{Installation, ends};
+use crate::rig::{Peers, free_address, program, run, told, until};
 
 /// An agent's configuration; nothing of it is started here.
 pub fn agent(group: &Installation, instance: &str, peer: &str) -> std::path::PathBuf {

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::installation::{Installation, free_address};
-use crate::rig::{Peers, program, run, told, traced, until};
+use crate::installation::Installation;
+use crate::rig::{Peers, free_address, program, run, told, traced, until};
 
 #[test]
 fn a_stopped_peer_is_saved_and_a_damaged_file_is_told() {

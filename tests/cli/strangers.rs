@@ -1,9 +1,10 @@
 //! An agent that belongs to no member is told so, and so is everybody else.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
+
+use primacy::dev::ports;
 
 use crate::rig::{Peers, Running, program, read, run, until};
 
@@ -28,10 +29,7 @@ fn an_agent_of_no_member_says_so_everywhere() {
     assert_eq!(code, Some(2), "{errors}");
     let why = "members.b: a of cluster main has the address 127.0.0.1:5432 too";
     assert!(errors.contains(why), "{errors}");
-    let port = || {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap().port()
-    };
+    let port = || ports::reserve(0).unwrap();
     let root = tempfile::tempdir().unwrap();
     let shown = root.path().display();
     let is_root = rustix::process::geteuid().is_root();

@@ -1,7 +1,6 @@
 //! Three peers of one group in this process, and a caller who holds every answer against the document.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request, Response};
 use primacy::clock;
+use primacy::dev::ports;
 use primacy::model::{AccessRole, PeerId};
 use primacy::security::authority::{CertificateAuthority, prepare_folder};
 use primacy::security::{Credentials, Files, Tls, ToolName, Who, Wire};
@@ -77,15 +77,8 @@ impl Group {
 
     /// None of them runs yet.
     pub fn prepare() -> Group {
-        let held: Vec<_> = (0..3)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
-        let addresses = held
-            .iter()
-            .zip(1..)
-            .map(|(listener, id)| (id, listener.local_addr().unwrap().to_string()))
-            .collect();
-        drop(held);
+        let address = || format!("127.0.0.1:{}", ports::reserve(0).unwrap());
+        let addresses = (1..=3).map(|id| (id, address())).collect();
         let authority = CertificateAuthority::generate(GROUP, clock::wall_millis()).unwrap();
         let wire = Wire::Tls(tls_of(&authority, tool(AccessRole::Admin)));
         Group {

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use primacy::clock;
+use primacy::dev::ports;
 use primacy::host::{Account, Binaries, processes, server};
 use primacy::model::Address;
 use primacy::provider::postgres::{Login, Password, grants};
@@ -34,11 +35,6 @@ pub struct Server {
     pub address: Address,
     folder: PathBuf,
     binaries: Binaries,
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 impl Host {
@@ -118,7 +114,12 @@ impl Host {
             data: self.folder.path().join(name),
             address: Address {
                 host: "127.0.0.1".to_owned(),
-                port: self.ports.lock().unwrap().pop().unwrap_or_else(free_port),
+                port: self
+                    .ports
+                    .lock()
+                    .unwrap()
+                    .pop()
+                    .unwrap_or_else(|| ports::reserve(0).unwrap()),
             },
             folder: self.folder.path().to_owned(),
             binaries: self.binaries.clone(),

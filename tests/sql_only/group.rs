@@ -1,12 +1,12 @@
 //! Three peers in this process, in plain HTTP.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request};
+use primacy::dev::ports;
 use primacy::http;
 use primacy::security::Wire;
 use primacy::server::calls::Calls;
@@ -43,14 +43,8 @@ impl Group {
 
     /// The same, of the group whose number ends with this digit.
     pub async fn start_as(digit: char, access: impl Fn(u64) -> String) -> Group {
-        let held: Vec<_> = (0..3)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
-        let addresses: BTreeMap<u64, String> = (1..)
-            .zip(&held)
-            .map(|(id, it)| (id, it.local_addr().unwrap().to_string()))
-            .collect();
-        drop(held);
+        let address = |_| format!("127.0.0.1:{}", ports::reserve(0).unwrap());
+        let addresses: BTreeMap<u64, String> = (1..).zip((0..3).map(address)).collect();
         let mut group = Group {
             addresses,
             stop: BTreeMap::new(),
@@ -80,9 +74,7 @@ impl Group {
 
     /// One peer whose configuration names no group: that of an orchestrator.
     pub async fn alone(secret: &str) -> Group {
-        let held = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = held.local_addr().unwrap().to_string();
-        drop(held);
+        let address = format!("127.0.0.1:{}", ports::reserve(0).unwrap());
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
             "zone = \"z1\"\nplain_http = true\nfolder = \"{}\"\nlisten = \"{address}\"\nProviderType = \"postgresql\"\n\

@@ -1,8 +1,8 @@
 //! A primary, its standbys, and peers that look after them.
 
-use std::net::TcpListener;
 use std::path::Path;
 
+use primacy::dev::ports;
 use primacy::host::processes;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -27,16 +27,10 @@ pub fn is_installed() -> bool {
 /// So many free ports in a row, the last first.
 pub fn ports(count: u16) -> Vec<u16> {
     loop {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let first = free.local_addr().unwrap().port();
-        drop(free);
-        let all = (first..first.saturating_add(count)).rev();
-        let held: Option<Vec<_>> = all
-            .clone()
-            .map(|it| TcpListener::bind(("127.0.0.1", it)).ok())
-            .collect();
-        if held.is_some() {
-            return all.collect();
+        let first = ports::reserve(0).unwrap();
+        let others = first + 1..first.saturating_add(count);
+        if others.clone().all(|it| ports::reserve(it).is_ok()) {
+            return others.rev().chain([first]).collect();
         }
     }
 }

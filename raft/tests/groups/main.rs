@@ -9,6 +9,8 @@ mod lease;
 mod membership;
 mod partitions;
 mod peers;
+#[path = "../../../src/dev/ports.rs"]
+mod ports;
 mod refusals;
 mod saved;
 mod storage;

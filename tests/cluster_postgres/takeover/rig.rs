@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use primacy::dev::ports;
 use primacy::host::processes;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -56,11 +57,6 @@ impl Drop for Node {
     }
 }
 
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_primacy"));
     command.env_remove("PRIMACY_API").env_remove("PRIMACY_TLS");
@@ -71,7 +67,7 @@ pub fn program() -> Command {
 impl Node {
     pub fn new(host: &Host, group: &Group, name: &'static str, server: Server) -> Node {
         let home = host.folder.path();
-        let health = free_port();
+        let health = ports::reserve(0).unwrap();
         let peers: Vec<_> = group
             .addresses
             .values()

@@ -22,6 +22,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use crate::peers::free_address;
+
 /// Nothing these tests wait for takes longer on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 const GROUP: GroupId = GroupId::from_bytes(*b"a growing group.");
@@ -105,12 +107,6 @@ fn started((config, at): (Config, SocketAddr)) -> Running {
     }
 }
 
-/// A port that was free a moment ago.
-fn address() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
-
 /// A peer whose folder goes away while it flushes ends the whole process, so the folders are removed only when nobody
 /// holds their files any more.
 impl Drop for Company {
@@ -146,7 +142,8 @@ impl Company {
             handles: Handles::default(),
             runtime: runtime(),
         };
-        let addresses: BTreeMap<u64, SocketAddr> = (1..=count).map(|id| (id, address())).collect();
+        let addresses: BTreeMap<u64, SocketAddr> =
+            (1..=count).map(|id| (id, free_address())).collect();
         let members: BTreeMap<u64, String> = addresses
             .iter()
             .map(|(id, at)| (*id, at.to_string()))
@@ -176,7 +173,7 @@ impl Company {
 
     /// Starts a peer that is no member yet, and says where it answers.
     pub fn newcomer(&mut self, id: u64) -> String {
-        let at = address();
+        let at = free_address();
         let config = self.config(id, BTreeMap::new());
         self.configs.insert(id, (config, at));
         self.run(id);

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     future::Future,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,6 +20,13 @@ use raft::{
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, runtime::Runtime, sync::watch, task::JoinSet};
+
+use crate::ports;
+
+/// An address of the loopback that nobody else is given while the test runs.
+pub fn free_address() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, ports::reserve(0).unwrap()).into()
+}
 
 /// Nothing these tests wait for takes longer on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -159,14 +166,8 @@ impl Peers {
     /// Peers that do not run yet.
     pub fn prepare(count: u64, change: impl Fn(&mut Config)) -> Self {
         let folders = tempfile::tempdir().unwrap();
-        let addresses: BTreeMap<u64, SocketAddr> = {
-            let reserve = |_| std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let listeners: Vec<_> = (0..count).map(reserve).collect();
-            (1..)
-                .zip(listeners)
-                .map(|(id, listener)| (id, listener.local_addr().unwrap()))
-                .collect()
-        };
+        let addresses: BTreeMap<u64, SocketAddr> =
+            (1..=count).map(|id| (id, free_address())).collect();
         let members: BTreeMap<u64, String> = addresses
             .iter()
             .map(|(id, at)| (*id, at.to_string()))
