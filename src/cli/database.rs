@@ -6,7 +6,7 @@ use crate::model::Address;
 use crate::output;
 use crate::provider::postgres::{Login, Password, grants};
 use crate::provider::{Postgres, ProviderError};
-use crate::security::{DatabaseFiles, DatabaseTls};
+use crate::security::{DatabaseFiles, DatabaseTls, password_file};
 
 use super::arguments::Preflight;
 use super::{Exit, Failure};
@@ -28,6 +28,10 @@ pub(super) async fn preflight(asked: Preflight) -> Result<(), Failure> {
     let mode = asked.ssl_mode.parse();
     let mode = mode.map_err(|error| usage(format!("--ssl-mode {error}")))?;
     let tls = DatabaseTls::read(mode, &files).map_err(|error| usage(error.to_string()))?;
+    if let Some(path) = &asked.password_file {
+        let unusable = |why| usage(format!("--password-file {}: {why}", path.display()));
+        password_file(path).map_err(unusable)?;
+    }
     let login = Login {
         user: asked.user,
         password: asked.password_file.map_or(Password::None, Password::File),

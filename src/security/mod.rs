@@ -54,7 +54,7 @@ pub use database::{DatabaseFiles, DatabaseStream, DatabaseTls, SslMode};
 pub use error::SecurityError;
 pub use identity::{Identity, ToolName, Who};
 pub use invited::Invited;
-pub use secret::{Password, Secret};
+pub use secret::{Password, Secret, password_file};
 pub use tls::{Tls, refusal};
 pub use token::{JoinKind, JoinToken};
 pub use verify::{Expected, Stranger};

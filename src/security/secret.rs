@@ -2,7 +2,9 @@
 //! chose: passwords of database roles.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64URL_NOPAD;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -76,6 +78,55 @@ impl fmt::Debug for Password {
             Password::Text(_) => f.write_str("Text(..)"),
             Password::File(path) => f.debug_tuple("File").field(path).finish(),
         }
+    }
+}
+
+/// Why a password file is of no use, and the next step.
+#[derive(Debug, thiserror::Error)]
+pub enum UnusablePasswordFile {
+    /// Nothing is there.
+    #[error(
+        "there is no such file; make it for user {user}, who runs this, with mode 0600 and lines HOST:PORT:DATABASE:USER:PASSWORD"
+    )]
+    Absent {
+        /// Who wants to read it.
+        user: u32,
+    },
+    /// It belongs to somebody else, or lies in a folder that is closed.
+    #[error(
+        "user {user}, who runs this, may not read it; give it to that user, with mode 0600 and in a folder open to that user"
+    )]
+    Denied {
+        /// Who wants to read it.
+        user: u32,
+    },
+    /// A folder, say.
+    #[error("it is no plain file; name one")]
+    NotPlain,
+    /// libpq takes no notice of a file that others may use.
+    #[error("others may read it; give it mode 0600")]
+    Open,
+    /// Anything else.
+    #[error("it cannot be read ({0}); correct that")]
+    Unread(io::Error),
+}
+
+/// What stands in libpq's password file, by libpq's own rules. Blocks.
+///
+/// # Errors
+/// [`UnusablePasswordFile`].
+pub fn password_file(path: &Path) -> Result<Vec<u8>, UnusablePasswordFile> {
+    let user = rustix::process::geteuid().as_raw();
+    let unread = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => UnusablePasswordFile::Absent { user },
+        io::ErrorKind::PermissionDenied => UnusablePasswordFile::Denied { user },
+        _ => UnusablePasswordFile::Unread(error),
+    };
+    let found = std::fs::metadata(path).map_err(unread)?;
+    match (found.is_file(), found.mode() & 0o077) {
+        (false, _) => Err(UnusablePasswordFile::NotPlain),
+        (true, 0) => std::fs::read(path).map_err(unread),
+        (true, _) => Err(UnusablePasswordFile::Open),
     }
 }
 

@@ -220,7 +220,7 @@ pub async fn run(
 ) -> Result<(), ServerError> {
     let mut shutdown = std::pin::pin!(shutdown);
     if let Some(login) = &config.postgresql {
-        login.tls()?;
+        login.check()?;
     }
     let publisher = publish::Publisher::of(&config.publish)?;
     let listener =

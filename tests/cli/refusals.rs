@@ -2,6 +2,7 @@
 //! changed, and the exit code is 2.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::rig::{Peers, run};
 
@@ -74,6 +75,43 @@ fn a_peer_with_a_bad_configuration() {
         ),
     ] {
         refused("server", SERVER, from, to, &expected);
+    }
+}
+
+#[test]
+fn a_peer_whose_password_file_is_of_no_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |path: &str, why: &str| {
+        let table = format!("[postgresql]\nuser = \"u\"\npassword_file = \"{path}\"\n");
+        let to = format!("peers = {{1 = \"127.0.0.1:7001\"}}\n{table}");
+        let expected = format!("postgresql.password_file: {path}: {why}");
+        let from = "peers = {1 = \"127.0.0.1:7001\"}\n";
+        refused("server", SERVER, from, &to, &expected);
+        let errors = run(&[
+            "preflight",
+            "127.0.0.1:1",
+            "--user",
+            "u",
+            "--password-file",
+            path,
+        ]);
+        let expected = format!("error: --password-file {path}: {why}\n");
+        assert_eq!((errors.0, errors.2), (Some(2), expected));
+    };
+    let user = fs::metadata(folder.path()).unwrap().uid();
+    let absent = format!(
+        "there is no such file; make it for user {user}, who runs this, with mode 0600 and lines HOST:PORT:DATABASE:USER:PASSWORD"
+    );
+    check("/nonexistent", &absent);
+    check("/", "it is no plain file; name one");
+    let open = folder.path().join("pgpass");
+    fs::write(&open, "*:*:*:*:secret\n").unwrap();
+    for mode in [0o640, 0o604] {
+        fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
+        check(
+            open.to_str().unwrap(),
+            "others may read it; give it mode 0600",
+        );
     }
 }
 

@@ -86,6 +86,16 @@ async fn a_password_file_is_read_for_each_session() {
         matches!(refused, Err(ProviderError::AuthFailed(_))),
         "{refused:?}"
     );
+    // Of another server: the fault is not with the one that is asked.
+    host.file("pass", "other:*:*:*:x\n");
+    let lacking = from_file.is_read_only(&p1.address, LONG).await.unwrap_err();
+    let expected = format!(
+        "no line of the password file {} matches {}, database postgres, as watcher; add one",
+        path.display(),
+        p1.address
+    );
+    assert_eq!(lacking.to_string(), expected);
+    assert!(lacking.is_answer(), "the server asked for it");
     let escaped = SECRET.replace('\\', r"\\").replace(':', r"\:");
     host.file(
         "pass",

@@ -15,7 +15,7 @@ use tokio_postgres::{Config, NoTls};
 
 use super::call::Call;
 use super::cleartext::{self, Guarded};
-use super::failure::failure;
+use super::failure::{failure, lacks_password};
 use super::login::Login;
 use super::session::Session;
 use crate::model::Address;
@@ -42,6 +42,7 @@ pub(super) async fn open(call: &Call, login: &Login, of: &Address) -> Result<Ses
     }
     let refused = |error: tokio_postgres::Error| match cleartext::is_why(&error) {
         true => ProviderError::AuthFailed(cleartext::AsksInClear.to_string()),
+        false if lacks_password(&error) => login.has_none(of),
         false => failure(error, Phase::Startup),
     };
     if of.host.starts_with('/') {

@@ -29,7 +29,7 @@ pub(super) fn failure(error: tokio_postgres::Error, phase: Phase) -> ProviderErr
             ProviderError::Parse(words(&error))
         }
         None if phase == Phase::Startup && !error.is_closed() => {
-            // What the library itself refuses: no password where one is asked for, a method that it has not.
+            // What the library itself refuses: a method that it has not.
             ProviderError::AuthFailed(words(&error))
         }
         Some(_) | None => ProviderError::Unreachable {
@@ -37,6 +37,12 @@ pub(super) fn failure(error: tokio_postgres::Error, phase: Phase) -> ProviderErr
             source: error.into(),
         },
     }
+}
+
+/// Whether the server asked for a password and the library was given none.
+pub(super) fn lacks_password(error: &tokio_postgres::Error) -> bool {
+    let is_it = |source: &dyn std::error::Error| source.to_string() == "password missing";
+    error.source().is_some_and(is_it)
 }
 
 fn words(error: &tokio_postgres::Error) -> String {

@@ -1,11 +1,9 @@
 //! As whom a provider signs in everywhere, and with which secret.
 
-use std::fmt;
-
 use super::passfile;
 use crate::model::Address;
 use crate::provider::{ProviderError, Result};
-use crate::security::{DatabaseTls, Password};
+use crate::security::{DatabaseTls, Password, password_file};
 
 /// As whom, and how.
 #[derive(Debug, Clone)]
@@ -26,25 +24,36 @@ pub struct Login {
 pub const INSTALLATION: &str = "primacy ";
 
 impl Login {
-    /// The secret for a server; none without one. Errors: `AuthFailed` if the file cannot be used.
+    /// The secret for a server; none without one. Errors: `Precondition` if the file cannot be used.
     pub(super) async fn secret(&self, of: &Address) -> Result<Option<String>> {
         let path = match &self.password {
             Password::None => return Ok(None),
             Password::Text(secret) => return Ok(Some(secret.clone())),
             Password::File(path) => path,
         };
-        let unusable = |why: &dyn fmt::Display| {
-            ProviderError::AuthFailed(format!("the password file {}: {why}", path.display()))
+        let unusable = |why: &dyn std::fmt::Display| {
+            let why = format!("the password file {}: {why}", path.display());
+            ProviderError::Precondition(why)
         };
-        let found = tokio::fs::metadata(path)
-            .await
-            .map_err(|it| unusable(&it))?;
-        // libpq takes no notice of a file that others may read.
-        if std::os::unix::fs::MetadataExt::mode(&found) & 0o077 != 0 {
-            return Err(unusable(&"others may read it; give it mode 0600"));
-        }
-        let text = tokio::fs::read(path).await.map_err(|it| unusable(&it))?;
+        let file = path.clone();
+        let read = tokio::task::spawn_blocking(move || password_file(&file)).await;
+        let text = read.map_err(|it| unusable(&it))?;
+        let text = text.map_err(|it| unusable(&it))?;
         let text = String::from_utf8_lossy(&text);
         Ok(passfile::find(&text, of, &self.database, &self.user))
+    }
+
+    /// Of a server that asks for a password where there is none for it.
+    pub(super) fn has_none(&self, of: &Address) -> ProviderError {
+        let (user, database) = (&self.user, &self.database);
+        match &self.password {
+            Password::File(path) => ProviderError::Precondition(format!(
+                "no line of the password file {} matches {of}, database {database}, as {user}; add one",
+                path.display()
+            )),
+            Password::None | Password::Text(_) => ProviderError::AuthFailed(format!(
+                "it asks for the password of {user}, and none was given"
+            )),
+        }
     }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::ConfigError;
 use crate::config::SecretText;
 use crate::provider::Engine;
-use crate::security::{DatabaseFiles, DatabaseTls, Password, SslMode};
+use crate::security::{DatabaseFiles, DatabaseTls, Password, SslMode, password_file};
 
 /// The engine that is meant where `ProviderType` is not given beside its fellows.
 const DEFAULT_PROVIDER: &str = "mysql";
@@ -45,6 +45,17 @@ pub struct TopologyLogin {
 }
 
 impl TopologyLogin {
+    /// Whether its files can be used as they are now. Blocks. Errors: one cannot, with the name of its field.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if let Password::File(path) = &self.password {
+            password_file(path).map_err(|why| {
+                let path = path.display();
+                ConfigError(format!("postgresql.password_file: {path}: {why}"))
+            })?;
+        }
+        self.tls().map(drop)
+    }
+
     /// TLS with what is in the files now. Blocks. Errors: a file cannot be used, with the name of its field.
     pub fn tls(&self) -> Result<DatabaseTls, ConfigError> {
         let read = DatabaseTls::read(self.ssl_mode, &self.files);
