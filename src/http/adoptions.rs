@@ -13,7 +13,7 @@ use crate::recovery::Rejection;
 use crate::server::Peer;
 use crate::server::propose::Origin;
 use crate::server::sql_only::NotAdopted;
-use crate::state::SqlChange;
+use crate::state::{SqlChange, State as Recorded};
 
 use super::body::{Body, read};
 use super::clusters::{HOST_LIMIT, Named, invalid, unknown, view};
@@ -99,8 +99,21 @@ pub async fn adopt(
     }
     let name = body.name.as_deref().map(ClusterName::new).transpose();
     let name = name.map_err(|error| invalid(format!("name: {error}")))?;
-    let found = peer.plan_adoption(given, body.fence).await;
-    let found = found.map_err(|error| not_adopted(&error))?;
+    let first = given[0].clone();
+    let found = match peer.plan_adoption(given, body.fence).await {
+        Ok(found) => found,
+        Err(error) => {
+            // Of one that is known this says more than why it cannot be found now.
+            not_known(&peer, &format!("the server at {first}"), |state| {
+                state.cluster_at(&first)
+            })?;
+            return Err(not_adopted(&error));
+        }
+    };
+    let system = found.adopted.system;
+    not_known(&peer, &format!("the database system {system}"), |state| {
+        state.cluster_of(system)
+    })?;
     let own = || ClusterName::new(&format!("pg-{}", found.adopted.system));
     let name = match name {
         Some(name) => name,
@@ -140,6 +153,26 @@ pub async fn adopt(
              history there is one cluster",
         )),
         Err(rejection) => Err(invalid(rejection.to_string())),
+    }
+}
+
+/// Refuses what this group looks after already.
+fn not_known(
+    peer: &Peer,
+    what: &str,
+    known: impl Fn(&Recorded) -> Option<&ClusterName>,
+) -> Result<(), Problem> {
+    let known = peer.consensus.read(|state| known(state).cloned());
+    match known {
+        None => Ok(()),
+        Some(name) => Err(Problem::new(
+            StatusCode::CONFLICT,
+            "exists",
+            format!("{what} is looked after here already, in cluster {name}"),
+        )
+        .hint(format!(
+            "primacy status {name} shows it; nothing was changed"
+        ))),
     }
 }
 

@@ -61,15 +61,23 @@ async fn a3_from_one_address_standbys_appear_with_their_own_ports() {
         cluster["primary_address"],
         rig.servers[0].address.to_string()
     );
-    // One cluster for each history.
-    let mut again = rig.body(1);
-    again["name"] = json!("other");
-    let (status, problem) = rig.group.post("/api/v1/adoptions", &again).await;
-    assert_eq!(
-        (status, &problem["code"]),
-        (409, &json!("exists")),
-        "{problem}"
-    );
+    // One cluster for each history: nobody is shown a plan for another one.
+    for (by, name, is_plan) in [(1, "other", false), (0, "demo", true), (0, "other", true)] {
+        let mut again = rig.body(by);
+        again["name"] = json!(name);
+        again["dry_run"] = json!(is_plan);
+        let (status, problem) = rig.group.post("/api/v1/adoptions", &again).await;
+        assert_eq!(
+            (status, &problem["code"]),
+            (409, &json!("exists")),
+            "{problem}"
+        );
+        let why = problem["detail"].as_str().unwrap();
+        let here = "is looked after here already, in cluster demo";
+        assert!(why.ends_with(here), "{why}");
+        let next = problem["hint"].as_str().unwrap();
+        assert!(next.contains("primacy status demo"), "{next}");
+    }
 
     // What commits wait for is recorded, and with it what is guaranteed.
     rig.make_synchronous().await;

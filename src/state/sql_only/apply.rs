@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::broken;
 use crate::model::{
-    ClusterName, Epoch, FenceDemand, InstanceId, Order, SqlCluster, SystemIdentifier, WalPosition,
+    Address, ClusterName, Epoch, FenceDemand, InstanceId, Order, SqlCluster, SystemIdentifier,
+    WalPosition,
 };
 use crate::recovery::Rejection;
 use crate::recovery::sql_only::{SqlEvidence, SqlHandover, SqlPhase, reach};
@@ -63,20 +64,36 @@ impl State {
         }
     }
 
+    /// The cluster that has this history, with agents or without.
+    pub fn cluster_of(&self, system: SystemIdentifier) -> Option<&ClusterName> {
+        let with_agents = self.clusters.iter();
+        let with_agents = with_agents.map(|(name, it)| (name, it.cluster.identity));
+        let without = self.sql.iter();
+        let without = without.map(|(name, it)| (name, Some(it.cluster.system)));
+        let mut all = with_agents.chain(without);
+        Some(all.find(|(_, known)| *known == Some(system))?.0)
+    }
+
+    /// The cluster that has an instance at this address, with agents or without.
+    pub fn cluster_at(&self, address: &Address) -> Option<&ClusterName> {
+        let with_agents = self.clusters.iter().map(|(name, it)| {
+            let mut members = it.cluster.members.values();
+            (name, members.any(|it| it.address == *address))
+        });
+        let without = self.sql.iter().map(|(name, it)| {
+            let mut members = it.cluster.members.values();
+            (name, members.any(|it| it.address == *address))
+        });
+        let mut all = with_agents.chain(without);
+        Some(all.find(|(_, is_there)| *is_there)?.0)
+    }
+
     /// One cluster for each history, one name for each cluster, and no server that an agent looks after.
     fn check_new(&self, name: &ClusterName, new: &Adopted) -> Result<(), Rejection> {
         if self.sql.contains_key(name) || self.clusters.contains_key(name) {
             return Err(Rejection::Exists(format!("cluster {name}")));
         }
-        let same = |known: Option<SystemIdentifier>| known == Some(new.system);
-        let with_agents = self.clusters.iter();
-        let mut with_agents = with_agents.filter(|(_, it)| same(it.cluster.identity));
-        let mut without = self
-            .sql
-            .iter()
-            .filter(|(_, it)| same(Some(it.cluster.system)));
-        let known = with_agents.next().map(|(name, _)| name);
-        if let Some(known) = known.or_else(|| without.next().map(|(name, _)| name)) {
+        if let Some(known) = self.cluster_of(new.system) {
             return Err(Rejection::Exists(format!(
                 "cluster {known} with the system identifier {}",
                 new.system
