@@ -1,5 +1,6 @@
 //! What people read.
 
+use super::cluster::health;
 use super::*;
 use crate::http::views::{DurabilityChangeView, FindingView, HoldView};
 
@@ -284,6 +285,29 @@ PEER  ADDRESS  ZONE  ROLE                                LEASE  VOTE  BEHIND  TE
 WARN  of a peer
 ";
     assert_eq!(text, expected);
+}
+
+#[test]
+fn without_agents_the_address_of_each_instance_is_shown() {
+    let mut instances = vec![
+        instance("a", "primary", "running"),
+        instance("b", "standby", "streaming"),
+    ];
+    for (it, host) in instances.iter_mut().zip(["db1.example", "fd00::2"]) {
+        it.host = host.to_owned();
+        it.lease_remaining_ms = None;
+    }
+    let view = ClusterView {
+        fence: "courtesy".to_owned(),
+        ..view(Some("a"), "serving", instances)
+    };
+    let expected = "\
+INSTANCE  ROLE     STATE      TL  LSN   LAG  SEEN   COUNTS  ADDRESS
+a         PRIMARY  running    2   0/40  0 B  0.1 s  yes     db1.example:5432
+b         standby  streaming  2   0/40  0 B  0.1 s  yes     [fd00::2]:5432
+";
+    let text = cluster(&view);
+    assert!(text.contains(expected), "{text}");
 }
 
 #[test]
