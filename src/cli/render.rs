@@ -122,6 +122,9 @@ pub(super) fn peers(peers: &[PeerView]) -> String {
         ]
     }));
     let mut text = table(&rows);
+    if let Some(group) = peers.iter().find_map(|peer| peer.group.as_ref()) {
+        let _ = writeln!(text, "group {group}");
+    }
     for warning in peers.iter().flat_map(|peer| &peer.warnings) {
         let _ = writeln!(text, "WARN  {warning}");
     }

@@ -176,6 +176,7 @@ fn unreachable_peer(id: PeerId, address: String) -> PeerView {
     PeerView {
         id: id.0,
         address,
+        group: None,
         zone: None,
         reachable: false,
         role: "unknown".to_owned(),
@@ -198,6 +199,7 @@ fn unreachable_peer(id: PeerId, address: String) -> PeerView {
 pub(super) fn silent_view(config: &Config, role: &str, warnings: Vec<String>) -> PeerView {
     let address = config.peers.get(&config.id).cloned().unwrap_or_default();
     PeerView {
+        group: Some(config.group.to_string()),
         zone: Some(config.zone.to_string()),
         reachable: true,
         role: role.to_owned(),
@@ -215,6 +217,7 @@ pub(super) fn this_peer(peer: &Peer) -> PeerView {
     PeerView {
         id: config.id.0,
         address: peer.members().remove(&config.id).unwrap_or_default(),
+        group: Some(config.group.to_string()),
         zone: Some(config.zone.to_string()),
         reachable: true,
         role: format!("{:?}", status.role).to_lowercase(),

@@ -235,6 +235,7 @@ fn peer(id: u64, reachable: bool, role: &str) -> PeerView {
     PeerView {
         id,
         address: format!("h:700{id}"),
+        group: (id == 2).then(|| "3f0c6a52-7d1e-4b59-9a43-5c2f8e6d1b70".to_owned()),
         zone: None,
         reachable,
         role: role.to_owned(),
@@ -282,6 +283,7 @@ PEER  ADDRESS  ZONE  ROLE                                LEASE  VOTE  BEHIND  TE
 2     h:7002   -     leader                              none   yes   -       3     -         -
 3     h:7003   -     unreachable                         -      yes   -       3     -         -
 4     h:7004   -     invited until 2026-01-01T00:00:00Z  -      no    -       -     -         -
+group 3f0c6a52-7d1e-4b59-9a43-5c2f8e6d1b70
 WARN  of a peer
 ";
     assert_eq!(text, expected);

@@ -31,6 +31,9 @@ pub struct PeerView {
     pub id: u64,
     /// Its `host:port`; of one that is invited, where it will answer.
     pub address: String,
+    /// The Raft group that it is of; none if it did not say.
+    #[serde(default)]
+    pub group: Option<String>,
     /// Its failure domain; none if it did not answer.
     pub zone: Option<String>,
     /// Whether it answered just now.

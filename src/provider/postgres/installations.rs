@@ -49,7 +49,7 @@ pub(super) fn lack(group: &str, own: &str) -> Lack {
     if !own.starts_with(INSTALLATION) {
         return Lack {
             what: format!("an installation of Primacy, of the group {group}, looks after it"),
-            mend: "if it is not yours (group in server.toml, or primacy peers --output json): two that do not know of each other \
+            mend: "if it is not yours (primacy peers shows its group): two that do not know of each other \
                    would each promote for themselves; have one of them forget it: primacy cluster forget NAME"
                 .to_owned(),
             is_needed: false,
