@@ -239,7 +239,9 @@ fn told(
         ))?;
     }
     output::say(format_args!(
-        "then: export PRIMACY_TLS={}/tls, primacy cluster create …, and for each agent: primacy invite agent CLUSTER INSTANCE\n\
+        "then: export PRIMACY_TLS={}/tls, and\n\
+         with agents: primacy cluster create …, and for each agent: primacy invite agent CLUSTER INSTANCE\n\
+         without: a table [postgresql] in the configuration of every peer, and primacy cluster adopt HOST\n\
          keep a copy of {}/tls/authority.pem in a safe place: whoever reads it can be anybody in this installation",
         folder.display(),
         folder.display()

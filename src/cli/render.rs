@@ -9,11 +9,14 @@ use crate::http::views::{ClusterView, InstanceView, PeerView, ProblemView, Recov
 pub use cluster::cluster;
 use cluster::has_agents;
 
+/// How the first cluster comes to be.
+pub(super) const FIRST_CLUSTER: &str = "primacy cluster create --help tells of those with agents; primacy cluster adopt HOST takes one without";
+
 /// Every cluster with its instances, what is wrong, and what is waited for.
 pub(super) fn clusters(clusters: &[ClusterView], peers: &[PeerView]) -> String {
     let mut text = String::new();
     if clusters.is_empty() {
-        text.push_str("no clusters yet\n");
+        let _ = writeln!(text, "no clusters yet: {FIRST_CLUSTER}");
     }
     let of_peers: Vec<_> = peers.iter().flat_map(|peer| &peer.warnings).collect();
     for view in clusters {

@@ -204,7 +204,7 @@ pub(super) async fn only(api: &Api, cluster: Option<String>) -> Result<String, F
         [] => Err(Failure {
             exit: Exit::NotFound,
             text: "there is no cluster yet".to_owned(),
-            hint: Some("primacy cluster create --help".to_owned()),
+            hint: Some(render::FIRST_CLUSTER.to_owned()),
         }),
         several => Err(Failure {
             exit: Exit::Usage,

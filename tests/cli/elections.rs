@@ -81,7 +81,7 @@ fn a_peer_without_a_majority_says_what_it_last_saw() {
     let expected = format!(
         "\
 WARN  stale, from peer {}; 1 of 3 peers answer, a majority is missing: no failover, and the primary stops when its lease ends
-no clusters yet
+no clusters yet: primacy cluster create --help tells of those with agents; primacy cluster adopt HOST takes one without
 peers 1/3 (no leader)
 WARN  peer {one} at {first} does not answer
 WARN  peer {two} at {second} does not answer

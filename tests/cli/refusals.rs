@@ -195,7 +195,7 @@ fn a_verb_that_makes_no_sense() {
             &["history"],
             4,
             "there is no cluster yet",
-            "primacy cluster create --help",
+            "primacy cluster create --help tells of those with agents; primacy cluster adopt HOST takes one without",
         ),
         (
             &["cluster", "create", "main", "--member", member],

@@ -224,7 +224,7 @@ WARN  of a peer
     );
     let expected = "\
 WARN  stale, from peer 1; 2 of 2 peers answer, none leads: no failover until one is elected
-no clusters yet
+no clusters yet: primacy cluster create --help tells of those with agents; primacy cluster adopt HOST takes one without
 peers 2/2 (no leader)
 WARN  of a peer
 ";
