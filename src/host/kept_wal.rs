@@ -289,19 +289,29 @@ mod tests {
         (root, data, wal)
     }
 
-    #[test]
-    fn what_is_beyond_the_fork_is_kept_within_the_budget_and_the_oldest_makes_way() {
-        let (_root, data, wal) = example();
-        let ask = |stamp, from, to| Asked {
-            wal: &wal,
-            data: &data,
+    fn asked<'a>(
+        wal: &'a Wal,
+        data: &'a Path,
+        stamp: &'a str,
+        from: WalPosition,
+        to: Option<WalPosition>,
+    ) -> Asked<'a> {
+        Asked {
+            wal,
+            data,
             instance: "a",
             from,
             to,
             version: 15,
             stamp,
             account: Account::own(),
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_the_fork_is_kept_within_the_budget_and_the_oldest_makes_way() {
+        let (_root, data, wal) = example();
+        let ask = |stamp, from, to| asked(&wal, &data, stamp, from, to);
         let nothing = keep(ask("0", at(2, 5), Some(at(2, 5)))).unwrap();
         assert_eq!(nothing, None);
         let first = keep(ask("1", at(2, 5), Some(at(2, 7)))).unwrap().unwrap();
@@ -326,17 +336,12 @@ mod tests {
     #[test]
     fn what_was_kept_before_stays_until_the_new_copy_is_whole() {
         let (_root, data, wal) = example();
-        let ask = |stamp, from, to| Asked {
-            wal: &wal,
-            data: &data,
-            instance: "a",
-            from,
-            to: Some(to),
-            version: 15,
-            stamp,
-            account: Account::own(),
+        let keep = |stamp, from, to| {
+            keep_within(
+                asked(&wal, &data, stamp, from, Some(to)),
+                3 * SEGMENT + 1_000,
+            )
         };
-        let keep = |stamp, from, to| keep_within(ask(stamp, from, to), 3 * SEGMENT + 1_000);
         let first = keep("1", at(2, 2), at(2, 3)).unwrap().unwrap();
         // One of the segments cannot be read.
         let broken = wal.folder.join(wal.segment_name(Timeline(2), 7));

@@ -44,6 +44,18 @@ impl Course {
         }
     }
 
+    /// With what its plan says besides: whether the primary is being changed, whether a failover would begin now, and whether
+    /// one seems to be needed.
+    fn planned(self, changes: bool, begins: bool, is_needed: bool, held: Option<&Held>) -> Course {
+        match self {
+            Course::Runs => self,
+            _ if changes => Course::Quiet,
+            _ if begins => Course::Ready,
+            _ if is_needed => Course::Troubled.unless_held(held),
+            _ => Course::Quiet,
+        }
+    }
+
     /// Somebody said that nothing shall be begun: no turn is kept for it.
     fn unless_held(self, held: Option<&Held>) -> Course {
         match held {
@@ -58,20 +70,15 @@ impl Course {
 impl Plan {
     /// What its cluster is up to, before it is held back by its turn.
     pub fn stand(&self, state: &ClusterState, priority: Priority) -> Stand {
-        let recorded = Course::recorded(state);
         let seems_dead = |it: &Finding| {
             it.calls_for_asking() || matches!(it, Finding::UnreachablePrimary { .. })
         };
-        let course = match recorded {
-            Course::Runs => recorded,
-            // Whoever asked for a switchover does not wait beside a primary that is down for it.
-            _ if state.handover.is_some() || state.cluster.switches_over() => Course::Quiet,
-            _ if self.begins() => Course::Ready,
-            _ if self.findings.iter().any(seems_dead) => Course::Troubled.unless_held(self.holds()),
-            _ => Course::Quiet,
-        };
+        let is_needed = self.findings.iter().any(seems_dead);
+        // Whoever asked for a switchover does not wait beside a primary that is down for it.
+        let changes = state.handover.is_some() || state.cluster.switches_over();
+        let course = Course::recorded(state);
         Stand {
-            course,
+            course: course.planned(changes, self.begins(), is_needed, self.holds()),
             order: state.order(),
             priority,
         }
@@ -107,19 +114,14 @@ impl Plan {
 impl SqlPlan {
     /// What its cluster is up to, before it is held back by its turn.
     pub fn stand(&self, state: &SqlState, priority: Priority) -> Stand {
-        let recorded = Course::recorded_over_sql(state);
         let seems_dead = |it: &SqlFinding| {
             it.is_actionable() || matches!(it, SqlFinding::UnreachablePrimary { .. })
         };
-        let course = match recorded {
-            Course::Runs => recorded,
-            _ if state.handover.is_some() => Course::Quiet,
-            _ if self.begins() => Course::Ready,
-            _ if self.findings.iter().any(seems_dead) => Course::Troubled.unless_held(self.holds()),
-            _ => Course::Quiet,
-        };
+        let is_needed = self.findings.iter().any(seems_dead);
+        let changes = state.handover.is_some();
+        let course = Course::recorded_over_sql(state);
         Stand {
-            course,
+            course: course.planned(changes, self.begins(), is_needed, self.holds()),
             order: state.order(),
             priority,
         }
