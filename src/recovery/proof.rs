@@ -365,6 +365,8 @@ pub fn check(
 
 mod forced;
 #[cfg(test)]
+mod forced_tests;
+#[cfg(test)]
 mod switchover_tests;
 #[cfg(test)]
 mod tests;
