@@ -117,6 +117,11 @@ const APPLY_AGAIN: &str = "      SELECT pg_wal_replay_resume();\n";
 /// Has a primary that was asked to be quiet accept writes.
 const WRITE_AGAIN: &str = "      ALTER SYSTEM RESET default_transaction_read_only;\n\
      \x20     SELECT pg_reload_conf();\n";
+/// Has a primary forget whom it followed.
+const FOLLOW_NOBODY: &str = "      ALTER SYSTEM RESET primary_conninfo;\n\
+     \x20     SELECT pg_reload_conf();\n";
+const FOLLOWED: &str = "primary_conninfo from when it followed another one, which leads nowhere now: no primary goes by it, and a standby \
+     that is made of it would";
 const REVOKED: &str = "receives nothing, and does not apply what it has";
 const FOLLOWS_NOBODY_YET: &str =
     "whom it may follow is for you to say once there is one primary, and never the one before";
@@ -151,6 +156,9 @@ fn may_be_left(instance: &str, primary: Option<&str>, phase: &str, durability: &
     };
     text += "      SELECT name, setting FROM pg_settings WHERE name IN ('primary_conninfo', 'default_transaction_read_only', \
              'synchronous_standby_names');\n";
+    text += &format!(
+        "      -- f, and primary_conninfo has /primacy-detached/ in it: it has kept {FOLLOWED}.\n{FOLLOW_NOBODY}"
+    );
     let (but, commands) = match phase {
         "serving" => (String::new(), FOLLOW_AGAIN),
         _ => (format!("; {FOLLOWS_NOBODY_YET}"), APPLY_AGAIN),
@@ -204,6 +212,12 @@ fn forgotten(is: &ClusterView) -> String {
                     may_be_left(name, is.primary.as_deref(), &is.phase, &is.durability)
                 );
             }
+            // Whoever was promoted was revoked before.
+            (None, true) if is_primary && is.fence != "agents" && is.epoch > 1 => {
+                text += &format!(
+                    "HINT  {name} may have kept {FOLLOWED}; once it is forgotten, {psql}:\n{FOLLOW_NOBODY}"
+                );
+            }
             (None, _) => {}
             (Some((what, "")), _) => text += &format!("WARN  {name} {what}\n"),
             (Some((what, commands)), _) => {
@@ -251,7 +265,10 @@ mod tests {
         let check = |primary, phase, durability, expected: [(&str, bool); 3]| {
             let text = may_be_left("s2", primary, phase, durability);
             assert_eq!(not_in_the_book(&text), Vec::<&str>::new());
-            assert!(text.contains(WRITE_AGAIN), "{text}");
+            assert!(
+                text.contains(WRITE_AGAIN) && text.contains(FOLLOW_NOBODY),
+                "{text}"
+            );
             for (words, is_said) in expected {
                 assert_eq!(text.contains(words), is_said, "{words}: {text}");
             }
