@@ -7,6 +7,7 @@ pub mod adoption;
 mod analyze;
 mod begin;
 mod copies;
+mod counts;
 pub mod finding;
 pub mod newcomer;
 mod standby;
@@ -17,11 +18,10 @@ pub mod write_path;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::analyze::counts::{Counts, PrimaryAnswer, Verdict};
+use super::analyze::counts::{PrimaryAnswer, Verdict};
 use super::hooks::{self, Condition, HookStep, Programs, Scene, Trouble};
 use crate::broken;
 use crate::model::{InstanceFacts, InstanceId, Opinion, Role, SqlView};
-use crate::recovery::sql_only::feeding::is_cascade;
 use crate::recovery::sql_only::next::{is_dead, lineage_of};
 use crate::recovery::sql_only::{SqlNext, SqlReason, SqlStep};
 use crate::state::{Observed, SqlChange, SqlState};
@@ -29,6 +29,7 @@ use crate::state::{Observed, SqlChange, SqlState};
 pub use crate::recovery::sql_only::rule_of;
 use begin::begin;
 pub use begin::not_to;
+use counts::counts;
 use walks::Stranger;
 
 pub use copies::not_told_apart;
@@ -230,23 +231,6 @@ fn demoted(plan: &mut SqlPlan, state: &SqlState, view: &SqlView, primary: &Insta
     }
     let cause = format!("the primary {primary} runs as a standby");
     begin(plan, state, view, cause);
-}
-
-/// The primary and its standbys in numbers. Those behind another standby replicate when they hear that one, which says
-/// nothing of the primary; they are not among them.
-fn counts(state: &SqlState, view: &SqlView, primary: &InstanceId, answer: PrimaryAnswer) -> Counts {
-    let cluster = &state.cluster;
-    let members = cluster.members.keys().filter(|id| *id != primary);
-    let is_direct = |id: &&InstanceId| !view.fresh(id).is_some_and(|it| is_cascade(cluster, it));
-    let standbys: Vec<_> = members.filter(is_direct).collect();
-    let reachable = || standbys.iter().filter_map(|id| view.fresh(id));
-    let replicates = |it: &&InstanceFacts| it.role.is_in_recovery() && it.status.io_thread_running;
-    Counts {
-        primary: answer,
-        known: standbys.len(),
-        reachable: reachable().count(),
-        replicating: reachable().filter(replicates).count(),
-    }
 }
 
 /// Nobody is recorded: somebody may be the primary all the same.
