@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Cluster, Durability, InstanceId, Loss, WalPosition};
+use crate::model::{Cluster, Durability, InstanceId, Loss, SqlCluster, WalPosition};
 use crate::recovery::evidence::Apart;
+use crate::recovery::sql_only::{SqlHandover, SqlProof, proof};
 use crate::recovery::{FenceProof, Promise};
 
 use super::ClusterState;
@@ -30,6 +31,30 @@ pub(super) enum Verdict {
     AtMost(Apart),
     /// What this one wrote beyond the place of the election; none if nobody knows who was the primary.
     Unknown(Option<InstanceId>),
+    /// What the primary of before had sent to none of these, if it is known who that was. Over SQL it is not read when it
+    /// is back: it may have been written to since.
+    Unsent(Option<InstanceId>, Vec<InstanceId>),
+}
+
+/// What is known when somebody is elected over SQL. `cluster` is as recorded before it.
+pub(super) fn over_sql(handover: &SqlHandover, proof: &SqlProof, cluster: &SqlCluster) -> Verdict {
+    let from = handover.from.as_ref();
+    let counted = proof.counted();
+    let nothing = |proven_by| Verdict::Nothing { proven_by };
+    match (proof, from) {
+        (SqlProof::Quorum { .. }, _) => {
+            let voters = proof::electors(cluster, from);
+            nothing(counted.intersection(&voters).cloned().collect())
+        }
+        // It was quiet, and the candidate had come as far.
+        (SqlProof::BestOf { .. }, Some(from)) if handover.named.is_some() => {
+            nothing(vec![from.clone()])
+        }
+        (SqlProof::BestOf { .. }, _) => {
+            let away = from.filter(|it| !counted.contains(*it));
+            Verdict::Unsent(away.cloned(), counted.iter().cloned().collect())
+        }
+    }
 }
 
 impl Elected<'_> {
@@ -72,10 +97,13 @@ impl Elected<'_> {
 
 impl std::fmt::Display for Verdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let list = |of: &[InstanceId]| {
+            let names: Vec<_> = of.iter().map(InstanceId::as_str).collect();
+            names.join(" and ")
+        };
         match self {
             Verdict::Nothing { proven_by } => {
-                let names: Vec<_> = proven_by.iter().map(InstanceId::as_str).collect();
-                write!(f, "rpo = 0, proven by {}", names.join(" and "))
+                write!(f, "rpo = 0, proven by {}", list(proven_by))
             }
             Verdict::AtMost(Apart { from, to }) if from.timeline == to.timeline => {
                 let bytes = to.lsn.0.saturating_sub(from.lsn.0);
@@ -91,6 +119,15 @@ impl std::fmt::Display for Verdict {
                 )
             }
             Verdict::Unknown(None) => f.write_str("unknown how much"),
+            Verdict::Unsent(old, counted) => {
+                let who = old.as_ref().map_or("was", InstanceId::as_str);
+                let had = if old.is_some() { " had" } else { "" };
+                let counted = list(counted);
+                write!(
+                    f,
+                    "unknown how much: what {who}{had} sent to none of {counted}"
+                )
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct RecoveryView {
     /// How it ended; none while it runs.
     pub outcome: Option<String>,
     /// What it lost of what was acknowledged: `rpo = 0, proven by …`, `at most N bytes, between A and B`, or that this is
-    /// unknown until the old primary is back; none if it elected nobody, or was recorded by an older version.
+    /// unknown, with agents until the old primary is back; none if it elected nobody, or was recorded by an older version.
     #[serde(default)]
     pub verdict: Option<String>,
     /// What happened.

@@ -13,7 +13,8 @@ use crate::recovery::sql_only::{SqlEvidence, SqlHandover, SqlPhase, reach};
 use super::words::in_words;
 use super::{Adopted, SqlChange, SqlCommand, SqlState};
 use crate::state::history::{History, Kind};
-use crate::state::{Reply, State};
+use crate::state::level::has_verdicts;
+use crate::state::{Reply, State, verdict};
 
 impl State {
     /// Applies one command.
@@ -31,6 +32,7 @@ impl State {
             return Ok(order);
         }
         let directives = self.directives.in_force(&name, at);
+        let judges = has_verdicts(self.level);
         let unknown = || Rejection::Unknown(format!("cluster {name} without agents"));
         let state = self.sql.get_mut(&name).ok_or_else(unknown)?;
         match change {
@@ -52,7 +54,7 @@ impl State {
             SqlChange::Record { order, evidence } => {
                 let is_failover = state.handover.as_ref().is_some_and(|it| it.named.is_none())
                     && matches!(evidence, SqlEvidence::Promoted { .. });
-                let recorded = state.record(order, &evidence, at);
+                let recorded = state.record(order, &evidence, judges, at);
                 if is_failover && recorded.is_ok() {
                     let epoch = state.cluster.epoch;
                     self.directives.note_failover(&name, epoch, at);
@@ -234,7 +236,7 @@ impl SqlState {
         self.moved()
     }
 
-    fn record(&mut self, order: Order, evidence: &SqlEvidence, at: u64) -> Reply {
+    fn record(&mut self, order: Order, evidence: &SqlEvidence, judges: bool, at: u64) -> Reply {
         if order.epoch != self.cluster.epoch || order.number > self.number {
             return Err(Rejection::Stale);
         }
@@ -258,6 +260,12 @@ impl SqlState {
                 | SqlPhase::Done => Err(Rejection::WrongPhase),
             };
         }
+        let verdict = match evidence {
+            SqlEvidence::Elected { proof, .. } if judges => {
+                Some(verdict::over_sql(&handover, proof, &self.cluster))
+            }
+            _ => None,
+        };
         let before = handover.serves().cloned();
         let handover = handover.record(&self.cluster, evidence)?;
         self.take_over(evidence);
@@ -279,6 +287,9 @@ impl SqlState {
             if handover.phase == SqlPhase::Done {
                 record.end(at, "done", "a primary serves");
             }
+        }
+        if let (Some(verdict), Some(id)) = (verdict, self.history.handover_id()) {
+            self.history.judge(id, at, &verdict.to_string());
         }
         self.handover = Some(handover).filter(|it| it.phase != SqlPhase::Done);
         Ok(self.order())

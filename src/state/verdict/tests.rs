@@ -1,11 +1,15 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::example::{at, cluster, id};
-use crate::model::{Epoch, Incarnation, Lineage, Lsn, Timeline};
+use crate::model::example::{at, cluster, id, sql_cluster};
+use crate::model::{Epoch, Incarnation, Lineage, Lsn, SyncRule, Timeline};
+use crate::recovery::sql_only::{SqlEvidence, SqlPhase};
 use crate::recovery::{Evidence, Grounds};
 use crate::state::example::at_rest;
-use crate::state::{Change, Command, FeatureLevel, RecoveryRecord, Reply, State};
+use crate::state::{
+    Change, Command, FeatureLevel, History, RecoveryRecord, Reply, SqlChange, SqlCommand, SqlState,
+    State,
+};
 
 fn promise(position: Option<WalPosition>, filling: u32) -> Promise {
     Promise {
@@ -250,4 +254,113 @@ fn what_was_replaced_unread_is_never_known() {
         let told = "unknown how much, until a is back: what it alone had";
         assert_eq!(first(&state).verdict(), Some(told));
     }
+}
+
+#[test]
+fn over_sql_it_is_known_by_whom_it_was_proven_or_who_had_it_alone() {
+    let cluster = sql_cluster(&["p", "s1", "s2", "s3"]);
+    let cluster = SqlCluster {
+        rule: SyncRule::Any {
+            acks: 1,
+            voters: [id("s1"), id("s2")].into(),
+            unknown: 0,
+        },
+        ..cluster
+    };
+    let all = || ["s1", "s2", "s3"].map(id).into();
+    let check = |named: Option<&str>, from: Option<&str>, proof: SqlProof, told: &str| {
+        let handover = SqlHandover {
+            named: named.map(id),
+            from: from.map(id),
+            phase: SqlPhase::Revoking {
+                ends: BTreeMap::new(),
+            },
+        };
+        assert_eq!(over_sql(&handover, &proof, &cluster).to_string(), told);
+    };
+    let proven = "rpo = 0, proven by s1 and s2";
+    check(None, Some("p"), SqlProof::Quorum { counted: all() }, proven);
+    check(
+        Some("s1"),
+        Some("p"),
+        SqlProof::BestOf { counted: all() },
+        "rpo = 0, proven by p",
+    );
+    check(
+        None,
+        Some("p"),
+        SqlProof::BestOf { counted: all() },
+        "unknown how much: what p had sent to none of s1 and s2 and s3",
+    );
+    for from in [None, Some("s1")] {
+        check(
+            None,
+            from,
+            SqlProof::BestOf { counted: all() },
+            "unknown how much: what was sent to none of s1 and s2 and s3",
+        );
+    }
+}
+
+/// What was recorded of a failover of an async cluster over SQL.
+fn failed_over_sql(level: u32) -> Option<String> {
+    let mut cluster = sql_cluster(&["p", "s1"]);
+    cluster.rule = SyncRule::Async;
+    let name = cluster.name.clone();
+    let sql = SqlState {
+        cluster,
+        adopted_at: 1,
+        number: 1,
+        handover: None,
+        quieted: None,
+        history: History::default(),
+    };
+    let mut state = State {
+        level: FeatureLevel::try_from(level).unwrap(),
+        sql: [(name.clone(), sql)].into(),
+        ..State::default()
+    };
+    let record = |state: &mut State, evidence: SqlEvidence| SqlChange::Record {
+        order: state.sql[&name].order(),
+        evidence,
+    };
+    let mut apply = |change: &dyn Fn(&mut State) -> SqlChange| {
+        let change = change(&mut state);
+        let command = SqlCommand {
+            cluster: name.clone(),
+            at: 7,
+            change,
+        };
+        state.apply_sql(command).unwrap();
+    };
+    apply(&|_| SqlChange::Begin {
+        seen: Epoch(1),
+        cause: "gone".to_owned(),
+        named: None,
+    });
+    apply(&|state| {
+        let (instance, position) = (id("s1"), Some(at(1, 50)));
+        record(state, SqlEvidence::Revoked { instance, position })
+    });
+    apply(&|state| {
+        let elected = SqlEvidence::Elected {
+            candidate: id("s1"),
+            proof: SqlProof::BestOf {
+                counted: [id("s1")].into(),
+            },
+            serves: SyncRule::Async,
+        };
+        record(state, elected)
+    });
+    let history = &state.sql[&name].history;
+    let verdict = history.records().last().unwrap().verdict();
+    verdict.map(str::to_owned)
+}
+
+#[test]
+fn a_failover_over_sql_gets_its_verdict_from_its_level_on() {
+    assert_eq!(failed_over_sql(3), None);
+    let told = failed_over_sql(4);
+    let expected = "unknown how much: what p had sent to none of s1";
+    assert_eq!(told.as_deref(), Some(expected));
 }
