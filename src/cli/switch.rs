@@ -6,7 +6,7 @@ use hyper::Method;
 use crate::http::explain::ExplanationView;
 use crate::http::failovers::FailoverBody;
 use crate::http::switchovers::SwitchoverBody;
-use crate::http::views::ClusterView;
+use crate::http::views::{ClusterView, RecoveryView};
 use crate::output;
 
 use super::Failure;
@@ -30,8 +30,15 @@ pub(super) async fn switchover(api: Api, asked: Switchover) -> Result<(), Failur
         seconds: asked.wait.map(|it| it.as_secs()),
     };
     let now: ClusterView = api.post(&path, &body).await?;
-    let to = now.switchover.as_ref();
-    let to = to.map_or(String::new(), |it| format!(" to {}", it.to));
+    let mut to = now.switchover.as_ref().map(|it| it.to.clone());
+    if to.is_none() {
+        // Without agents it is in the history alone.
+        let path = format!("/api/v1/clusters/{}/history", now.name);
+        let history: Vec<RecoveryView> = api.get(&path).await?;
+        let of_now = history.into_iter().find(|it| it.epoch == now.epoch);
+        to = of_now.and_then(|it| it.to);
+    }
+    let to = to.map_or(String::new(), |it| format!(" to {it}"));
     let is_waiting = now.switchover.is_some_and(|it| it.phase == "waiting");
     if let Some(why) = now.waiting.first().filter(|_| is_waiting) {
         return Ok(output::line(format_args!(

@@ -8,14 +8,14 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 
-use crate::decision::sql_only::not_to;
+use crate::decision::sql_only::switchover::{self as sql_only, SqlObstacle};
 use crate::decision::switchover::{choose, obstacle};
 use crate::model::switchover::USUAL_WAIT;
-use crate::model::{ClusterName, Epoch, InstanceId, Obstacle, Switchover};
+use crate::model::{ClusterName, InstanceId, Obstacle, Switchover};
 use crate::recovery::Rejection;
 use crate::server::Peer;
 use crate::server::propose::Origin;
-use crate::state::{Change, NewSwitchover, SqlChange};
+use crate::state::{Change, NewSwitchover, SqlChange, asked_for};
 
 use super::body::{Body, read};
 use super::clusters::{Named, invalid, unknown, view};
@@ -28,7 +28,7 @@ use super::views::ClusterView;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SwitchoverBody {
-    /// Who shall be the primary; with agents whoever can be, if absent.
+    /// Who shall be the primary; whoever can be, if absent.
     #[serde(default)]
     pub to: Option<String>,
     /// Who asks, at most 64 bytes; `somebody` if absent.
@@ -46,7 +46,7 @@ pub struct SwitchoverBody {
 const SHAPE: &str = "{\"to\", \"owner\", \"reason\", \"seconds\"}";
 
 /// `POST /api/v1/clusters/{cluster}/switchover`: the primary is shut down in order, or without agents asked to be quiet, and
-/// the named standby takes its place. Answers with the cluster as soon as that was recorded; its history says how it ended.
+/// a standby takes its place. Answers with the cluster as soon as that was recorded; its history says how it ended.
 /// Fails with `bad-body`, `too-large`, `invalid`, `changing`, `not-now`, `unknown-cluster`, `feature-level`, `key-reused`,
 /// `no-leader`, `outcome-unknown`.
 pub async fn switchover(
@@ -71,7 +71,7 @@ pub async fn switchover(
                 "seconds: without agents nothing is waited for; ask again when it can be done";
             return Err(invalid(why.to_owned()));
         }
-        let change = over_sql(&peer, &cluster, to)?;
+        let change = over_sql(&peer, &cluster, to, body)?;
         let reply = peer.propose_sql_as(origin, cluster.clone(), change).await;
         reply.map_err(not_recorded)?
     };
@@ -154,49 +154,61 @@ fn with_agents(
         seen,
         to,
         length: body.seconds.map_or(USUAL_WAIT, Duration::from_secs),
-        owner: body.owner.unwrap_or_else(|| "somebody".to_owned()),
-        reason: body
-            .reason
-            .unwrap_or_else(|| "no reason was given".to_owned()),
+        owner: body.owner.unwrap_or_else(nobody_named),
+        reason: body.reason.unwrap_or_else(no_reason),
     }))
+}
+
+fn nobody_named() -> String {
+    "somebody".to_owned()
+}
+
+fn no_reason() -> String {
+    "no reason was given".to_owned()
 }
 
 fn over_sql(
     peer: &Peer,
     cluster: &ClusterName,
     to: Option<InstanceId>,
+    body: SwitchoverBody,
 ) -> Result<SqlChange, Problem> {
-    let missing = || invalid("to: without agents it must be named".to_owned());
-    let (seen, to) = peer
-        .look_over_sql(cluster, |state, view, _| {
-            let to = to.ok_or_else(missing)?;
-            let cluster = &state.cluster;
-            let hears = view
-                .fresh(&to)
-                .is_some_and(|it| it.status.io_thread_running);
-            if !cluster.members.contains_key(&to) {
-                Err(invalid(format!("to: there is no instance {to}")))
-            } else if cluster.primary.as_ref() == Some(&to) {
-                Err(invalid(format!("to: {to} is the primary already")))
-            } else if state.handover.is_some() || cluster.primary.is_none() {
-                Err(changing(&cluster.name))
-            } else if !hears {
-                Err(invalid(format!("to: {to} does not stream")))
-            } else if let Some(why) = not_to(state, view, &to) {
-                Err(Problem::new(StatusCode::CONFLICT, "not-now", why).hint(format!(
-                    "nothing was changed; primacy status {} shows every instance and what can be proven of it",
-                    cluster.name
-                )))
-            } else {
-                Ok::<(Epoch, InstanceId), Problem>((cluster.epoch, to))
-            }
-        })
-        .ok_or_else(|| unknown(cluster))??;
+    let owner = body.owner.unwrap_or_else(nobody_named);
+    let reason = body.reason.unwrap_or_else(no_reason);
+    let found = peer.look_over_sql(cluster, |state, view, _| {
+        let to = match to {
+            Some(to) => match sql_only::obstacle(state, view, &to) {
+                Some(obstacle) => return Err(obstacle),
+                None => to,
+            },
+            None => sql_only::choose(state, view)?,
+        };
+        Ok((to, state.cluster.epoch))
+    });
+    let found = found.ok_or_else(|| unknown(cluster))?;
+    let (to, seen) = found.map_err(|obstacle| refused_over_sql(cluster, &obstacle))?;
     Ok(SqlChange::Begin {
         seen,
-        cause: format!("{to} shall be the primary"),
+        cause: asked_for(&owner, &reason).map_err(|it| invalid(it.to_string()))?,
         named: Some(to),
     })
+}
+
+fn refused_over_sql(cluster: &ClusterName, obstacle: &SqlObstacle) -> Problem {
+    match obstacle {
+        SqlObstacle::NoMember(_) | SqlObstacle::IsPrimary(_) => invalid(format!("to: {obstacle}")),
+        SqlObstacle::Changing => changing(cluster),
+        SqlObstacle::NotStreaming(_)
+        | SqlObstacle::Quieted(_)
+        | SqlObstacle::NotServing(_)
+        | SqlObstacle::Unproven(_)
+        | SqlObstacle::Nobody(_) => {
+            let problem = Problem::new(StatusCode::CONFLICT, "not-now", obstacle.to_string());
+            problem.hint(format!(
+                "nothing was changed; primacy explain switchover {cluster} says of every instance whether it could be the primary"
+            ))
+        }
+    }
 }
 
 pub(super) fn refused(cluster: &ClusterName, obstacle: &Obstacle) -> Problem {

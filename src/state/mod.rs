@@ -44,6 +44,7 @@ pub use level::FeatureLevel;
 pub use peers::{Peers, PeersChange, PeersCommand, PeersRefusal};
 pub use published::PublishedPrimary;
 pub use sql_only::{Adopted, Observed, SqlChange, SqlCommand, SqlState};
+pub use switchover::asked_for;
 
 /// Everything that is replicated. How it is written: `record`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -10,6 +10,12 @@ use super::directives::check_words;
 use super::history::Kind;
 use super::{ClusterState, NewSwitchover, Reply};
 
+/// Why one began, in the words of a history. Errors: one of them is empty or too long.
+pub fn asked_for(owner: &str, reason: &str) -> Result<String, Rejection> {
+    check_words(owner, ("reason", reason))?;
+    Ok(format!("asked for by {owner}: {reason}"))
+}
+
 impl ClusterState {
     /// Somebody asks for it. What may change until it begins is looked at again by whoever begins it.
     pub(super) fn plan_switchover(&mut self, new: NewSwitchover, said: &InForce, at: u64) -> Reply {
@@ -27,7 +33,7 @@ impl ClusterState {
         let from = from.filter(|_| self.handover.is_none());
         let from = from.ok_or(Rejection::WrongPhase)?;
         let invalid = |why: String| Err(Rejection::Invalid(why));
-        check_words(&owner, ("reason", &reason))?;
+        let cause = asked_for(&owner, &reason)?;
         if length.is_zero() || length > LONGEST_WAIT {
             let longest = LONGEST_WAIT.as_secs();
             return invalid(format!("seconds: it waits from 1 to {longest} seconds"));
@@ -49,7 +55,6 @@ impl ClusterState {
             return invalid(held.to_string());
         }
         self.number += 1;
-        let cause = format!("asked for by {owner}: {reason}");
         let epoch = self.cluster.epoch;
         let (before, after) = (Some(from.clone()), Some(to.clone()));
         self.history

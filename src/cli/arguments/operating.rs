@@ -29,7 +29,7 @@ pub(in crate::cli) enum Explained {
 pub(in crate::cli) struct Switchover {
     /// The cluster
     pub cluster: String,
-    /// Who shall be the primary; with agents whoever can be, if left out
+    /// Who shall be the primary; whoever can be, if left out
     #[arg(long)]
     pub to: Option<String>,
     /// Why; the history keeps it

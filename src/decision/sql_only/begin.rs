@@ -1,8 +1,7 @@
-//! Whether a change of primary may begin. A failover: nobody hears the primary, and those who can be asked are enough for a proof. A
-//! switchover: the primary serves, and the proof includes whom was named.
+//! Whether a failover may begin: nobody hears the primary, and those who can be asked are enough for a proof.
 
 use crate::broken;
-use crate::model::{FenceDemand, InstanceFacts, InstanceId, Role, SqlView};
+use crate::model::{FenceDemand, InstanceFacts, InstanceId, SqlView};
 use crate::recovery::sql_only::feeding::is_cascade;
 use crate::recovery::sql_only::{SqlReason, reach};
 use crate::state::{SqlChange, SqlState};
@@ -73,26 +72,4 @@ pub(super) fn begin(plan: &mut SqlPlan, state: &SqlState, view: &SqlView, cause:
         cause,
         named: None,
     });
-}
-
-/// Why a switchover to this one would come to nothing, or could not be proven to lose nothing; none if it may begin.
-pub fn not_to(state: &SqlState, view: &SqlView, to: &InstanceId) -> Option<String> {
-    let cluster = &state.cluster;
-    if cluster.fence == FenceDemand::Required {
-        return Some(SqlReason::AgentsRequired.to_string());
-    }
-    if let Some(quieted) = &state.quieted {
-        return Some(format!(
-            "{quieted} was asked to be quiet and does not accept writes again yet"
-        ));
-    }
-    let primary = cluster.primary.as_ref()?;
-    let serves = |facts: &InstanceFacts| {
-        facts.role == Role::Primary && facts.timeline == Some(cluster.lineage.current)
-    };
-    if !view.fresh(primary).is_some_and(serves) {
-        return Some(format!("the primary {primary} is not seen to serve"));
-    }
-    let reason = reach::why_unprovable(cluster, (Some(to), Some(primary)), view);
-    reason.map(|reason| reason.to_string())
 }

@@ -11,6 +11,7 @@ mod counts;
 pub mod finding;
 pub mod newcomer;
 mod standby;
+pub mod switchover;
 mod upkeep;
 pub mod walks;
 pub mod write_path;
@@ -28,7 +29,6 @@ use crate::state::{Observed, SqlChange, SqlState};
 
 pub use crate::recovery::sql_only::rule_of;
 use begin::begin;
-pub use begin::not_to;
 use counts::counts;
 use walks::Stranger;
 

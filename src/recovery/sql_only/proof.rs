@@ -136,19 +136,7 @@ pub fn elect(
     if in_r.len() < needed || counted.is_empty() {
         return Err(not_proven(needed.max(1)));
     }
-    let rank = |(id, at): &(&InstanceId, &WalPosition)| {
-        let is_named = named == Some(*id);
-        let applied = view.fresh(id).and_then(applied).unwrap_or_default();
-        let to_apply = at.lsn.0.saturating_sub(applied.0);
-        (
-            **at,
-            is_named,
-            Reverse(to_apply / MUCH_TO_APPLY),
-            voters.contains(*id),
-            applied,
-            Reverse((*id).clone()),
-        )
-    };
+    let rank = |(id, at): &(&InstanceId, &WalPosition)| rank(&voters, named, view, (id, **at));
     let best = match broken!(SqlBestCandidate) {
         true => counted.iter().min_by_key(rank),
         false => counted.iter().max_by_key(rank),
@@ -171,6 +159,27 @@ pub fn elect(
         SyncRule::Async | SyncRule::Unclear { .. } => SqlProof::BestOf { counted: all },
     };
     Ok((candidate, proof))
+}
+
+/// How good a candidate one is that ends there, beside others that can be compared: who holds more, then who was asked for, then
+/// who can serve soonest.
+pub fn rank(
+    voters: &BTreeSet<InstanceId>,
+    named: Option<&InstanceId>,
+    view: &SqlView,
+    (id, at): (&InstanceId, WalPosition),
+) -> impl Ord + use<> {
+    let is_named = named == Some(id);
+    let applied = view.fresh(id).and_then(applied).unwrap_or_default();
+    let to_apply = at.lsn.0.saturating_sub(applied.0);
+    (
+        at,
+        is_named,
+        Reverse(to_apply / MUCH_TO_APPLY),
+        voters.contains(id),
+        applied,
+        Reverse(id.clone()),
+    )
 }
 
 /// Up to where it has applied.
