@@ -84,9 +84,11 @@ fn explanation(word: &str, said: &ExplanationView) -> String {
     let bytes = |of: Option<u64>| of.map_or("unknown".to_owned(), |it| format!("{it} bytes"));
     let mut text = match (&said.to, &said.text) {
         (Some(to), _) => format!(
-            "{word} to {to}; loss: {}; waits for leases: {} ms at most{}\n",
+            "{word} to {to}; loss: {}{}{}\n",
             bytes(said.loss_bytes),
-            said.lease_wait_ms,
+            said.lease_wait_ms.map_or(String::new(), |ms| format!(
+                "; waits for leases: {ms} ms at most"
+            )),
             match said.programs.join(" and ") {
                 none if none.is_empty() => none,
                 names => format!(", and for {names}, which may keep it off"),
@@ -100,12 +102,20 @@ fn explanation(word: &str, said: &ExplanationView) -> String {
     for it in &said.candidates {
         let lsn = it.lsn.as_deref().unwrap_or("?");
         let obstacle = it.obstacle.as_deref().unwrap_or("would be the primary");
+        let rule = it.promotion_rule.as_ref();
+        let rule = rule.map_or(String::new(), |it| format!("{it}   "));
         text += &format!(
-            "  {}   {lsn}   behind {}   {}   {obstacle}\n",
+            "  {}   {lsn}   behind {}   {rule}{obstacle}\n",
             it.name,
             bytes(it.behind_bytes),
-            it.promotion_rule
         );
+    }
+    for lack in &said.lacks {
+        text += &format!("WARN  {lack}: this may keep it off\n");
+    }
+    // With agents it is what everybody expects.
+    if said.lease_wait_ms.is_none() && !said.guarantee.is_empty() {
+        text += &format!("NOTE  {}\n", said.guarantee);
     }
     text
 }

@@ -20,16 +20,18 @@ use super::{Programs, decide};
 
 /// What would happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation {
+pub struct Explanation<Why = Reason> {
     /// Who would be the primary; or why nobody would.
-    pub outcome: Result<InstanceId, Reason>,
+    pub outcome: Result<InstanceId, Why>,
     /// What would be lost of what was acknowledged, in bytes of WAL by the last reports; none if nobody would be the
     /// primary, or if that cannot be told. Zero in a quorum cluster, where that is proven before anybody is elected.
     pub loss_bytes: Option<u64>,
-    /// How long it would be waited at most for leases that may be held.
-    pub lease_wait: Duration,
+    /// How long it would be waited at most for leases that may be held; none without agents, where there are none.
+    pub lease_wait: Option<Duration>,
     /// The programs of the user's that would run first; one that fails keeps the failover off.
     pub programs: Vec<HookStage>,
+    /// What is missing somewhere that a failover needs there, which may keep it off. Nothing with agents.
+    pub lacks: Vec<String>,
     /// Everybody but the primary.
     pub candidates: Vec<Candidate>,
 }
@@ -43,8 +45,8 @@ pub struct Candidate {
     pub at: Option<WalPosition>,
     /// What it lacks of the primary's, in bytes.
     pub behind_bytes: Option<u64>,
-    /// Its promotion rule.
-    pub rule: PromotionRule,
+    /// Its promotion rule; none without agents, where there are none.
+    pub rule: Option<PromotionRule>,
     /// Why it would not be the primary; none of the one that would.
     pub obstacle: Option<String>,
 }
@@ -58,8 +60,9 @@ pub fn failover(state: &ClusterState, view: &View, programs: &Programs) -> Expla
         return Explanation {
             outcome: Err(waits.unwrap_or(Reason::NoPrimary)),
             loss_bytes: None,
-            lease_wait: Duration::ZERO,
+            lease_wait: Some(Duration::ZERO),
             programs: vec![],
+            lacks: vec![],
             candidates: vec![],
         };
     };
@@ -108,7 +111,7 @@ pub fn failover(state: &ClusterState, view: &View, programs: &Programs) -> Expla
                 instance: id.clone(),
                 at,
                 behind_bytes: behind(at),
-                rule: view.directives.rule(id),
+                rule: Some(view.directives.rule(id)),
                 obstacle,
             }
         })
@@ -121,11 +124,12 @@ pub fn failover(state: &ClusterState, view: &View, programs: &Programs) -> Expla
     Explanation {
         outcome,
         loss_bytes,
-        lease_wait,
+        lease_wait: Some(lease_wait),
         programs: match asked {
             Some(Held::Hook { failed: false, .. }) => programs.guards().collect(),
             Some(_) | None => vec![],
         },
+        lacks: vec![],
         candidates,
     }
 }
@@ -251,11 +255,12 @@ pub fn switchover(state: &ClusterState, view: &View, programs: &Programs) -> Exp
     });
     Explanation {
         loss_bytes: outcome.is_ok().then_some(0),
-        lease_wait: Duration::ZERO,
+        lease_wait: Some(Duration::ZERO),
         programs: match programs.configured.contains(&HookStage::PreSwitchover) {
             true if outcome.is_ok() => vec![HookStage::PreSwitchover],
             true | false => vec![],
         },
+        lacks: vec![],
         candidates: candidates.collect(),
         outcome,
     }
@@ -283,7 +288,7 @@ mod tests {
         let (state, view) = healthy(Durability::Quorum { standbys: 1 });
         let said = failover(&state, &view, &none());
         assert_eq!((said.outcome, said.loss_bytes), (Ok(id("b")), Some(0)));
-        assert_eq!(said.lease_wait, Duration::ZERO);
+        assert_eq!(said.lease_wait, Some(Duration::ZERO));
         assert_eq!(said.candidates[0].obstacle, None);
         let why = said.candidates[1].obstacle.as_ref().unwrap();
         assert!(why.contains("holds less"), "{why}");
@@ -291,7 +296,7 @@ mod tests {
         let (state, view) = healthy(Durability::Async);
         let said = failover(&state, &view, &none());
         assert_eq!((said.outcome, said.loss_bytes), (Ok(id("b")), Some(5)));
-        assert_eq!(said.lease_wait, Duration::from_secs(10));
+        assert_eq!(said.lease_wait, Some(Duration::from_secs(10)));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod adoption;
 mod bar;
 mod by_hand;
+mod explain;
 mod failover;
 mod group;
 mod hooks;

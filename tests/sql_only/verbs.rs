@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::rig::{DEMO, Rig, is_healthy, is_installed, shown as instance};
 
 /// Runs a verb without a terminal: its exit code, what it prints and what it complains of.
-fn primacy(rig: &Rig, arguments: &[&str]) -> (Option<i32>, String, String) {
+pub fn primacy(rig: &Rig, arguments: &[&str]) -> (Option<i32>, String, String) {
     let peers: Vec<_> = rig.group.addresses.values().cloned().collect();
     let mut command = Command::new(env!("CARGO_BIN_EXE_primacy"));
     command

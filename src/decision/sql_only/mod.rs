@@ -8,6 +8,7 @@ mod analyze;
 mod begin;
 mod copies;
 mod counts;
+pub mod explain;
 pub mod finding;
 pub mod newcomer;
 mod standby;

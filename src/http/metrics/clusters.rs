@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::decision::{explain, zones};
+use crate::decision::zones;
 use crate::http::clusters::{names, view};
+use crate::http::explain::of_failover;
 use crate::http::pace::Pace;
 use crate::http::views::recovery::{kind, took_ms};
 use crate::http::views::{ClusterView, InstanceView};
@@ -117,20 +118,20 @@ fn record(page: &mut Page, view: &ClusterView) {
     );
 }
 
-/// What would happen if the host of the primary died now; nothing of a cluster without agents.
+/// What would happen if the host of the primary died now.
 fn forecast(page: &mut Page, peer: &Peer, name: &ClusterName) {
-    let Some(said) = peer.look_on(name, explain::failover) else {
+    let Some(said) = of_failover(peer, name) else {
         return;
     };
     let of = || vec![("cluster", name.to_string())];
     page.gauges(
         "cluster_failover_possible",
         "1 if somebody would take the primary's place if its host died now",
-        [(of(), u64::from(said.outcome.is_ok()))],
+        [(of(), u64::from(said.to.is_some()))],
     );
-    let candidate = said.outcome.iter().map(|to| {
+    let candidate = said.to.iter().map(|to| {
         let mut labels = of();
-        labels.push(("member", to.to_string()));
+        labels.push(("member", to.clone()));
         (labels, 1)
     });
     page.gauges(
@@ -145,8 +146,8 @@ fn forecast(page: &mut Page, peer: &Peer, name: &ClusterName) {
     );
     page.seconds(
         "cluster_failover_lease_wait_seconds",
-        "How long leases would be waited for at most",
-        [(of(), said.lease_wait.as_millis() as u64)],
+        "How long leases would be waited for at most; no value without agents, where there are none",
+        said.lease_wait_ms.map(|ms| (of(), ms)),
     );
 }
 

@@ -199,7 +199,8 @@ fn ahead(state: &ClusterState, view: &View) -> Vec<String> {
     told.collect()
 }
 
-fn guarantee(durability: Durability) -> &'static str {
+/// What a failover of a cluster with agents does and does not guarantee.
+pub(in crate::http) fn guarantee(durability: Durability) -> &'static str {
     match durability {
         Durability::Quorum { .. } => {
             "no acknowledged commit is lost by a failover; an old primary is stopped by its agent, at the latest when its lease ends"

@@ -14,8 +14,8 @@ mod sql_only;
 mod switchover;
 
 pub use access::{GuestView, TokenView};
-pub(super) use cluster::cluster_view;
 pub use cluster::{ClusterView, StepView, WaitView};
+pub(super) use cluster::{cluster_view, guarantee};
 pub(super) use directive::hold_view;
 pub use directive::{BlockView, HoldView, PauseView};
 pub use durability::DurabilityChangeView;
@@ -32,5 +32,5 @@ pub use peers::{
 pub(super) use recovery::recovery_view;
 pub use recovery::{EntryView, RecoveryView};
 pub use sql_only::{AdoptedView, AdoptionView, LackView};
-pub(super) use sql_only::{adoption_view, sql_cluster_view};
+pub(super) use sql_only::{adoption_view, guarantee_over_sql, sql_cluster_view};
 pub use switchover::SwitchoverView;

@@ -146,6 +146,27 @@ fn copies_not_told_apart(state: &SqlState) -> Option<String> {
     })
 }
 
+/// What a failover does and does not guarantee, as it is now.
+fn guaranteed(state: &SqlState, view: &SqlView) -> String {
+    let cluster = &state.cluster;
+    // What was seen last counts, also of one that is gone: whose commits did not wait is not undone by its death.
+    let former = state.handover.as_ref().and_then(|it| it.from.as_ref());
+    let of = cluster.primary.as_ref().or(former);
+    let facts = of.and_then(|id| view.instances.get(id)?.facts.as_ref());
+    let sync = facts.map(|(_, it)| &it.sync);
+    let said = guarantee(cluster.fence, &cluster.rule, cluster.members.len(), sync);
+    match cluster.fence {
+        FenceDemand::Courtesy => format!("{said}; {LATE}"),
+        FenceDemand::Required => said,
+    }
+}
+
+/// The same with how an old primary is fenced.
+pub(in crate::http) fn guarantee_over_sql(state: &SqlState, view: &SqlView) -> String {
+    let fence = state.cluster.fence.name();
+    format!("fence: {fence}; {}", guaranteed(state, view))
+}
+
 /// Everything about one cluster without agents.
 pub(in crate::http) fn sql_cluster_view(
     state: &SqlState,
@@ -164,15 +185,6 @@ pub(in crate::http) fn sql_cluster_view(
         (None, None) => "no_primary",
     };
     let primary = cluster.primary.as_ref();
-    // What was seen last counts, also of one that is gone: whose commits did not wait is not undone by its death.
-    let former = state.handover.as_ref().and_then(|it| it.from.as_ref());
-    let of = primary.or(former).and_then(|id| view.instances.get(id));
-    let facts = of.and_then(|seen| seen.facts.as_ref());
-    let sync = facts.map(|(_, it)| &it.sync);
-    let mut guarantee = guarantee(cluster.fence, &cluster.rule, cluster.members.len(), sync);
-    if cluster.fence == FenceDemand::Courtesy {
-        guarantee = format!("{guarantee}; {LATE}");
-    }
     let members = cluster.members.keys();
     let held = view.directives.holds_failover(primary);
     ClusterView {
@@ -185,7 +197,7 @@ pub(in crate::http) fn sql_cluster_view(
             SyncRule::Async | SyncRule::Unclear { .. } => 0,
         },
         fence: cluster.fence.name().to_owned(),
-        guarantee,
+        guarantee: guaranteed(state, view),
         epoch: cluster.epoch.0,
         timeline: cluster.lineage.current.0,
         primary: primary.map(ToString::to_string),

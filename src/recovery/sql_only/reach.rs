@@ -47,7 +47,7 @@ pub fn why_unprovable(
 }
 
 /// Why one would not be compared with others if it were revoked now; none if it would.
-fn why_incomparable(cluster: &SqlCluster, id: &InstanceId, view: &SqlView) -> Option<String> {
+pub fn why_incomparable(cluster: &SqlCluster, id: &InstanceId, view: &SqlView) -> Option<String> {
     let cannot = || Some("cannot be asked".to_owned());
     let Some(facts) = view.fresh(id) else {
         return cannot();

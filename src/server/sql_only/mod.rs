@@ -32,6 +32,7 @@ pub(super) use probe::run as probe;
 
 use super::Peer;
 use crate::clock;
+use crate::decision::Programs;
 use crate::decision::sql_only::{SqlPlan, decide};
 
 /// The part of a peer that works over SQL.
@@ -114,6 +115,18 @@ impl Peer {
         cluster: &ClusterName,
         look: impl FnOnce(&SqlState, &SqlView, SqlPlan) -> R,
     ) -> Option<R> {
+        self.look_over_sql_with(cluster, |state, view, programs| {
+            let plan = decide(state, view).with(state, view, programs);
+            look(state, view, plan)
+        })
+    }
+
+    /// The same with what is known of the user's programs, and nothing decided.
+    pub fn look_over_sql_with<R>(
+        &self,
+        cluster: &ClusterName,
+        look: impl FnOnce(&SqlState, &SqlView, &Programs) -> R,
+    ) -> Option<R> {
         let peers = self.voters().len();
         self.consensus.read(|state| {
             let may_record_copies = may_record_copies(state.level);
@@ -125,8 +138,7 @@ impl Peer {
                 may_record_copies,
                 ..self.sql.board.view(cluster, clock::monotonic(), peers)
             };
-            let plan = decide(state, &view).with(state, &view, &programs);
-            Some(look(state, &view, plan))
+            Some(look(state, &view, &programs))
         })
     }
 }
