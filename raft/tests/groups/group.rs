@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::peers::{Command, Peers, is_soon};
+use crate::peers::{Command, Peers, SLOW, is_soon};
 use raft::{ConfirmError, ProposeError, Role, TransferError};
 
 #[test]
@@ -68,7 +68,7 @@ fn a_peer_far_behind_catches_up_from_a_snapshot() {
 
 #[test]
 fn leadership_is_handed_over_on_request() {
-    let peers = Peers::start(3);
+    let peers = Peers::start_with(3, |config| config.timing = SLOW);
     peers.add(0);
     peers.all_have(vec![0]);
     let from = peers.leader();
@@ -93,7 +93,7 @@ fn leadership_is_handed_over_on_request() {
 
 #[test]
 fn only_the_leader_of_a_majority_confirms_and_accepts() {
-    let mut peers = Peers::start(3);
+    let mut peers = Peers::start_with(3, |config| config.timing = SLOW);
     let applied = peers.add(1);
     // Born at once by all three, the group may change its first leader; it has settled when all have applied.
     peers.all_have(vec![1]);

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::peers::{Numbers, Peers, is_soon};
+use crate::peers::{Numbers, Peers, SLOW, is_soon};
 use raft::{ConfirmError, Consensus, Timing};
 
 /// Of one peer: when its last confirmed lease was asked for, and when its first was confirmed.
@@ -110,12 +110,7 @@ fn a_leader_that_is_cut_off_answers_no_lease_read_after_its_successor_has() {
 #[test]
 fn a_voter_that_restarts_keeps_the_lease_that_it_has_forgotten() {
     // A lease much longer than a restart takes.
-    let mut peers = settled(Timing {
-        election_min: Duration::from_millis(1500),
-        election_max: Duration::from_millis(2000),
-        quorum_loss_probe: Duration::from_millis(4000),
-        ..Timing::lan()
-    });
+    let mut peers = settled(SLOW);
     for number in 2..4 {
         let (leader, restarted, other) = roles(&peers);
         // The other no longer hears the leader, and would elect another.
@@ -167,7 +162,7 @@ fn a_voter_that_restarts_with_another_timing_keeps_the_lease_that_it_granted() {
 
 #[test]
 fn a_leader_that_hands_over_answers_no_lease_read_after_its_successor_has() {
-    let mut peers = settled(Timing::lan());
+    let mut peers = settled(SLOW);
     for _ in 0..6 {
         let (leader, one, two) = roles(&peers);
         succeeds(&mut peers, leader, &[one, two], |peers| {
@@ -180,11 +175,11 @@ fn a_leader_that_hands_over_answers_no_lease_read_after_its_successor_has() {
 
 #[test]
 fn only_a_leader_with_a_majority_holds_a_lease() {
-    let mut peers = settled(Timing::lan());
+    let mut peers = settled(SLOW);
     let (leader, one, two) = roles(&peers);
     let lease = peers.wait(peers.consensus(leader).confirm_lease()).unwrap();
     assert_eq!(lease.term, peers.status(leader).term);
-    assert!(lease.remaining <= Timing::lan().lease());
+    assert!(lease.remaining <= SLOW.lease());
     assert!(peers.status(leader).heard_leader.is_some());
     let follower = peers
         .wait(peers.consensus(one).confirm_lease())

@@ -2,8 +2,8 @@
 
 use std::thread;
 
-use crate::peers::{Peers, is_soon};
-use raft::{Role, Timing};
+use crate::peers::{Peers, SLOW, is_soon};
+use raft::Role;
 
 /// The old leader reaches one voter alone, whose vote the others need (databendlabs/openraft#2080). Without
 /// `quorum_loss_probe` its heartbeats keep that vote from them for ever.
@@ -37,7 +37,7 @@ fn an_old_leader_behind_a_bridge_does_not_block_the_others() {
 /// Without pre-votes it comes back with a higher term, and the leader must give way.
 #[test]
 fn a_peer_that_returns_from_a_partition_does_not_depose_a_healthy_leader() {
-    let peers = Peers::start(3);
+    let peers = Peers::start_with(3, |config| config.timing = SLOW);
     peers.add(1);
     peers.all_have(vec![1]);
     let leader = peers.leader();
@@ -48,12 +48,12 @@ fn a_peer_that_returns_from_a_partition_does_not_depose_a_healthy_leader() {
     peers.cut(away, leader, true);
     peers.cut(away, other, true);
     // Time for several elections that it cannot win.
-    thread::sleep(8 * Timing::lan().election_max);
+    thread::sleep(4 * SLOW.election_max);
     peers.add(2);
     peers.cut(away, leader, false);
     peers.cut(away, other, false);
     peers.all_have(vec![1, 2]);
-    thread::sleep(2 * Timing::lan().election_max);
+    thread::sleep(2 * SLOW.election_max);
     is_soon("it follows the leader of before", || {
         peers.status(away).leader == Some(leader)
     });

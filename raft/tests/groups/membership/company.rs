@@ -218,7 +218,7 @@ impl Company {
             _server,
         } = self.running.remove(&id).unwrap();
         runtime.block_on(async {
-            let handed = consensus.hand_over(Duration::from_secs(1)).await;
+            let handed = consensus.hand_over(DEADLINE).await;
             handed.unwrap_or_else(|error| panic!("peer {id} does not hand over: {error}"));
         });
         self.handles.lock().unwrap().remove(&id);

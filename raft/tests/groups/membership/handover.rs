@@ -13,9 +13,9 @@ use super::{
 /// Elections that no busy machine takes for a hand-over, or the other way round: one takes some 20 ms; without it nobody
 /// votes before `election_max` has passed in silence, and nobody stands before `election_min` more.
 const TIMING: Timing = Timing {
-    election_min: Duration::from_millis(800),
-    election_max: Duration::from_millis(1000),
-    quorum_loss_probe: Duration::from_millis(2500),
+    election_min: Duration::from_secs(8),
+    election_max: Duration::from_secs(10),
+    quorum_loss_probe: Duration::from_secs(25),
     ..Timing::lan()
 };
 

@@ -30,6 +30,13 @@ pub fn free_address() -> SocketAddr {
 
 /// Nothing these tests wait for takes longer on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+/// Elections that a busy machine does not begin by itself.
+pub const SLOW: Timing = Timing {
+    election_min: Duration::from_millis(1500),
+    election_max: Duration::from_millis(2000),
+    quorum_loss_probe: Duration::from_millis(4000),
+    ..Timing::lan()
+};
 const RELEASE_STEP: Duration = Duration::from_millis(5);
 pub const GROUP: GroupId = GroupId::from_bytes(*b"a group of tests");
 
