@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jepsen::checker::{self, Verdict};
 use jepsen::clock;
-use jepsen::history::{Call, Event, History, Operation, Outcome, Phase, Process, Recorder};
+use jepsen::history::{Call, Event, History, Log, Operation, Outcome, Phase, Process, Recorder};
 use jepsen::history::{SessionAge, Setup};
 use jepsen::session::{Session, Target};
 use jepsen::workload::client::Habit;
@@ -17,7 +17,8 @@ use server::Server;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-const RELOADED_WITHIN: Duration = Duration::from_secs(10);
+const RELOADED_WITHIN: Duration = Duration::from_secs(30);
+const RECORDED_WITHIN: Duration = Duration::from_secs(30);
 
 fn pace(stopped: &watch::Receiver<bool>, every_ms: u64) -> Pace {
     Pace {
@@ -42,10 +43,22 @@ fn recorder() -> (tempfile::TempDir, Recorder) {
     (folder, recorder)
 }
 
-/// Ends the workloads after so many ms.
-async fn stop_after(ms: u64, stop: watch::Sender<bool>) {
-    sleep(Duration::from_millis(ms)).await;
-    stop.send(true).unwrap();
+/// Waits until what is recorded so far is enough.
+async fn until(what: &str, recorder: &Recorder, enough: impl Fn(&[Log]) -> bool) {
+    let began = clock::now();
+    while !enough(&recorder.logs().unwrap()) {
+        assert!(clock::now().since(began) < RECORDED_WITHIN, "not {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// How many operations of a workload ended so, and are such.
+fn ended(logs: &[Log], workload: &str, phase: Phase, what: impl Fn(&Operation) -> bool) -> usize {
+    let logs = logs.iter().filter(|log| log.workload == workload);
+    let events = logs.flat_map(|log| &log.events);
+    events
+        .filter(|it| it.phase == phase && what(&it.operation))
+        .count()
 }
 
 /// Changes a setting of a server, for whoever connects from now on; answers with a session of its superuser.
@@ -78,6 +91,17 @@ fn on_one_thread(work: impl Future<Output = ()>) {
         .build();
     runtime.unwrap().block_on(work);
 }
+
+/// The name of a workload's log, and what it does there.
+type Work = (&'static str, fn(&Operation) -> bool);
+
+const WORK: [Work; 5] = [
+    ("set", |it| matches!(it, Operation::Add(_))),
+    ("append", |it| matches!(it, Operation::Transaction(_))),
+    ("bank", |it| matches!(it, Operation::Transfer(_))),
+    ("bank", |it| matches!(it, Operation::Balances(_))),
+    ("probe", |it| matches!(it, Operation::Probe(_))),
+];
 
 #[test]
 fn every_workload_is_valid_over_a_crash_of_a_sound_server() {
@@ -123,12 +147,22 @@ fn every_workload_is_valid_over_a_crash_of_a_sound_server() {
                 pace(&stopped, 100),
             )
         };
+        let each_has = |phase: Phase, count: usize| {
+            move |logs: &[Log]| {
+                let has = |(workload, what): Work| ended(logs, workload, phase, what) >= count;
+                WORK.into_iter().all(has)
+            }
+        };
         let faults = async {
-            sleep(Duration::from_millis(1500)).await;
+            until("busy", &recorder, each_has(Phase::Ok, 20)).await;
             server.crash().await;
-            sleep(Duration::from_millis(300)).await;
+            let failed = |logs: &[Log]| {
+                let of = |(workload, what)| ended(logs, workload, Phase::Fail, what);
+                WORK.into_iter().map(of).sum::<usize>() > 5
+            };
+            until("noticed", &recorder, failed).await;
             server.run();
-            sleep(Duration::from_millis(2500)).await;
+            until("busy again", &recorder, each_has(Phase::Ok, 60)).await;
             stop.send(true).unwrap();
         };
         let (one, two, three, four, five, six, seven, eight, nine, ()) = tokio::join!(
@@ -158,14 +192,7 @@ fn every_workload_is_valid_over_a_crash_of_a_sound_server() {
     }
     let names: Vec<_> = verdicts(&history).into_iter().map(|it| it.0).collect();
     assert_eq!(names, ["set", "append", "bank", "epoch"]);
-    let count = |what: fn(&Operation) -> bool| acknowledged(&calls, what);
-    let counts = [
-        count(|it| matches!(it, Operation::Add(_))),
-        count(|it| matches!(it, Operation::Transaction(_))),
-        count(|it| matches!(it, Operation::Transfer(_))),
-        count(|it| matches!(it, Operation::Balances(_))),
-        count(|it| matches!(it, Operation::Probe(_))),
-    ];
+    let counts = WORK.map(|(_, what)| acknowledged(&calls, what));
     eprintln!("acknowledged: adds, transactions, transfers, balances, probes: {counts:?}");
     assert!(counts.iter().all(|count| *count >= 20), "{counts:?}");
     let seen = |outcome, age| {
@@ -201,7 +228,12 @@ fn a_row_that_is_lost_and_one_that_is_doubled_are_found() {
             &recorder,
             pace(&stopped, 5),
         );
-        tokio::join!(client, stop_after(300, stop)).0.unwrap();
+        let enough = async {
+            let added = |logs: &[Log]| ended(logs, "set", Phase::Ok, |_| true) >= 10;
+            until("added", &recorder, added).await;
+            stop.send(true).unwrap();
+        };
+        tokio::join!(client, enough).0.unwrap();
         let admin = Session::open(&targets[0]).await.unwrap();
         let damage = "DELETE FROM jepsen_set WHERE value = 3; INSERT INTO jepsen_set VALUES (5)";
         admin.client.batch_execute(damage).await.unwrap();
@@ -247,13 +279,17 @@ fn two_primaries_are_found_by_all_who_can() {
                 pace(&stopped, 10),
             )
         };
-        let (w, x, y, z, ()) = tokio::join!(
-            sets(0),
-            sets(1),
-            lists(0, 1),
-            lists(1, 2),
-            stop_after(1000, stop)
-        );
+        // Each of the four was acknowledged often.
+        let enough = async {
+            let is_busy = |log: &Log| {
+                let done = log.events.iter().filter(|it| it.phase == Phase::Ok);
+                done.count() >= 50
+            };
+            let busy = |logs: &[Log]| logs.len() == 4 && logs.iter().all(is_busy);
+            until("busy", &recorder, busy).await;
+            stop.send(true).unwrap();
+        };
+        let (w, x, y, z, ()) = tokio::join!(sets(0), sets(1), lists(0, 1), lists(1, 2), enough);
         for result in [w, x, y, z] {
             result.unwrap();
         }
@@ -288,12 +324,19 @@ fn what_nobody_confirmed_is_unknown() {
             pace(&stopped, 10),
         );
         let cancel = async {
-            sleep(Duration::from_millis(700)).await;
-            let cancel =
-                "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-            admin.client.batch_execute(cancel).await.unwrap();
+            let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+            let began = clock::now();
+            loop {
+                let row = admin.client.query_one(cancel, &[]).await.unwrap();
+                if row.get::<_, i64>(0) > 0 {
+                    break;
+                }
+                assert!(clock::now().since(began) < RECORDED_WITHIN, "nobody waits");
+            }
             // The next statement waits for more than its deadline.
-            stop_after(2500, stop).await;
+            let unknown = |logs: &[Log]| ended(logs, "set", Phase::Info, |_| true) >= 2;
+            until("unknown", &recorder, unknown).await;
+            stop.send(true).unwrap();
         };
         tokio::join!(client, cancel).0.unwrap();
     });
@@ -326,7 +369,12 @@ fn a_node_that_takes_no_writes_refuses_the_probe() {
         let target = targets[0].clone();
         let pace = pace(&stopped, 10);
         let prober = fenceprobe::run(target, Habit::Fresh, Values::default(), &recorder, pace);
-        tokio::join!(prober, stop_after(200, stop)).0.unwrap();
+        let enough = async {
+            let refused = |logs: &[Log]| ended(logs, "probe", Phase::Fail, |_| true) > 2;
+            until("refused", &recorder, refused).await;
+            stop.send(true).unwrap();
+        };
+        tokio::join!(prober, enough).0.unwrap();
     });
     let calls = recorder.history().unwrap().calls().unwrap();
     assert!(calls.len() > 2);
