@@ -307,7 +307,7 @@ mod tests {
             command.args(["-c", text]);
             command
         };
-        let short = Duration::from_millis(200);
+        let short = Duration::from_secs(3);
         let long = Duration::from_secs(30);
         let output = run(script("echo out"), long, |_| Line::Words)
             .await

@@ -46,7 +46,7 @@ impl Peer {
         heard.grants.insert(instance.clone(), (order, length));
     }
 
-    /// Grants a longer lease for the next planned stop of its agent.
+    /// Grants a longer lease for the next planned stop of its agent, however often that asks, until it is given up.
     pub fn grant_stop(&self, instance: &InstanceId, order: Order, length: Duration) {
         let mut heard = self.heard.lock().unwrap();
         heard.stops.insert(instance.clone(), (order, length));
@@ -205,12 +205,12 @@ impl Peer {
                 granted(serial, heard.grants.get(whose.as_ref().unwrap()))
             }
             AgentMessage::RenewAfterStop { serial, stop } => {
+                heard.stops.remove(whose.as_ref().unwrap());
                 heard.given_up.insert(whose.clone().unwrap(), stop);
                 granted(serial, heard.grants.get(whose.as_ref().unwrap()))
             }
             AgentMessage::PlanStop { serial } => {
-                let stop = heard.stops.remove(whose.as_ref().unwrap());
-                granted(serial, stop.as_ref())
+                granted(serial, heard.stops.get(whose.as_ref().unwrap()))
             }
             AgentMessage::Adopt { serial } => heard
                 .adopts

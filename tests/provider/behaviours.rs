@@ -159,7 +159,7 @@ pub async fn a9_a_pause_stops_applying_and_not_receiving<S: Stage>(stage: &S) {
         provider.compare(&received.unwrap(), &written),
         PositionOrder::Behind
     );
-    let within = Duration::from_millis(200);
+    let within = Duration::from_secs(2);
     let applied = provider
         .wait_position(s1, Extent::Applied, &written, within)
         .await;

@@ -11,7 +11,7 @@ use primacy::provider::simulated::Written;
 use primacy::security::DatabaseTls;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use crate::servers::{Host, SECRET, Server, login};
 use crate::stage::{LONG, Stage};
@@ -61,11 +61,31 @@ impl Stage for Trio {
     }
 
     async fn write(&self, at: &Address) -> Written {
-        let mut session = self.server(at).session("INSERT INTO t DEFAULT VALUES");
-        // A commit takes some milliseconds, and one that waits, waits for ever.
-        match timeout(Duration::from_secs(3), session.wait()).await {
-            Ok(ended) if ended.as_ref().unwrap().success() => Written::Acknowledged,
-            Ok(_) => {
+        let server = self.server(at);
+        let mut session = server.session("INSERT INTO t DEFAULT VALUES");
+        // A commit takes some milliseconds, and one that waits, waits for ever: the server says that it does, and long after
+        // that it has not ended.
+        let before = {
+            let mut waiting = self.waiting.lock().unwrap();
+            waiting.retain_mut(|it| it.try_wait().unwrap().is_none());
+            waiting.len()
+        };
+        let waits = async {
+            let long = Duration::from_secs(3);
+            sleep(long).await;
+            let one_more = format!(
+                "SELECT count(*) > {before} FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+            );
+            server.until(&one_more).await;
+            sleep(long).await;
+        };
+        let ended = tokio::select! {
+            ended = session.wait() => Some(ended.unwrap()),
+            () = waits => None,
+        };
+        match ended {
+            Some(status) if status.success() => Written::Acknowledged,
+            Some(_) => {
                 let output = session.wait_with_output().await.unwrap();
                 let error = String::from_utf8(output.stderr).unwrap();
                 match error.contains("25006") {
@@ -73,7 +93,7 @@ impl Stage for Trio {
                     false => Written::Silence,
                 }
             }
-            Err(_) => {
+            None => {
                 self.waiting.lock().unwrap().push(session);
                 Written::Waits
             }

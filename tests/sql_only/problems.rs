@@ -128,7 +128,7 @@ async fn with_a_log_that_stands_still(server: &Server, clients: &[Child]) -> i32
     };
     assert!(!clients.is_empty());
     let pid = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO%' LIMIT 1";
-    let pid: i32 = asked(pid).await.unwrap().parse().unwrap();
+    let pid: i32 = server.sql(pid).parse().unwrap();
     for _ in 0..1000 {
         processes::signal(&server.data, pid, Signal::STOP);
         // The others wait for it, and that nobody moves is seen by itself.
