@@ -9,7 +9,7 @@ use primacy::clock;
 use rustix::process::Signal;
 
 use crate::installation::ends;
-use crate::rig::{Peers, Running, read, run, traced, until};
+use crate::rig::{Peers, Running, WITHIN, read, run, traced, until};
 
 /// The status of one check, as a load balancer sees it; none if nobody answers.
 fn status(address: &str, path: &str) -> Option<u16> {
@@ -75,14 +75,18 @@ fn a_peer_whose_disk_refuses_a_flush_says_so_and_ends() {
         let mut running = Running(command.stderr(log).spawn().unwrap());
         let api = peers.api();
         let mut acknowledged = vec![];
-        for number in 0..200 {
+        // Until it listens, each attempt is in vain.
+        let began = clock::monotonic();
+        for number in 0.. {
+            if !running.lives() {
+                break;
+            }
+            let waited = clock::monotonic().since(began);
+            assert!(waited < 2 * WITHIN, "it lives; attempt {number}");
             let name = format!("t{number}");
             let create = ["--api", &api, "token", "create", &name, "--role", "viewer"];
             if run(&create).0 == Some(0) {
                 acknowledged.push(name);
-            }
-            if !running.lives() {
-                break;
             }
         }
         assert_ne!(ends(&mut running), Some(0));

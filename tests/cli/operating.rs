@@ -35,9 +35,11 @@ fn pauses_downtimes_and_rules_are_said_shown_and_taken_back() {
     assert_eq!(code, Some(0));
     assert!(text.contains("PAUSE every cluster until "), "{text}");
     assert!(text.contains(" by ana: new disk\n"), "{text}");
-    let (code, text, _) = ask(&["problems"]);
-    assert_eq!(code, Some(8));
-    assert!(text.contains("demo  Paused since "), "{text}");
+    // Since when is noted a moment after it is found.
+    until("it is told since when", || {
+        let (code, text, _) = ask(&["problems"]);
+        code == Some(8) && text.contains("demo  Paused since ")
+    });
 
     let one = [&["pause", "demo"][..], &why].concat();
     assert_eq!(ask(&one).0, Some(0));

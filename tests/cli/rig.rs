@@ -101,20 +101,26 @@ pub struct Peers {
     pub folder: tempfile::TempDir,
     pub addresses: Vec<String>,
     pub running: Vec<Running>,
+    pub network: &'static str,
 }
 
 impl Peers {
     /// A group that has a leader. Logs go to files.
     pub fn start(count: usize) -> Peers {
-        let mut peers = Peers::plan(count);
-        (0..count).for_each(|number| peers.spawn(number));
+        Peers::plan(count).started()
+    }
+
+    /// All of them run and have a leader.
+    pub fn started(mut self) -> Peers {
+        let peers = &mut self;
+        (0..peers.addresses.len()).for_each(|number| peers.spawn(number));
         peers.any_leader();
         for address in &peers.addresses {
             until("it takes part", || {
                 run(&["--api", address, "leader"]).0 == Some(0)
             });
         }
-        peers
+        self
     }
 
     /// The folder and the addresses of a group, none of it started.
@@ -123,6 +129,7 @@ impl Peers {
             folder: tempfile::tempdir().unwrap(),
             addresses: (0..count).map(|_| free_address()).collect(),
             running: Vec::new(),
+            network: "lan",
         }
     }
 
@@ -144,7 +151,8 @@ impl Peers {
             .collect();
         let text = format!(
             "id = {id}\ngroup = \"00000000-0000-0000-0000-00000000000a\"\nzone = \"z{id}\"\n\
-             folder = \"{}\"\nlisten = \"{}\"\nplain_http = true\n[peers]\n{}\n",
+             network = \"{}\"\nfolder = \"{}\"\nlisten = \"{}\"\nplain_http = true\n[peers]\n{}\n",
+            self.network,
             folder.join(format!("peer{id}")).display(),
             self.addresses[number],
             listed.join("\n")

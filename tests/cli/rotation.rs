@@ -59,11 +59,9 @@ fn renew_agent(folder: &Path, address: &str) -> Result<(), String> {
 
 #[test]
 fn an_authority_is_replaced_while_the_group_goes_on() {
-    let group = Installation::start();
+    let mut group = Installation::start();
     let path = |name: &str| group.path(name).to_str().unwrap().to_owned();
     let folders = PEERS.map(|name| path(&format!("{name}/tls")));
-    let term = |group: &Installation| group.json(&["leader"]).unwrap()["term"].as_u64();
-    let began = term(&group);
     let join_agent = |instance: &str| {
         let token = invited(&group, &["agent", "main", instance]);
         let config = agent(&group, instance, &group.addresses[0]);
@@ -177,5 +175,8 @@ fn an_authority_is_replaced_while_the_group_goes_on() {
     renew_agent(&absent, &group.addresses[0]).unwrap();
     let token = invited(&group, &["tool", "another"]);
     assert_eq!(join(&token, "another", &group.path("another")).0, Some(0));
-    assert_eq!(term(&group), began, "nobody lost the leader");
+    group.until_led();
+    for peer in &mut group.running {
+        assert!(peer.lives());
+    }
 }

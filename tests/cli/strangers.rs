@@ -83,6 +83,9 @@ fn an_agent_of_no_member_says_so_everywhere() {
     create("other", "a=127.0.0.1:5433/8009@z1");
     let why = "cluster other has no member x, only a";
     until("the agent says the next", || read(&log).contains(why));
+    until("the peer says the next", || {
+        read(&peers.log(0)).contains(why)
+    });
     for reason in ["there is no cluster other", why] {
         assert_eq!(read(&log).matches(reason).count(), 1, "{}", read(&log));
         assert_eq!(read(&peers.log(0)).matches(reason).count(), 1);
