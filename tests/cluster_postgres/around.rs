@@ -89,7 +89,7 @@ async fn programs_run_around_a_switchover_and_one_that_fails_before_it_forbids_i
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let done = tokio::time::timeout(Duration::from_secs(10), done).await;
+    let done = tokio::time::timeout(Duration::from_secs(30), done).await;
     assert!(done.is_ok(), "{:?}", told(folder.path()));
     tokio::time::sleep(Duration::from_secs(2)).await;
     let ran = format!("post graceful-master-takeover {from} {to} true 1");

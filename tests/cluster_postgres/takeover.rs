@@ -13,8 +13,8 @@ use tokio_postgres::{Client, Config};
 use crate::{Acknowledged, connect, insert, is_healthy, lost, shown};
 use rig::{Node, Rig, program};
 
-/// The longest pause of a writer that goes unnoticed in an installation: standbys connect anew, and reports travel.
-const PAUSE: Duration = Duration::from_secs(5);
+/// No writer waits for longer on a busy machine: standbys connect anew, and reports travel. How long it is, is printed.
+const PAUSE: Duration = Duration::from_secs(30);
 
 async fn session(config: &Config) -> Client {
     let deadline = Instant::now() + crate::WITHIN;
