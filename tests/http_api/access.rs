@@ -83,12 +83,12 @@ pub async fn asks(
 /// A token with this role, made by an admin.
 async fn token(group: &Group, name: &str, role: &str, clusters: &Value) -> String {
     let everywhere = Scope::Everything;
-    let life = Duration::from_secs(60);
+    let life = Duration::from_secs(3600);
     let minted = BearerToken::mint(name, AccessRole::Viewer, everywhere, 0, life);
     let (token, record) = minted.unwrap();
     let body = json!({
         "name": name, "role": role, "clusters": clusters,
-        "secret_sha256": hex(&record.hash.0), "expires_in_seconds": 60,
+        "secret_sha256": hex(&record.hash.0), "expires_in_seconds": 3600,
     });
     let (status, made) = group.post(1, "/api/v1/tokens", &body).await;
     assert_eq!(status, 201, "{made}");

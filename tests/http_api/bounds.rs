@@ -12,7 +12,7 @@ use super::demo;
 use super::group::{Group, WITHIN};
 
 /// The answer of a leader, however long a busy machine takes to have one.
-async fn post(group: &Group, path: &str, body: &Value) -> (u16, Value) {
+pub async fn post(group: &Group, path: &str, body: &Value) -> (u16, Value) {
     let deadline = Instant::now() + WITHIN;
     loop {
         let answer = group.post(1, path, body).await;

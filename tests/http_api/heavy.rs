@@ -15,8 +15,8 @@ use super::access::wire_of_nobody;
 use super::demo;
 use super::group::{Group, WITHIN};
 
-/// How long the crowd stays: many of the longest silences after which a follower stands for election.
-const STAYS: Duration = Duration::from_secs(5);
+/// How long the crowd stays: several of the longest silences after which a follower stands for election.
+const STAYS: Duration = Duration::from_secs(8);
 const CLUSTERS: usize = 20;
 /// Who asks how many times at once.
 const CROWD: [(&str, usize); 3] = [

@@ -20,8 +20,8 @@ use super::leader_check::HANGS;
 
 /// So many strangers are answered at once.
 const PLACES: usize = 8;
-/// Less than anybody waits for a leader to be elected.
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// Less than anybody waits for a leader to be elected: 8 s.
+const AT_ONCE: Duration = Duration::from_secs(6);
 
 fn asking(secret: Secret) -> Bytes {
     let asking = Asking {
