@@ -49,6 +49,16 @@ pub fn wall_stamp() -> String {
     wall_text().replace(['-', ':', '.'], "")
 }
 
+/// Whether it has the form of a [`wall_stamp`].
+pub fn is_stamp(text: &str) -> bool {
+    let is_in_place = |(at, byte): (usize, u8)| match at {
+        8 => byte == b'T',
+        18 => byte == b'Z',
+        _ => byte.is_ascii_digit(),
+    };
+    text.len() == 19 && text.bytes().enumerate().all(is_in_place)
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the clock that everybody else is sent to"

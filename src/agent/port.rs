@@ -34,7 +34,7 @@ const HEADERS_LIMIT: usize = 16 * 1024;
 const BODY_LIMIT: usize = 4 * 1024;
 /// The most connections at once; further ones wait in the kernel's queue. Some load balancers, each with a few, and agents.
 const CONNECTIONS: usize = 256;
-/// Of these, without TLS; further ones are closed, so that nobody keeps the agents out.
+/// Of these, of whom it is not known that they are agents; further ones are closed, so that the rest stays for agents.
 const PLAIN: usize = 224;
 /// Before the next connection, if one was not to be had.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
@@ -77,15 +77,18 @@ pub async fn serve(
 }
 
 async fn connection(stream: TcpStream, wire: Wire, routes: Router, plain: Arc<Semaphore>) {
+    let Ok(place) = plain.try_acquire() else {
+        return;
+    };
     let Ok((stream, caller)) = taken_in(stream, &wire).await else {
         return;
     };
     let _place = match caller {
-        Caller::Known(_) => None,
-        Caller::Anonymous | Caller::Unchecked => match plain.try_acquire() {
-            Ok(place) => Some(place),
-            Err(_) => return,
-        },
+        Caller::Known(_) => {
+            drop(place);
+            None
+        }
+        Caller::Anonymous | Caller::Unchecked => Some(place),
     };
     let routes = TowerToHyperService::new(routes);
     let named = service_fn(move |mut request: Request<Incoming>| {

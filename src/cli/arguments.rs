@@ -209,6 +209,10 @@ pub(super) enum Verb {
         /// What must not be lost: all up to this position, as it was said without --accept-loss; what is known now if left out
         #[arg(long, value_name = "POSITION", requires = "accept_loss")]
         up_to: Option<String>,
+        /// Say that the host of the old primary is off, or those of the standbys that may back it: asked for where that cannot
+        /// be told
+        #[arg(long, requires = "accept_loss")]
+        old_is_off: bool,
         /// Why; the history keeps it
         #[arg(long)]
         reason: String,

@@ -262,12 +262,14 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             cluster,
             accept_loss,
             up_to,
+            old_is_off,
             reason,
             owner,
         } => {
             let body = FailoverBody {
                 accept_loss,
                 up_to,
+                old_is_off,
                 owner,
                 reason,
             };

@@ -1,13 +1,15 @@
 //! Whether a failover may be forced, and what is known of what that loses.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use crate::model::{
     Database, Durability, InstanceId, Obstacle, Report, Standing, View, WalPosition,
 };
+use crate::recovery::proof::forced::may_serve_on;
 use crate::recovery::proof::may_be_chosen;
-use crate::recovery::{Handover, Reason};
+use crate::recovery::{Handover, Promise, Reason};
 use crate::state::ClusterState;
 
 use super::Plan;
@@ -90,10 +92,16 @@ impl fmt::Display for Loss {
 /// What forcing a failover would lose, or why it is not the thing to do: only where the ordinary one waits for a proof
 /// that those who can be asked cannot give, or where more would be lost than was accepted. `plan` is what is decided now.
 pub fn forecast(state: &ClusterState, view: &View, plan: &Plan) -> Result<Loss, Obstacle> {
+    if state.cluster.durability == Durability::Async {
+        let why = "an async cluster waits for no proof, but until every lease has ended";
+        return Err(Obstacle::NotForced(why.to_owned()));
+    }
     let of_handover = |(subject, _): &&(Option<InstanceId>, Reason)| subject.is_none();
     let waits = plan.waiting.iter().find(of_handover);
     match waits.map(|(_, reason)| reason) {
-        Some(Reason::NotProven { .. } | Reason::WouldLoseMore { .. }) => {}
+        Some(
+            Reason::NotProven { .. } | Reason::WouldLoseMore { .. } | Reason::MayServeOn { .. },
+        ) => {}
         Some(reason) => return Err(Obstacle::NotForced(reason.to_string())),
         None => {
             let why = "nothing waits for a proof: a dead primary is replaced by itself, one that lives by a switchover";
@@ -107,6 +115,7 @@ pub fn forecast(state: &ClusterState, view: &View, plan: &Plan) -> Result<Loss, 
             member.standing == Standing::Voter && report.incarnation == Some(member.incarnation);
         let at = promised(state, id).or_else(|| whole(report));
         let at = at.filter(|_| counts && may_be_chosen(id, view))?;
+        let at = cluster.rank(at);
         Some((at, std::cmp::Reverse(id.clone())))
     });
     let (at, std::cmp::Reverse(to)) = able.max().ok_or(Obstacle::Nobody)?;
@@ -115,7 +124,8 @@ pub fn forecast(state: &ClusterState, view: &View, plan: &Plan) -> Result<Loss, 
     for (id, member) in cluster.members.iter().filter(|(id, _)| **id != to) {
         let seen = view.instances.get(id);
         let age = seen.map_or(Duration::ZERO, |it| view.now.since(it.received_at));
-        match promised(state, id).or_else(|| position(&seen?.report)) {
+        let end = promised(state, id).or_else(|| position(&seen?.report));
+        match end.map(|it| cluster.rank(it)) {
             Some(end) if most.as_ref().is_none_or(|(_, most, _)| end > *most) => {
                 most = Some((id.clone(), end, age));
             }
@@ -132,31 +142,16 @@ pub fn forecast(state: &ClusterState, view: &View, plan: &Plan) -> Result<Loss, 
         at,
         most,
         unseen,
-        may_go_on: may_go_on(state, view),
+        may_go_on: may_serve_on(&state.cluster, &promises(state), view),
     })
 }
 
-/// A primary that nobody hears may be backed by others whom nobody hears.
-fn may_go_on(state: &ClusterState, view: &View) -> Option<(InstanceId, Vec<InstanceId>)> {
-    let cluster = &state.cluster;
-    let is_silent = |id: &InstanceId| view.fresh(id).is_none() && !has_promised(state, id);
-    let mut olds = cluster.primary.iter().chain(&cluster.holders);
-    let old = olds.find(|id| is_silent(id))?;
-    let others = cluster.members.keys().filter(|id| *id != old);
-    let others: Vec<_> = others.cloned().collect();
-    // The fewest that it may ever have been told.
-    let needed = match cluster.durability {
-        Durability::Async => others.len(),
-        Durability::Quorum { .. } => cluster.durability.standby_acks(),
-    };
-    let silent: Vec<_> = others.into_iter().filter(is_silent).collect();
-    (silent.len() >= needed).then(|| (old.clone(), silent))
-}
-
-fn has_promised(state: &ClusterState, id: &InstanceId) -> bool {
-    let handover = state.handover.as_ref();
-    handover
-        .is_some_and(|it| matches!(it, Handover::Fencing { promises } if promises.contains_key(id)))
+/// What was promised in the handover that is under way.
+fn promises(state: &ClusterState) -> BTreeMap<InstanceId, Promise> {
+    match &state.handover {
+        Some(Handover::Fencing { promises }) => promises.clone(),
+        Some(_) | None => BTreeMap::new(),
+    }
 }
 
 /// Where the WAL of an instance ends by what it promised in the handover that is under way.

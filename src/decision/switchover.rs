@@ -169,12 +169,13 @@ pub(super) fn proceed(plan: &mut Plan, state: &ClusterState, view: &View) {
 /// Has the primary shut down, or gives that up while it serves.
 fn shut_down(plan: &mut Plan, state: &ClusterState, view: &View, asked: &Switchover) {
     let from = &asked.from;
+    let wait = |why: Obstacle| (None, Reason::Obstacle(why));
     let Some(seen) = view.instances.get(from) else {
+        plan.waiting.push(wait(Obstacle::Silent(from.clone())));
         return;
     };
     let epoch = state.cluster.epoch;
     let give_up = |why: String| Change::GiveUpSwitchover { epoch, why };
-    let wait = |why: Obstacle| (None, Reason::Obstacle(why));
     let serves = matches!(seen.report.database, Database::Primary { .. });
     // An agent that failed works on it no more: what it said later of a primary that serves stays so.
     match view.failure(from, state.order()) {

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::broken;
-use crate::model::{
-    ChangePhase, Cluster, ClusterName, Epoch, Network, Order, PlannedStop, Timestamp,
-};
+use crate::model::{ChangePhase, Cluster, ClusterName, Network, Order, PlannedStop, Timestamp};
 
 use super::backing::kept_for;
 
@@ -32,7 +30,7 @@ pub struct Tenure {
     /// The last stop of which its agent said: no longer lease of it, or of any before it, is held any more.
     given_up: BTreeMap<ClusterName, Order>,
     /// When this peer first saw the operator's word under which a failover is forced, and in which epoch.
-    forced: BTreeMap<ClusterName, (Epoch, Timestamp)>,
+    forced: BTreeMap<ClusterName, (u64, Timestamp)>,
     /// When this peer first saw that leases lapse before `async` is recorded, and under which order that began.
     lapsing: BTreeMap<ClusterName, (Order, Timestamp)>,
 }
@@ -77,14 +75,15 @@ impl Tenure {
 
     /// Notes whether a failover is forced. To be called before each look at [`Tenure::lapse_at`].
     pub fn note_forced(&mut self, cluster: &Cluster, now: Timestamp) {
-        if cluster.forced.is_none() {
+        let Some(word) = &cluster.forced else {
             self.forced.remove(&cluster.name);
             return;
-        }
+        };
+        // Another word may speak of others that are off only since then.
         let seen = self.forced.entry(cluster.name.clone());
-        let seen = seen.or_insert((cluster.epoch, now));
-        if seen.0 != cluster.epoch {
-            *seen = (cluster.epoch, now);
+        let seen = seen.or_insert((word.until, now));
+        if seen.0 != word.until {
+            *seen = (word.until, now);
         }
     }
 
@@ -161,8 +160,9 @@ impl Tenure {
     /// length and the margin after it, bound every grant of the record by this peer's own monotonic clock.
     pub fn stop_is_over(&self, cluster: &Cluster, now: Timestamp) -> bool {
         cluster.planned_stop.as_ref().is_some_and(|stop| {
-            self.given_up.get(&cluster.name) >= Some(&stop.order)
-                || now > self.stop_lapses_at(cluster, stop)
+            let is_given_up = self.given_up.get(&cluster.name) >= Some(&stop.order);
+            // Of a lease that was granted before the group began anew nobody can say which order it was.
+            is_given_up && !cluster.is_of_old_state() || now > self.stop_lapses_at(cluster, stop)
         })
     }
 
@@ -244,11 +244,13 @@ mod tests {
             until: 0,
             accepted: at(1, 1),
             patient_until: 0,
+            old_is_off: false,
         });
         tenure.note_forced(&demo, Timestamp(10_000));
         tenure.note_forced(&demo, Timestamp(12_000));
         assert_eq!(tenure.lapse_at(&demo), Timestamp(13_500));
-        demo.epoch = Epoch(demo.epoch.0 + 1);
+        // Another word, in the same epoch or not.
+        demo.forced.as_mut().unwrap().until = 1;
         tenure.note_forced(&demo, Timestamp(20_000));
         assert_eq!(tenure.lapse_at(&demo), Timestamp(23_500));
     }
@@ -295,5 +297,10 @@ mod tests {
         tenure.gave_up(&planned(12).name, order(1, 12));
         tenure.gave_up(&planned(12).name, order(1, 9));
         assert!(tenure.stop_is_over(&planned(12), now));
+        // Whoever held one before the group began anew cannot have given up the stop that stands for it.
+        let mut anew = planned(12);
+        anew.primary = None;
+        anew.holders = anew.members.keys().cloned().collect();
+        assert!(!tenure.stop_is_over(&anew, now));
     }
 }

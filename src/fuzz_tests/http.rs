@@ -152,6 +152,7 @@ fn fuzz_failover() {
     let failover = FailoverBody {
         accept_loss: true,
         up_to: Some("2:0/3000060".to_owned()),
+        old_is_off: false,
         owner: "ann".to_owned(),
         reason: "the zone is gone".to_owned(),
     };

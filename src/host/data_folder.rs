@@ -13,6 +13,7 @@ use super::account::Account;
 use super::durable;
 use super::error::{Error, Result, on};
 use super::processes;
+use crate::clock;
 use crate::model::{ClusterName, Incarnation, InstanceId};
 
 const FILLING: &str = "primacy.incarnation";
@@ -166,10 +167,11 @@ pub(super) fn folders_beside(data: &Path, suffix: &str) -> Result<Vec<PathBuf>> 
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(on("list", folder))? {
         let entry = entry.map_err(on("list", folder))?;
-        let is_ours = entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(prefix.as_encoded_bytes());
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        // Nobody else's, however its name begins: what is ours is removed when there is no room for it.
+        let stamp = name.strip_prefix(&*prefix.to_string_lossy());
+        let is_ours = stamp.is_some_and(clock::is_stamp);
         if is_ours
             && entry
                 .file_type()
@@ -315,6 +317,10 @@ mod tests {
         let aside = rename_aside(&root.path().join("data/"), "t1").unwrap();
         assert_eq!(aside, root.path().join("data.old-t1"));
         assert!(aside.join("precious").exists() && !data.exists());
+        fs::create_dir(&data).unwrap();
+        let ours = rename_aside(&data, "20260414T093000250Z").unwrap();
+        fs::create_dir(root.path().join("data.old-archive")).unwrap();
+        assert_eq!(kept(&data).unwrap(), [ours]);
         fs::create_dir(&data).unwrap();
         assert!(matches!(
             rename_aside(&data, "t1"),

@@ -263,6 +263,14 @@ mod tests {
     use crate::model::{Lsn, SystemIdentifier};
 
     const SEGMENT: u64 = 1 << 20;
+    const STAMPS: [&str; 6] = [
+        "20260414T093000000Z",
+        "20260414T093000001Z",
+        "20260414T093000002Z",
+        "20260414T093000003Z",
+        "20260414T093000004Z",
+        "20260414T093000005Z",
+    ];
 
     fn at(timeline: u32, segment: u64) -> WalPosition {
         WalPosition {
@@ -312,9 +320,11 @@ mod tests {
     fn what_is_beyond_the_fork_is_kept_within_the_budget_and_the_oldest_makes_way() {
         let (_root, data, wal) = example();
         let ask = |stamp, from, to| asked(&wal, &data, stamp, from, to);
-        let nothing = keep(ask("0", at(2, 5), Some(at(2, 5)))).unwrap();
+        let nothing = keep(ask(STAMPS[0], at(2, 5), Some(at(2, 5)))).unwrap();
         assert_eq!(nothing, None);
-        let first = keep(ask("1", at(2, 5), Some(at(2, 7)))).unwrap().unwrap();
+        let first = keep(ask(STAMPS[1], at(2, 5), Some(at(2, 7))))
+            .unwrap()
+            .unwrap();
         assert_eq!((first.bytes, first.left_out), (3 * SEGMENT, 0));
         let names: Vec<_> = segments_in(&first.folder).unwrap();
         assert_eq!(names.len(), 3);
@@ -323,10 +333,12 @@ mod tests {
         let noted = note(&first.folder).unwrap().unwrap();
         assert_eq!((noted.timeline, &*noted.from), (2, "0/500028"));
         // Tried again, it is not kept again.
-        let again = keep(ask("1b", at(2, 5), Some(at(2, 7)))).unwrap().unwrap();
+        let again = keep(ask(STAMPS[3], at(2, 5), Some(at(2, 7))))
+            .unwrap()
+            .unwrap();
         assert_eq!(again.folder, first.folder);
         // Two of four fit, and what was kept before makes way.
-        let ask = ask("2", at(2, 6), None);
+        let ask = ask(STAMPS[2], at(2, 6), None);
         let second = keep_within(ask, 2 * SEGMENT + 9).unwrap().unwrap();
         assert_eq!((second.bytes, second.left_out), (2 * SEGMENT, 2 * SEGMENT));
         assert_eq!(second.removed, [first.folder]);
@@ -342,22 +354,22 @@ mod tests {
                 3 * SEGMENT + 1_000,
             )
         };
-        let first = keep("1", at(2, 2), at(2, 3)).unwrap().unwrap();
+        let first = keep(STAMPS[1], at(2, 2), at(2, 3)).unwrap().unwrap();
         // One of the segments cannot be read.
         let broken = wal.folder.join(wal.segment_name(Timeline(2), 7));
         let bytes = fs::read(&broken).unwrap();
         fs::remove_file(&broken).unwrap();
         fs::create_dir(&broken).unwrap();
-        keep("2", at(2, 6), at(2, 7)).unwrap_err();
+        keep(STAMPS[2], at(2, 6), at(2, 7)).unwrap_err();
         assert!(note(&first.folder).unwrap().is_some());
         assert_eq!(segments_in(&first.folder).unwrap().len(), 2);
-        let half = beside(&data, &format!("{SUFFIX}2"));
+        let half = beside(&data, &format!("{SUFFIX}{}", STAMPS[2]));
         assert_eq!(note(&half).unwrap(), None);
         fs::remove_dir(&broken).unwrap();
         fs::write(&broken, bytes).unwrap();
         // What never became whole makes way first, although it is younger; then what there is no room for.
         let whole = keep(
-            "3",
+            STAMPS[3],
             at(2, 7),
             WalPosition {
                 lsn: Lsn(7 * SEGMENT + 50),
@@ -367,10 +379,10 @@ mod tests {
         let whole = whole.unwrap().unwrap();
         assert_eq!(whole.removed, [half]);
         assert!(first.folder.exists());
-        let last = keep("4", at(2, 8), at(2, 9)).unwrap().unwrap();
+        let last = keep(STAMPS[4], at(2, 8), at(2, 9)).unwrap().unwrap();
         assert_eq!(last.removed, [first.folder]);
         // Tried again, it makes way for nothing.
-        let again = keep("5", at(2, 8), at(2, 9)).unwrap().unwrap();
+        let again = keep(STAMPS[5], at(2, 8), at(2, 9)).unwrap().unwrap();
         assert_eq!((again.folder, again.removed), (last.folder, vec![]));
         assert!(whole.folder.exists());
     }

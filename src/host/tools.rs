@@ -282,8 +282,9 @@ pub async fn rewind(
     .await;
     block_in_place(|| {
         data_folder::create_standby_signal(data)?;
-        own.write(data)?;
+        let restored = own.write(data);
         outcome?;
+        restored?;
         Ok(last)
     })
 }

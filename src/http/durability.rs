@@ -63,11 +63,12 @@ pub async fn change(
     let owner = body.owner.unwrap_or_else(|| "somebody".to_owned());
     let reason = body.reason;
     let reason = reason.unwrap_or_else(|| "no reason was given".to_owned());
-    tracing::info!(%cluster, owner, durability = %to, "another durability is asked for");
+    let asked_by = owner.clone();
     let change = Change::PlanDurability(NewDurability { to, owner, reason });
     let reply = peer.propose_as(origin, cluster.clone(), change).await;
     match reply.map_err(not_recorded)? {
         Ok(_) => {
+            tracing::info!(%cluster, owner = asked_by, durability = %to, "another durability is asked for");
             let now = view(&peer, &cluster).ok_or_else(|| unknown(&cluster))?;
             let status = match now.durability_change {
                 Some(_) => StatusCode::ACCEPTED,

@@ -37,13 +37,16 @@ pub struct FailoverBody {
     /// is not elected without a new word.
     #[serde(default)]
     pub up_to: Option<String>,
+    /// Whether the old primary is off, or those who may back it: needed where that cannot be told.
+    #[serde(default)]
+    pub old_is_off: bool,
     /// Who says so, at most 64 bytes.
     pub owner: String,
     /// Why, at most 240 bytes.
     pub reason: String,
 }
 
-const SHAPE: &str = "{\"accept_loss\", \"up_to\", \"owner\", \"reason\"}";
+const SHAPE: &str = "{\"accept_loss\", \"up_to\", \"old_is_off\", \"owner\", \"reason\"}";
 
 /// `POST /api/v1/clusters/{cluster}/failover`: has the best of those who can be asked elected, although nobody can prove
 /// that they hold every acknowledged commit; once every lease has ended, and those who are slow to answer were waited for.
@@ -65,25 +68,34 @@ pub async fn failover(
     let found = found.ok_or_else(|| without_agents(&peer, &cluster))?;
     let (loss, seen) = found.map_err(|obstacle| refused(&cluster, &obstacle))?;
     let accepted = up_to.unwrap_or(loss.at);
-    if !body.accept_loss || loss.at < accepted {
-        return Err(
-            Problem::new(StatusCode::CONFLICT, "would-lose", loss.to_string()).hint(format!(
-                "start those that are missing, or accept the loss of what lies beyond: primacy failover {cluster} --accept-loss --up-to {}",
-                loss.at
-            )),
-        );
+    let may_serve_on = loss.may_go_on.as_ref().filter(|_| !body.old_is_off);
+    if !body.accept_loss || loss.at < accepted || may_serve_on.is_some() {
+        let at = loss.at;
+        let command = format!("primacy failover {cluster} --accept-loss --up-to {at}");
+        let hint = match may_serve_on {
+            None => format!(
+                "start those that are missing, or accept the loss of what lies beyond: {command}"
+            ),
+            Some((old, _)) => format!(
+                "start those that are missing; or switch off the host of {old}, or of those who may help it, and accept the loss of what lies beyond: {command} --old-is-off"
+            ),
+        };
+        let problem = Problem::new(StatusCode::CONFLICT, "would-lose", loss.to_string());
+        return Err(problem.hint(hint));
     }
-    tracing::warn!(%cluster, owner = body.owner, %loss, "a failover is forced");
+    let (owner, told) = (body.owner.clone(), loss.to_string());
     let change = Change::ForceFailover(ForceFailover {
         seen,
         owner: body.owner,
         reason: body.reason,
-        loss: loss.to_string(),
+        loss: told.clone(),
         accepted,
+        old_is_off: body.old_is_off,
     });
     let reply = peer.propose_as(origin, cluster.clone(), change).await;
     match reply.map_err(not_recorded)? {
         Ok(_) => {
+            tracing::warn!(%cluster, owner, loss = told, "a failover is forced");
             let now = view(&peer, &cluster).ok_or_else(|| unknown(&cluster))?;
             Ok((StatusCode::ACCEPTED, Json(now)))
         }

@@ -80,8 +80,10 @@ pub async fn switchover(
             let now = view(&peer, &cluster).ok_or_else(|| unknown(&cluster))?;
             Ok((StatusCode::ACCEPTED, Json(now)))
         }
-        Err(Rejection::Stale | Rejection::WrongPhase | Rejection::Exists(_)) => {
-            Err(changing(&cluster))
+        Err(Rejection::Stale | Rejection::WrongPhase) => Err(changing(&cluster)),
+        Err(Rejection::Exists(what)) => {
+            let problem = Problem::new(StatusCode::CONFLICT, "changing", what);
+            Err(problem.hint(format!("primacy status {cluster} says what it waits for")))
         }
         // It was not so a moment ago.
         Err(Rejection::Unproven(why)) => {
@@ -245,5 +247,5 @@ pub(super) fn changing(cluster: &ClusterName) -> Problem {
         "changing",
         format!("the primary of {cluster} is changing already"),
     )
-    .hint("GET /api/v1/clusters/{cluster} says what it waits for")
+    .hint(format!("primacy status {cluster} says what it waits for"))
 }

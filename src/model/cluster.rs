@@ -131,6 +131,10 @@ pub struct Cluster {
     /// That the handover under way may lose what was acknowledged, if an operator said so. Written as `switchover` is.
     #[serde(skip)]
     pub forced: Option<Forced>,
+    /// Timelines that somebody may have opened who was elected by an operator's word and given up: where each leaves the one
+    /// before it. Nothing was acknowledged on them. Written as `switchover` is.
+    #[serde(skip)]
+    pub forsaken: BTreeMap<Timeline, WalPosition>,
     /// What the last change of primary that proves nothing may have lost, until that is known better. Written as
     /// `switchover` is.
     #[serde(skip)]
@@ -182,10 +186,17 @@ impl Cluster {
         self.durability == Durability::Async || self.reads == Reads::Strict
     }
 
+    /// How far data is with which somebody may be elected: by what it held before a timeline that was given up.
+    pub fn rank(&self, position: WalPosition) -> WalPosition {
+        let before = self.forsaken.get(&position.timeline);
+        before.map_or(position, |before| self.rank(*before))
+    }
+
     /// Whether the group of peers began anew from a saved state, and leases of before may not have ended: everybody may hold
     /// one, as after a planned stop. Since it was saved `async` may have been recorded, and somebody acknowledge by that.
     pub fn is_of_old_state(&self) -> bool {
-        self.planned_stop.is_some() && self.holders.len() == self.members.len()
+        let may_all_hold = self.holders.len() == self.members.len();
+        self.planned_stop.is_some() && self.primary.is_none() && may_all_hold
     }
 
     /// Who was primary last, if only one can have been.
@@ -247,6 +258,9 @@ impl Cluster {
     /// as standbys are asked for: a walsender under `ANY` shows a priority of 1 whatever the number, and one under this shows
     /// a place in the list, which is the number and more. So it can be read back who runs the new rule, and that it is not
     /// one of another number that was confirmed a moment ago. As many must have flushed a commit as under `ANY`.
+    ///
+    /// The same place under fewer, of a longer list, is as good: whoever left the list since is still one of N, so that a
+    /// proof needs one more promise for each of them, and those are asked who could have been passed over.
     pub fn synchronous_standby_names(&self, primary: &InstanceId) -> String {
         let names = self.synchronous_names(primary);
         let quoted = names.iter().map(|name| format!("\"{name}\""));

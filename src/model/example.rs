@@ -60,6 +60,7 @@ pub fn cluster(names: &[&str], durability: Durability) -> Cluster {
         planned_stop: None,
         switchover: None,
         forced: None,
+        forsaken: BTreeMap::new(),
         loss: None,
         durability_change: None,
     }

@@ -50,6 +50,8 @@ pub struct Forced {
     pub accepted: WalPosition,
     /// Until when those are waited for who are heard and slow to promise, on the same clock.
     pub patient_until: u64,
+    /// Whether the old primary is off, or those who may back it, by the same word.
+    pub old_is_off: bool,
 }
 
 /// How far a switchover is.

@@ -76,7 +76,8 @@ fn counted<'a>(cluster: &Cluster, promises: &'a BTreeMap<InstanceId, Promise>) -
     promises
         .iter()
         .filter_map(|(id, promise)| {
-            Some((id, (counts(cluster, id, promise).ok()?, promise.running)))
+            let position = counts(cluster, id, promise).ok()?;
+            Some((id, (cluster.rank(position), promise.running)))
         })
         .collect()
 }
@@ -308,7 +309,8 @@ pub fn check(
 ) -> Result<WalPosition, Rejection> {
     let unproven = |why: String| Err(Rejection::Unproven(why));
     let counted = counted(cluster, promises);
-    let Some(&(position, _)) = counted.get(candidate) else {
+    let own = promises.get(candidate).and_then(|it| it.position);
+    let (Some(&(position, _)), Some(own)) = (counted.get(candidate), own) else {
         return unproven(format!("the promise of {candidate} does not count"));
     };
     let voices: BTreeSet<&InstanceId> = match proof {
@@ -357,13 +359,14 @@ pub fn check(
         },
     };
     match voices.iter().find(|id| counted[**id].0 > position) {
-        Some(_) if may_hold_less() => Ok(position),
-        Some(better) => unproven(format!("{better} holds more than {candidate}")),
-        None => Ok(position),
+        Some(better) if !may_hold_less() => {
+            unproven(format!("{better} holds more than {candidate}"))
+        }
+        Some(_) | None => Ok(own),
     }
 }
 
-mod forced;
+pub mod forced;
 #[cfg(test)]
 mod forced_tests;
 #[cfg(test)]

@@ -109,6 +109,13 @@ pub enum Reason {
         /// What must not be lost.
         accepted: WalPosition,
     },
+    /// A forced failover would elect beside a primary that may serve on: nobody hears it, nor those who may back it.
+    MayServeOn {
+        /// Who may serve on.
+        instance: InstanceId,
+        /// Who may back it.
+        helpers: Vec<InstanceId>,
+    },
     /// A forced failover waits for those who are heard and have not promised yet: they may hold more.
     SlowToPromise {
         /// Who.
@@ -150,6 +157,7 @@ impl Reason {
             Reason::MustNot { .. } => "must_not",
             Reason::Obstacle(obstacle) => obstacle.code(),
             Reason::WouldLoseMore { .. } => "would_lose_more",
+            Reason::MayServeOn { .. } => "may_serve_on",
             Reason::SlowToPromise { .. } => "slow_to_promise",
             Reason::TooFewStandbys { .. } => "too_few_standbys",
             Reason::NoCommitYet => "no_commit_yet",
@@ -229,6 +237,11 @@ impl fmt::Display for Reason {
             } => write!(
                 f,
                 "{instance} has all up to {at}, and losing what lies before {accepted} was not accepted; that takes a new word"
+            ),
+            Reason::MayServeOn { instance, helpers } => write!(
+                f,
+                "{instance} may serve on with the help of {}; that it is off, or they are, takes a new word",
+                list(helpers)
             ),
             Reason::SlowToPromise { instances } => write!(
                 f,

@@ -13,6 +13,7 @@ use crate::model::{
     Backers, Cluster, ClusterName, InstanceId, Network, Order, PlannedStop, Timestamp,
 };
 use crate::state::Change;
+use crate::state::level::has_durabilities;
 
 use super::Peer;
 
@@ -256,8 +257,10 @@ fn no_member<'a>(
 
 fn backers(peer: &Peer, cluster: &ClusterName, instance: &InstanceId) -> Option<Backers> {
     peer.consensus.read(|state| {
+        let level = state.level;
         let state = state.clusters.get(cluster)?;
-        Some(state.cluster.backers(instance))
+        // A leader of an older build does not understand the answers of an agent that backs somebody.
+        has_durabilities(level).then(|| state.cluster.backers(instance))
     })
 }
 

@@ -58,7 +58,9 @@ impl ClusterState {
         }
         self.end_switchover("gave_up", why, at);
         self.cluster.forced = None;
-        self.handover = None;
+        if let Some(handover) = self.handover.take() {
+            self.forsake(&handover);
+        }
         self.rejoins.clear();
         self.number = 1;
         let cluster = &mut self.cluster;
@@ -152,6 +154,29 @@ mod tests {
             // Below its level nobody could read the wish.
             let wish = after.durability_change.as_ref().map(|it| it.to);
             assert_eq!(wish, (level >= 4).then_some(two));
+        }
+    }
+
+    /// A quorum may have been confirmed since `async` was saved.
+    #[test]
+    fn a_saved_async_cluster_elects_as_a_quorum_and_becomes_async_again() {
+        let (one, none) = (Durability::Quorum { standbys: 1 }, Durability::Async);
+        for (level, members, then) in [
+            (4, &["a", "b", "c"][..], (one, Some(none))),
+            (4, &["a"], (none, None)),
+            (3, &["a", "b", "c"], (none, None)),
+        ] {
+            let before = at_rest(cluster(members, none));
+            let name = before.cluster.name.clone();
+            let mut state = State {
+                level: FeatureLevel::try_from(level).unwrap(),
+                ..State::default()
+            };
+            state.clusters.insert(name.clone(), before);
+            state.begin_anew(7, 0);
+            let after = &state.clusters[&name].cluster;
+            let wish = after.durability_change.as_ref().map(|it| it.to);
+            assert_eq!((after.durability, wish), then);
         }
     }
 

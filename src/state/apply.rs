@@ -154,6 +154,20 @@ impl ClusterState {
         matches!(evidence, Evidence::Promoted { .. }) && is_failure
     }
 
+    /// Whoever was elected by an operator's word may have begun to open its timeline, and by that alone would be taken for
+    /// the furthest.
+    pub(super) fn forsake(&mut self, handover: &Handover) {
+        if let Handover::Promoting {
+            proof: FenceProof::Forced { .. },
+            position,
+            ..
+        } = handover
+        {
+            let timeline = self.cluster.timeline;
+            self.cluster.forsaken.insert(timeline, *position);
+        }
+    }
+
     fn abandon(&mut self, epoch: Epoch, why: &str, at: u64) -> Reply {
         let Some(handover) = self.handover.take_if(|_| epoch == self.cluster.epoch) else {
             return Err(Rejection::Stale);
@@ -170,6 +184,7 @@ impl ClusterState {
                 proof: FenceProof::Forced { .. },
                 ..
             } => {
+                self.forsake(&handover);
                 self.cluster.primary = None;
                 self.cluster.holders = self.cluster.members.keys().cloned().collect();
             }

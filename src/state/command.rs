@@ -150,6 +150,8 @@ pub struct ForceFailover {
     pub loss: String,
     /// What they accept to lose: only what lies beyond this.
     pub accepted: WalPosition,
+    /// Whether they say that the old primary is off, or those who may back it.
+    pub old_is_off: bool,
 }
 
 /// A switchover that somebody asks for.

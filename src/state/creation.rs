@@ -125,6 +125,7 @@ impl ClusterState {
             planned_stop: None,
             switchover: None,
             forced: None,
+            forsaken: BTreeMap::new(),
             loss: None,
             durability_change: None,
         };

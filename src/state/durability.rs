@@ -184,7 +184,9 @@ impl ClusterState {
         let weakest = Durability::Quorum { standbys: 1 };
         let saved = self.cluster.durability;
         let asked = self.cluster.durability_change.as_ref().map(|it| it.to);
-        if saved.standby_acks() > 1 {
+        // One standby may hold what a quorum acknowledged since, also if that was recorded after `async` was saved.
+        let may_be_quorum = keeps_wish && self.cluster.voters() > 1;
+        if saved.standby_acks() > 1 || saved == Durability::Async && may_be_quorum {
             self.cluster.durability = weakest;
         }
         let wanted = asked.unwrap_or(saved);

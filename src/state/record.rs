@@ -10,7 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::level::has_hooks;
 use super::{FeatureLevel, SqlState, State};
-use crate::model::{ClusterName, DurabilityChange, Forced, InstanceId, Loss, SqlCopy, Switchover};
+use crate::model::{
+    ClusterName, DurabilityChange, Forced, InstanceId, Loss, SqlCopy, Switchover, Timeline,
+    WalPosition,
+};
 
 /// From this level on, clusters without agents stand at the end.
 pub(super) const SQL_ONLY: u32 = 2;
@@ -98,11 +101,13 @@ impl Serialize for State {
             let asked = clusters.iter().map(|(name, it)| {
                 let cluster = &it.cluster;
                 let switchover = cluster.switchover.as_ref();
-                let (forced, loss) = (cluster.forced.as_ref(), cluster.loss.as_ref());
+                let (forced, forsaken) = (cluster.forced.as_ref(), &cluster.forsaken);
+                let loss = cluster.loss.as_ref();
                 let durability = cluster.durability_change.as_ref();
-                (name, (switchover, forced, loss, durability))
+                (name, (switchover, forced, forsaken, loss, durability))
             });
-            let asked = asked.filter(|(_, it)| *it != (None, None, None, None));
+            let none = &BTreeMap::new();
+            let asked = asked.filter(|(_, it)| *it != (None, None, none, None, None));
             written.serialize_element(&asked.collect::<BTreeMap<_, _>>())?;
         }
         if has_priorities(*level) {
@@ -122,6 +127,7 @@ impl<'de> Deserialize<'de> for State {
 type Asked = (
     Option<Switchover>,
     Option<Forced>,
+    BTreeMap<Timeline, WalPosition>,
     Option<Loss>,
     Option<DurabilityChange>,
 );
@@ -169,13 +175,14 @@ impl<'de> Visitor<'de> for Parts {
         }
         if has_switchovers(state.level) {
             let asked: BTreeMap<ClusterName, Asked> = part(&mut parts, 8)?;
-            for (name, (switchover, forced, loss, durability)) in asked {
+            for (name, (switchover, forced, forsaken, loss, durability)) in asked {
                 let known = state.clusters.get_mut(&name);
                 let of = known.ok_or_else(|| {
                     A::Error::custom(format_args!("something was asked of no cluster, {name}"))
                 })?;
                 of.cluster.switchover = switchover;
                 of.cluster.forced = forced;
+                of.cluster.forsaken = forsaken;
                 of.cluster.loss = loss;
                 of.cluster.durability_change = durability;
             }

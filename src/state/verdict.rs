@@ -60,6 +60,10 @@ pub(super) fn over_sql(handover: &SqlHandover, proof: &SqlProof, cluster: &SqlCl
 impl Elected<'_> {
     /// What is known at the election. `cluster` is as recorded before it.
     pub fn verdict(&self, cluster: &Cluster) -> Verdict {
+        // What was acknowledged since that state was saved may have needed fewer than it says.
+        if cluster.is_of_old_state() {
+            return Verdict::Unknown(None);
+        }
         let nothing = |proven_by| Verdict::Nothing { proven_by };
         let is_quorum = cluster.durability != Durability::Async;
         match self.proof {

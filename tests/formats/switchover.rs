@@ -200,6 +200,7 @@ fn changes() -> Vec<(&'static str, Change)> {
                 reason: "why".to_owned(),
                 loss: "much".to_owned(),
                 accepted: at(2, 9),
+                old_is_off: true,
             }),
         ),
     ]

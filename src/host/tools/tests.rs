@@ -103,7 +103,7 @@ async fn what_is_not_our_copy_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_does_not_fit_is_not_made_and_what_is_in_the_way_is_named() {
     let [root, bin] = [(), ()].map(|()| tempfile::tempdir().unwrap());
-    let kept = root.path().join("data.old-1");
+    let kept = root.path().join("data.old-20260414T093000250Z");
     fs::create_dir(&kept).unwrap();
     let script = "echo '7/999999999999999 kB (0%), 0/1 tablespace' >&2; sleep 600";
     let refused = clone(&programs(bin.path(), script), root.path(), "2").await;

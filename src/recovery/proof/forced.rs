@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::broken;
 use crate::model::{
-    Cluster, Database, Forced, InstanceId, Member, Report, Standing, View, WalPosition,
+    Cluster, Database, Durability, Forced, InstanceId, Member, Report, Standing, View, WalPosition,
 };
 use crate::recovery::evidence::Promise;
 use crate::recovery::reason::Reason;
@@ -36,11 +36,36 @@ pub(super) fn forbids(
     if view.awaits_the_slow && !instances.is_empty() {
         return Some(Reason::SlowToPromise { instances });
     }
+    if !word.old_is_off
+        && let Some((instance, helpers)) = may_serve_on(cluster, promises, view)
+    {
+        return Some(Reason::MayServeOn { instance, helpers });
+    }
     is_too_much(at, word).then(|| Reason::WouldLoseMore {
         instance: candidate.clone(),
         at,
         accepted: word.accepted,
     })
+}
+
+/// Who may go on as the primary, backed by whom: none of them is heard or has promised.
+pub fn may_serve_on(
+    cluster: &Cluster,
+    promises: &BTreeMap<InstanceId, Promise>,
+    view: &View,
+) -> Option<(InstanceId, Vec<InstanceId>)> {
+    let is_silent = |id: &InstanceId| view.fresh(id).is_none() && !promises.contains_key(id);
+    let mut olds = cluster.primary.iter().chain(&cluster.holders);
+    let old = olds.find(|id| is_silent(id))?;
+    let others = cluster.members.keys().filter(|id| *id != old);
+    let others: Vec<_> = others.cloned().collect();
+    // The fewest that it may ever have been told.
+    let needed = match cluster.durability {
+        Durability::Async => others.len(),
+        Durability::Quorum { .. } => cluster.durability.standby_acks(),
+    };
+    let silent: Vec<_> = others.into_iter().filter(is_silent).collect();
+    (silent.len() >= needed).then(|| (old.clone(), silent))
 }
 
 /// Whether more is lost than was accepted if WAL goes on from here.

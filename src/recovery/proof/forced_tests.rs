@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::tests::promises;
 use super::*;
 use crate::model::example::{at, cluster, id, standby, view};
-use crate::model::{Durability, Forced, Incarnation, Timestamp};
+use crate::model::{Durability, Forced, Incarnation, Timeline, Timestamp};
 
 #[test]
 fn what_may_be_lost_is_an_operators_word_and_no_lease_is_cut_short_by_it() {
@@ -26,7 +26,13 @@ fn what_may_be_lost_is_an_operators_word_and_no_lease_is_cut_short_by_it() {
         until: 0,
         accepted: at(2, 20),
         patient_until: 0,
+        old_is_off: false,
     });
+    let alone_or_not = elect(&quorum, &alone, &lapsed, true);
+    let (instance, helpers) = (id("a"), vec![id("b")]);
+    let may_serve_on = Reason::MayServeOn { instance, helpers };
+    assert_eq!(alone_or_not, Err(may_serve_on));
+    quorum.forced.as_mut().unwrap().old_is_off = true;
     let held = elect(&quorum, &alone, &waits, true);
     assert!(matches!(held, Err(Reason::LeaseMayBeHeld { .. })));
     let elected = elect(&quorum, &alone, &lapsed, true);
@@ -52,6 +58,7 @@ fn no_word_covers_more_than_was_accepted_and_who_is_heard_is_waited_for() {
         until: 0,
         accepted: at(2, 20),
         patient_until: 0,
+        old_is_off: true,
     });
     let mut lapsed = view([]);
     lapsed.now = lapsed.leases_lapse_at.after(Duration::from_millis(1));
@@ -91,4 +98,29 @@ fn no_word_covers_more_than_was_accepted_and_who_is_heard_is_waited_for() {
     let b = &mut heard.instances.get_mut(&id("b")).unwrap().report;
     b.incarnation = Some(Incarnation(7));
     assert!(elect(&quorum, &alone, &heard, true).is_ok());
+}
+
+/// `c` was elected by a word at 2:10, and may have opened timeline 3 before it was given up.
+#[test]
+fn a_timeline_that_was_given_up_makes_nobody_the_furthest() {
+    let mut quorum = cluster(&["a", "b", "c"], Durability::Quorum { standbys: 1 });
+    quorum.forsaken = BTreeMap::from([(Timeline(3), at(2, 10))]);
+    quorum.holders = quorum.members.keys().cloned().collect();
+    let promise = |position| Promise {
+        incarnation: Some(Incarnation(1)),
+        position: Some(position),
+        running: true,
+    };
+    let of_c = (id("c"), promise(at(3, 12)));
+    let with_b = |lsn| BTreeMap::from([(id("b"), promise(at(2, lsn))), of_c.clone()]);
+    for (lsn, best) in [(50, "b"), (9, "c")] {
+        let promises = with_b(lsn);
+        let (candidate, proof) = elect(&quorum, &promises, &view([]), true).unwrap();
+        assert_eq!(candidate, id(best));
+        assert!(matches!(proof, FenceProof::Quorum { .. }));
+        let own = promises[&candidate].position.unwrap();
+        assert_eq!(check(&quorum, &promises, &candidate, &proof), Ok(own));
+        let other = id(if best == "b" { "c" } else { "b" });
+        assert!(check(&quorum, &promises, &other, &proof).is_err());
+    }
 }

@@ -106,6 +106,7 @@ fn after_a_group_began_anew_no_quorum_is_enough_while_somebody_may_hold_a_lease(
     let early = view([]);
     assert!(elect(&cluster, &all, &early, true).is_ok());
     // By asynchronous commits, if that was recorded since.
+    cluster.primary = None;
     cluster.holders = cluster.members.keys().cloned().collect();
     cluster.planned_stop = Some(PlannedStop {
         instance: id("a"),

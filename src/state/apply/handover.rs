@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Durability, InstanceId, Lineage, Member, Standing, WalPosition};
+use crate::model::{Cluster, Durability, InstanceId, Lineage, Member, Standing, WalPosition};
 use crate::recovery::proof::promises_needed;
 use crate::recovery::{Evidence, FenceProof, Handover, Rejection};
 use crate::state::{ClusterState, Reply};
@@ -99,7 +99,10 @@ impl ClusterState {
             (Handover::Promoting { position, .. }, Evidence::Elected { candidate, proof }) => {
                 note(
                     "elected",
-                    format!("{candidate} at {position}, {}", in_words(proof)),
+                    format!(
+                        "{candidate} at {position}, {}",
+                        in_words(proof, &self.cluster)
+                    ),
                     Some(candidate),
                 );
                 self.elect(candidate.clone(), *position);
@@ -112,6 +115,7 @@ impl ClusterState {
                 );
                 self.cluster.lineage = lineage.clone();
                 self.cluster.forced = None;
+                self.cluster.forsaken.clear();
                 self.switchover_meets_primary(instance, may_have_lost, at);
             }
             (_, Evidence::Following { instance }) => note("repointed", instance.to_string(), None),
@@ -168,14 +172,16 @@ impl ClusterState {
     }
 }
 
-fn in_words(proof: &FenceProof) -> String {
+/// `cluster` is as recorded before it.
+fn in_words(proof: &FenceProof, cluster: &Cluster) -> String {
     match proof {
         FenceProof::Quorum { counted } => {
             let names: Vec<_> = counted.iter().map(InstanceId::as_str).collect();
-            format!(
-                "nothing acknowledged is lost, proven by {}",
-                names.join(" and ")
-            )
+            let names = names.join(" and ");
+            match cluster.is_of_old_state() {
+                true => format!("proven by {names} for what the saved state knew"),
+                false => format!("nothing acknowledged is lost, proven by {names}"),
+            }
         }
         FenceProof::OldPrimaryPromised => "the old primary promised to stop".to_owned(),
         FenceProof::LeaseLapsed => {
@@ -183,7 +189,14 @@ fn in_words(proof: &FenceProof) -> String {
         }
         FenceProof::Created => "the first primary".to_owned(),
         FenceProof::Forced { .. } => {
-            "forced: what only those hold that were not asked is lost".to_owned()
+            let word = cluster.forced.as_ref().filter(|it| it.old_is_off);
+            let word = word.map_or(String::new(), |it| {
+                format!(
+                    "; that no other primary serves on is not proven, but said by {}",
+                    it.owner
+                )
+            });
+            format!("forced: what only those hold that were not asked is lost{word}")
         }
     }
 }

@@ -77,6 +77,16 @@ fn what_is_lost_is_told_by_what_was_read_of_the_old_primary() {
             promises: &promises,
         };
         assert_eq!(elected.verdict(&cluster).to_string(), told, "{proof:?}");
+        // Of a state that was saved nobody knows what was recorded since.
+        cluster.holders = cluster.members.keys().cloned().collect();
+        cluster.primary = None;
+        cluster.planned_stop = Some(crate::model::PlannedStop {
+            instance: id("a"),
+            order: crate::model::Order::default(),
+            length: crate::model::PlannedStop::LONGEST,
+            at: 0,
+        });
+        assert_eq!(elected.verdict(&cluster), Verdict::Unknown(None));
     }
 }
 

@@ -287,6 +287,7 @@ impl World {
             reason: "work".to_owned(),
             loss: loss.to_string(),
             accepted: loss.at,
+            old_is_off: loss.may_go_on.is_some(),
         };
         let change = Change::ForceFailover(new);
         self.proposals.push((self.now + 1, leader, change));
